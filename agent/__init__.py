@@ -1,0 +1,1 @@
+"""The daemon: command line, configuration, operating states, control loop, scheduler, safety, learner process."""

@@ -1,0 +1,151 @@
+"""One attempt of one skill: drive the controller, decide when it is over, judge it, keep what it measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.loop import ControlLoop, Tick
+from agent.recorder import AttemptRecorder
+from agent.states import Event
+from persistence.records import Outcome
+from sim.robot import Command, FrameLayout, Observation
+from sim.workspace import Workspace
+from skills.experience import AttemptArrays, attempt_return, mean_reward_terms, transitions
+from skills.gait import GaitController
+from skills.skill import Controller, LearnedSkill, Progress, Skill
+
+FENCE_RETREAT_M = 0.2
+"""An attempt that starts beyond the soft fence, to come back, may go this much further out before it is ended."""
+FENCE_LAST_M = 0.15
+"""No attempt goes on this near to the hard fence."""
+
+
+class Interrupt(Exception):  # noqa: N818 - it carries an event of the state machine and is no error
+    """An event that outranks what the robot is doing; raised by a tick, handled by the state machine."""
+
+    def __init__(self, event: Event, cause: str) -> None:
+        """Carry ``event`` with the constant name of its cause."""
+        super().__init__(f"{event}: {cause}")
+        self.event = event
+        self.cause = cause
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptResult:
+    """What came of an attempt."""
+
+    outcome: Outcome
+    end_reason: str
+    arrays: AttemptArrays | None
+    """None when the skill's controller makes no gait decisions, or made none."""
+    steps: int
+    return_: float | None
+    mean_reward: float
+    measures: dict[str, float]
+    reward_terms: dict[str, float]
+    interrupt: Interrupt | None
+    """What cut the attempt short, for the state machine to handle."""
+
+
+TickFunction = Callable[[Callable[[Observation], Command]], Tick]
+
+
+class AttemptRunner:
+    """Runs attempts on one control loop."""
+
+    def __init__(self, loop: ControlLoop, workspace: Workspace, tick: TickFunction) -> None:
+        """Use ``tick`` for each control period; it may raise `Interrupt`."""
+        self._loop = loop
+        self._workspace = workspace
+        self._tick = tick
+        spec = loop.robot.spec
+        self._layout = FrameLayout(spec.n_joints, spec.n_feet)
+
+    def run(self, skill: Skill, controller: Controller) -> AttemptResult:
+        """Drive ``controller`` until the attempt is over."""
+        now = self._loop.reading
+        controller.start(now.observation)
+        gait = controller if isinstance(controller, GaitController) else None
+        recorder = AttemptRecorder(self._layout, gait.resting_action) if gait else None
+        end_s = now.robot_s + skill.horizon_s
+        least_margin_m = self._least_margin(now.observation)
+        interrupt, reason, progress = None, "", Progress.RUNNING
+
+        def act(observation: Observation) -> Command:
+            command = controller.act(observation)
+            if gait is not None and recorder is not None and gait.decision is not None:
+                recorder.decided(observation, gait.decision)
+            return command
+
+        try:
+            while not reason:
+                now = self._tick(act)
+                progress = controller.progress(now.observation)
+                reason = self._over(now, progress, end_s, least_margin_m)
+        except Interrupt as caught:
+            interrupt, reason = caught, caught.cause
+        last = self._loop.reading.observation
+        arrays = recorder.finish(last, gait.phase_rad) if gait is not None and recorder is not None else None
+        return self._judge(skill, arrays, reason, progress, interrupt)
+
+    def _least_margin(self, start: Observation) -> float:
+        x, y, _ = start.base_position
+        allowed = self._workspace.margin_m(float(x), float(y)) - FENCE_RETREAT_M
+        return max(FENCE_LAST_M, min(self._workspace.soft_margin_m, allowed))
+
+    def _over(self, now: Tick, progress: Progress, end_s: float, least_margin_m: float) -> str:
+        """Why the attempt is over; empty while it is not."""
+        if progress is not Progress.RUNNING:
+            return progress.value
+        if now.alerts.saturated:
+            return "saturated"
+        if now.alerts.hot:
+            return "hot"
+        x, y, _ = now.observation.base_position
+        if self._workspace.margin_m(float(x), float(y)) < least_margin_m:
+            return "fence"
+        # Half a control period of slack: sums of float periods must not cost or add one.
+        return "time" if now.robot_s >= end_s - 0.01 else ""
+
+    def _judge(
+        self, skill: Skill, arrays: AttemptArrays | None, reason: str, progress: Progress, interrupt: Interrupt | None
+    ) -> AttemptResult:
+        steps = transitions(self._layout, arrays) if arrays is not None else None
+        success = progress is Progress.SUCCEEDED or (steps is not None and skill.success(steps))
+        return_: float | None = None
+        terms: dict[str, float] = {}
+        if steps is not None and isinstance(skill, LearnedSkill):
+            return_, terms = attempt_return(skill, steps), mean_reward_terms(skill, steps)
+        return AttemptResult(
+            outcome=_outcome(reason, success=success, interrupt=interrupt),
+            end_reason=reason,
+            arrays=arrays,
+            steps=len(steps) if steps is not None else 0,
+            return_=return_,
+            mean_reward=return_ / len(steps) if return_ is not None and steps is not None else 0.0,
+            measures=skill.measures(steps) if steps is not None else {},
+            reward_terms=terms,
+            interrupt=interrupt,
+        )
+
+
+_OUTCOME_OF_EVENT = {
+    Event.FALL_PREDICTED: Outcome.FALL,
+    Event.SOFT_FAULT: Outcome.FAULT,
+    Event.ESTOP: Outcome.ABORTED,
+    Event.SIGTERM: Outcome.ABORTED,
+    Event.OPERATOR_TAKE: Outcome.ABORTED,
+}
+
+
+def _outcome(reason: str, *, success: bool, interrupt: Interrupt | None) -> Outcome:
+    if interrupt is not None:
+        if interrupt.event is Event.HARD_FAULT:
+            return Outcome.UNSAFE if interrupt.cause == "hard_fence" else Outcome.FAULT
+        return _OUTCOME_OF_EVENT.get(interrupt.event, Outcome.FAULT)
+    if reason == "saturated":
+        return Outcome.UNSAFE
+    if success:
+        return Outcome.SUCCESS
+    return Outcome.UNSAFE if reason == "fence" else Outcome.TIMEOUT

@@ -1,0 +1,133 @@
+"""Where the running skills get their policies from, and where their attempts go to be learned from.
+
+In lockstep the policy of an attempt is the snapshot that contains all attempts but the last one, whichever process was
+faster: loop and learner work side by side, and a run can still be repeated bit by bit. Otherwise it is the newest
+snapshot, taken without waiting.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+
+from agent.learner_link import LearnerLink
+from sim.robot import RobotSpec
+from skills.gait import GaitController
+from skills.policy import PolicyWeights
+from skills.policy_control import policy_controller
+from skills.skill import Controller, LearnedSkill, ScriptedSkill, Skill
+
+LOCKSTEP_LAG = 1
+"""Attempts whose updates a lockstep run does not wait for."""
+
+
+class PolicyUnavailableError(RuntimeError):
+    """A learned skill has no policy to act with."""
+
+
+class Brain:
+    """Policies of one run."""
+
+    def __init__(
+        self,
+        link: LearnerLink | None,
+        spec: RobotSpec,
+        *,
+        seed: int,
+        attempts_before: int,
+        lockstep: bool,
+        decimation: int,
+        history: int,
+        fixed: PolicyWeights | None = None,
+    ) -> None:
+        """Connect skills and learner.
+
+        Args:
+            link: the learner; None acts with ``fixed`` alone.
+            spec: the robot.
+            seed: of the exploration.
+            attempts_before: attempts that the home directory has already; exploration goes on from there.
+            lockstep: whether to wait for the learner at fixed points.
+            decimation: control periods per policy step.
+            history: feature rows in an observation.
+            fixed: the policy of a run without a learner.
+        """
+        self.lockstep = lockstep
+        self.policy_version: int | None = fixed.version if fixed else None
+        self._link = link
+        self._spec = spec
+        self._seed = seed
+        self._count = attempts_before
+        self._decimation = decimation
+        self._history = history
+        self._weights = fixed
+        self._loaded: Path | None = None
+        self._pending: deque[Future[Path | None]] = deque()
+        self._last_ticket = 0
+
+    def controller(self, skill: Skill, *, explore: bool) -> tuple[Controller, int | None]:
+        """A controller for one attempt, and the policy version behind it (None for a script).
+
+        Raises:
+            PolicyUnavailableError: there is no policy at all.
+        """
+        dt_s = 1.0 / self._spec.control_rate_hz
+        self._count += 1
+        if isinstance(skill, ScriptedSkill):
+            return skill.controller(self._spec, dt_s), None
+        if not isinstance(skill, LearnedSkill):
+            raise TypeError(f"skill {skill.name!r} is neither learned nor scripted")
+        self._refresh()
+        if self._weights is None:
+            raise PolicyUnavailableError(
+                f"skill {skill.name!r} has no policy; run with the learner or from a checkpoint"
+            )
+        rng = np.random.default_rng((self._seed, self._count)) if explore else None
+        controller: GaitController = policy_controller(
+            skill, self._spec, dt_s, self._weights, rng, decimation=self._decimation, history=self._history
+        )
+        return controller, self._weights.version
+
+    def attempted(self, finished: Future[Path | None]) -> None:
+        """An attempt is over; once its file is on disk the learner gets it."""
+        self._pending.append(finished)
+        if self.lockstep:
+            finished.result()
+        self.poll()
+
+    def poll(self) -> None:
+        """Hand over what is on disk and take in what the learner says; never waits."""
+        if self._link is None:
+            self._pending.clear()
+            return
+        while self._pending and self._pending[0].done():
+            future = self._pending.popleft()
+            # A write that failed is the ledger's to report; there is nothing to learn from then.
+            path = None if future.exception() else future.result()
+            if path is not None:
+                self._last_ticket = self._link.ingest(path)
+        self._link.poll()
+
+    def _refresh(self) -> None:
+        """Take the snapshot that the next attempt is to use."""
+        if self._link is None:
+            return
+        progress = self._link.progress
+        if self.lockstep or self._weights is None:
+            ticket = max(0, self._last_ticket - LOCKSTEP_LAG)
+            self._link.wait_for(ticket)
+            # Without lockstep only the very first policy is waited for.
+            path = progress.snapshots.get(ticket) or progress.snapshots[max(progress.snapshots)]
+        else:
+            path = progress.snapshots[max(progress.snapshots)]
+        if path != self._loaded:
+            try:
+                weights = PolicyWeights.from_bytes(path.read_bytes())
+            except OSError:
+                return  # already replaced by a newer one, which the next attempt gets
+            if weights.finite:
+                self._weights, self._loaded = weights, path
+                self.policy_version = weights.version

@@ -1,0 +1,23 @@
+"""All commands, put together."""
+
+from __future__ import annotations
+
+import typer
+
+from agent import cli_bench, cli_interventions, cli_machine, cli_metrics, cli_run, cli_skills
+
+app = typer.Typer(
+    name="perdure",
+    help="A daemon that keeps a robot learning for days with no person beside it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(cli_run.run)
+app.command("status")(cli_run.status)
+app.command("stop")(cli_run.stop)
+app.command("metrics")(cli_metrics.metrics)
+app.add_typer(cli_interventions.app, name="interventions")
+app.add_typer(cli_skills.app, name="skills")
+app.command("doctor")(cli_machine.doctor)
+app.command("bench")(cli_bench.bench)

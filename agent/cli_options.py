@@ -1,0 +1,14 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", envvar="PERDURE_HOME", help="Home directory; default: the user's data directory."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as one JSON value.")]

@@ -1,0 +1,113 @@
+"""``perdure skills``: the library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent.cli_common import CliError, out_facts, out_json, out_table, resolve_home
+from agent.cli_options import HomeOption, JsonOption
+
+if TYPE_CHECKING:
+    from skills.skill import Skill
+
+DYNAMICS = ("held-out", "nominal")
+
+app = typer.Typer(help="The skill library.", no_args_is_help=True)
+
+SkillArgument = Annotated[str, typer.Argument(metavar="SKILL", help="Name of a skill, as `perdure skills list` shows.")]
+
+
+def _facts(skill: Skill) -> dict[str, Any]:
+    """What is known of a skill before it runs."""
+    move = skill.displacement
+    return {
+        "name": skill.name,
+        "kind": skill.kind.value,
+        "summary": skill.summary,
+        "horizon_s": skill.horizon_s,
+        "displacement": {"forward_m": move.forward_m, "left_m": move.left_m, "turn_rad": move.turn_rad},
+    }
+
+
+def _skill(name: str) -> Skill:
+    """Look a skill up.
+
+    Raises:
+        CliError: there is none of that name.
+    """
+    from agent.settings import unknown_name
+    from skills.registry import skills
+
+    known = skills()
+    if name not in known:
+        raise CliError(unknown_name("skill", name, known))
+    return known[name]
+
+
+@app.command("list")
+def list_(json_: JsonOption = False) -> None:
+    """List all skills."""
+    from skills.registry import skills
+
+    facts = [_facts(skill) for skill in skills().values()]
+    if json_:
+        out_json(facts)
+    else:
+        columns = ("name", "kind", "summary")
+        out_table(columns, ([skill[column] for column in columns] for skill in facts))
+
+
+@app.command()
+def show(skill: SkillArgument, json_: JsonOption = False) -> None:
+    """Show one skill."""
+    facts = _facts(_skill(skill))
+    if json_:
+        out_json(facts)
+    else:
+        out_facts(facts)
+
+
+@app.command("eval")
+def eval_(
+    skill: SkillArgument,
+    robot: Annotated[str, typer.Option("--robot", help="Name of an installed robot.")] = "minitaur",
+    policy: Annotated[str, typer.Option("--policy", help="zoo, latest, or the version of a stored policy.")] = "latest",
+    attempts: Annotated[int, typer.Option("--attempts", help="Number of attempts.", min=1)] = 10,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of dynamics and starts.", min=0)] = 0,
+    dynamics: Annotated[
+        str, typer.Option("--dynamics", help="held-out: robots that training never saw; nominal: the one it trains on.")
+    ] = DYNAMICS[0],
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Evaluate a skill, by default in dynamics that training never saw."""
+    from importlib.metadata import entry_points
+
+    from agent.robots import GROUP
+    from agent.settings import unknown_name
+
+    _skill(skill)
+    robots = entry_points(group=GROUP).names
+    if robot not in robots:
+        raise CliError(unknown_name("robot", robot, robots))
+    if policy not in ("zoo", "latest") and not policy.isdecimal():
+        raise CliError(f"--policy {policy!r} is unknown; valid: zoo, latest, or a version number")
+    if dynamics not in DYNAMICS:
+        raise CliError(f"--dynamics {dynamics!r} is unknown; valid: {', '.join(DYNAMICS)}")
+    from agent.evaluation import evaluate_skill
+
+    facts = evaluate_skill(
+        skill=skill,
+        robot=robot,
+        policy=policy,
+        attempts=attempts,
+        seed=seed,
+        home=resolve_home(home),
+        dynamics=dynamics,
+    )
+    if json_:
+        out_json(facts)
+    else:
+        out_facts(facts)

@@ -1,0 +1,313 @@
+"""Configuration: one TOML file, overridden by the command line, checked before anything moves.
+
+The file is ``perdure.toml`` in the home directory or what ``--config`` names. It has one table per section below, and
+may leave out any of them. An unknown key or a value out of range stops the start: it never falls back to "off".
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.settings import (
+    ConfigError,
+    Section,
+    checked,
+    line_of,
+    read_toml,
+    setting,
+    setting_names,
+    toml_text,
+    unknown_name,
+)
+
+CONFIG_NAME = "perdure.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Section):
+    """What to run and for how long; each has a command line option of the same name."""
+
+    robot: str = setting("minitaur")
+    """Name of an installed robot (entry point group ``perdure.robots``)."""
+    skills: tuple[str, ...] = setting(())
+    """Skills that may run; empty means all that the robot supports."""
+    hours: float | None = setting(None, 1e-4, 1e5, unit="h of robot time")
+    """Stop after this much robot time; left out: run until stopped."""
+    attempts: int | None = setting(None, 1, 10**9, unit="attempts")
+    """Stop after this many attempts; left out: run until stopped."""
+    speed: str = setting("max", choices=("realtime", "max"))
+    """``max`` runs as fast as physics goes, repeatable from the seed; ``realtime`` follows the wall clock."""
+    seed: int = setting(0, 0, 2**32 - 1)
+    """Seed of everything random."""
+    web: bool = setting(True)
+    """Whether the web page is served."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlConfig(Section):
+    """Rates of the control loop."""
+
+    rate_hz: int = setting(50, 10, 500, unit="Hz")
+    """Control rate."""
+    policy_rate_hz: int = setting(25, 1, 500, unit="Hz")
+    """Rate of policy decisions; the control rate must be a whole multiple of it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rate_hz % self.policy_rate_hz:
+            divisors = [str(d) for d in range(1, self.rate_hz + 1) if self.rate_hz % d == 0]
+            raise ConfigError(
+                f"policy_rate_hz = {self.policy_rate_hz} does not divide rate_hz = {self.rate_hz}; "
+                f"choose one of {', '.join(divisors)}"
+            )
+
+    @property
+    def decimation(self) -> int:
+        """Control periods per policy decision."""
+        return self.rate_hz // self.policy_rate_hz
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkspaceConfig(Section):
+    """The square in which the robot has to stay."""
+
+    size_m: float = setting(5.0, 1.0, 1000.0, unit="m")
+    """Side length; the hard fence."""
+    soft_margin_m: float = setting(0.5, 0.05, 100.0, unit="m")
+    """Distance of the soft fence inside the hard one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.soft_margin_m >= self.size_m / 2:
+            raise ConfigError(
+                f"soft_margin_m = {self.soft_margin_m:g} leaves no room in size_m = {self.size_m:g}; "
+                f"choose less than {self.size_m / 2:g}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerConfig(Section):
+    """The learner process."""
+
+    enabled: bool = setting(True)
+    """Whether anything is learned; without it the robot acts with the newest stored policy."""
+    hidden: tuple[int, ...] = setting((256, 256), 8, 4096, unit="units per layer")
+    """Hidden layer widths of actor and critics."""
+    batch: int = setting(256, 8, 65536, unit="transitions")
+    """Transitions per update."""
+    gamma: float = setting(0.98, 0.5, 0.9999)
+    """Discount per policy step."""
+    tau: float = setting(0.005, 1e-5, 1.0)
+    """Share of the new critic weights that goes into the target weights at each update."""
+    lr: float = setting(3e-4, 1e-7, 0.1)
+    """Learning rate of actor, critics and temperature."""
+    updates_per_step: float = setting(1.0, 0.01, 100.0, unit="updates per policy step")
+    """How much is learned from each step; fixed in lockstep mode."""
+    idle_updates_per_step: float = setting(4.0, 0.0, 100.0, unit="updates per policy step")
+    """In realtime mode spare time goes into updates, up to this many per stored step."""
+    ensemble: int = setting(2, 2, 20, unit="critics")
+    """Critics in the ensemble."""
+    layer_norm: bool = setting(True)
+    """Layer normalisation in the critics."""
+    dropout: float = setting(0.0, 0.0, 0.9)
+    """Dropout rate in the critics."""
+    init_temperature: float = setting(0.1, 1e-6, 100.0)
+    """Entropy temperature at the start; it is learned from there."""
+    init_std: float = setting(0.3, 0.01, 2.0)
+    """Standard deviation of the exploration, before the squashing, at the start."""
+    history: int = setting(3, 1, 64, unit="policy steps")
+    """Policy steps that an observation stacks."""
+    replay_steps: int = setting(1_000_000, 1000, 100_000_000, unit="policy steps")
+    """Policy steps kept in memory for sampling; the files keep all."""
+    warmup_steps: int = setting(1000, 0, 10_000_000, unit="policy steps")
+    """Steps collected before the first update."""
+    torch_threads: int = setting(1, 1, 256, unit="threads")
+    """Threads of the learner's tensor library."""
+    core: int | None = setting(None, 0, 4095)
+    """CPU core that the learner is bound to; left out: the system chooses."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.hidden:
+            raise ConfigError("hidden = [] has no layer; give one or more widths, such as [256, 256]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonConfig(Section):
+    """The simulated person who answers interventions; on hardware a real one does."""
+
+    enabled: bool = setting(True)
+    """Whether a simulated person answers; otherwise the robot waits for `perdure interventions close`."""
+    delay_s: float = setting(60.0, 0.0, 86400.0, unit="s of robot time")
+    """How long it takes until the person acts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig(Section):
+    """What is tied to the robot clock."""
+
+    evaluate_every_min: float = setting(15.0, 0.1, 1e5, unit="min")
+    """Between two evaluations of the walking skills."""
+    checkpoint_every_min: float = setting(5.0, 0.1, 1e4, unit="min")
+    """Between two checkpoints; at most this much learning is lost in a crash."""
+    backup_every_min: float = setting(60.0, 1.0, 1e5, unit="min")
+    """Between two verified backups of the database."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SafetyConfig(Section):
+    """Numbers of the safety layer. The ranges only allow limits that still protect the robot."""
+
+    fall_tilt_rad: float = setting(1.0472, 0.3, 1.4, unit="rad")
+    """Tilt that means a fall once it has lasted ``fall_hold_s``."""
+    fall_hold_s: float = setting(0.3, 0.0, 1.0, unit="s")
+    """How long the tilt must last."""
+    flipped_tilt_rad: float = setting(1.4835, 0.5, 3.0, unit="rad")
+    """Tilt that means a fall at once."""
+    bad_reading_limit: int = setting(5, 1, 25, unit="readings")
+    """Consecutive unusable readings that make a sensor fault."""
+    max_rate_radps: float = setting(200.0, 10.0, 1000.0, unit="rad/s")
+    """Angular rates beyond this are not believed."""
+    saturation_share: float = setting(0.8, 0.1, 1.0)
+    """Share of the last second with a joint at its torque limit that ends an attempt."""
+    temperature_margin_c: float = setting(10.0, 1.0, 40.0, unit="degrees C")
+    """A hot robot rests until it is this much below its limit."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.flipped_tilt_rad < self.fall_tilt_rad:
+            raise ConfigError(
+                f"flipped_tilt_rad = {self.flipped_tilt_rad:g} is below fall_tilt_rad = {self.fall_tilt_rad:g}; "
+                "choose more than that"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that can be set."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
+    workspace: WorkspaceConfig = field(default_factory=WorkspaceConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    person: PersonConfig = field(default_factory=PersonConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    safety: SafetyConfig = field(default_factory=SafetyConfig)
+
+    @classmethod
+    def load(cls, path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+        """Read a file and apply overrides.
+
+        Args:
+            path: TOML file; None for defaults.
+            overrides: values by dotted name (``"run.seed"``), as the command line gives them; a None is no override.
+
+        Raises:
+            ConfigError: unreadable file, unknown key, or a value of wrong type or out of range.
+        """
+        data, text = read_toml(path) if path is not None else ({}, "")
+        values: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+        for name, table in data.items():
+            at = f"{path}:{line_of(text, name)}: "
+            if name not in SECTIONS:
+                raise ConfigError(at + unknown_name("section or key", name, SECTIONS))
+            if not isinstance(table, dict):
+                raise ConfigError(f"{at}{name!r} is a section; write [{name}] and its keys below it")
+            for key, value in table.items():
+                where = f"{path}:{line_of(text, name, key)}: "
+                values[name][key] = _value(name, key, value, where)
+        for dotted, value in (overrides or {}).items():
+            if value is not None:
+                name, _, key = dotted.partition(".")
+                where = f"--{key}: " if name == "run" else f"--set {dotted}: "
+                values.setdefault(name, {})[key] = _value(name, key, value, where)
+        return cls._build(values, f"{path}: " if path is not None else "")
+
+    @classmethod
+    def _build(cls, values: Mapping[str, Mapping[str, Any]], where: str) -> Config:
+        """Make the sections; what no single value shows (one setting against another) is refused here."""
+        made: dict[str, Any] = {}
+        for name, section in SECTIONS.items():
+            try:
+                made[name] = section(**values.get(name, {}))
+            except ConfigError as error:
+                raise ConfigError(f"{where}[{name}] {error}") from error
+        return cls(**made)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Mapping[str, Any]]) -> Config:
+        """Read what `to_dict` gave. A setting that this version does not know is left out: it has no effect here.
+
+        Raises:
+            ConfigError: a known setting has a value that is not allowed.
+        """
+        known = {
+            name: {key: value for key, value in data.get(name, {}).items() if key in setting_names(section)}
+            for name, section in SECTIONS.items()
+        }
+        return cls._build(known, "stored configuration: ")
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Sections by name, each a dict of JSON values; tuples become lists."""
+        return {
+            name: {key: list(value) if isinstance(value, tuple) else value for key, value in section.items()}
+            for name, section in asdict(self).items()
+        }
+
+    def to_toml(self) -> str:
+        """As a file that `load` reads back to an equal configuration."""
+        return toml_text(self.to_dict())
+
+    def diff(self, other: Config) -> list[str]:
+        """What changes from this configuration to ``other``: ``"learner.batch: 256 -> 128"``, in file order."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return [
+            f"{name}.{key}: {value!r} -> {theirs[name][key]!r}"
+            for name, section in mine.items()
+            for key, value in section.items()
+            if value != theirs[name][key]
+        ]
+
+
+SECTIONS: Mapping[str, type[Section]] = {
+    "run": RunConfig,
+    "control": ControlConfig,
+    "workspace": WorkspaceConfig,
+    "learner": LearnerConfig,
+    "person": PersonConfig,
+    "schedule": ScheduleConfig,
+    "safety": SafetyConfig,
+}
+"""Section classes by the name of their table in the file."""
+
+
+def _value(section: str, key: str, value: Any, where: str) -> Any:
+    """One checked value; ``where`` goes before the message of an error."""
+    if section not in SECTIONS:
+        raise ConfigError(where + unknown_name("section", section, SECTIONS))
+    if key not in setting_names(SECTIONS[section]):
+        raise ConfigError(where + unknown_name(f"key in [{section}]", key, setting_names(SECTIONS[section])))
+    try:
+        return checked(SECTIONS[section], key, value)
+    except ConfigError as error:
+        raise ConfigError(f"{where}{error}") from error
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Read a ``section.key=value`` of the command line; the value is TOML, or plain text if it is not TOML.
+
+    Raises:
+        ConfigError: there is no ``=`` or no dot before it.
+    """
+    name, equals, raw = text.partition("=")
+    name = name.strip()
+    if not equals or "." not in name:
+        raise ConfigError(f"--set {text!r} is not section.key=value, such as learner.batch=128")
+    try:
+        return name, tomllib.loads(f"value = {raw.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name, raw.strip()

@@ -1,0 +1,177 @@
+"""Evaluates one skill: attempts without exploration, on fresh simulated robots whose dynamics training never saw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.attempts import AttemptResult, AttemptRunner, Interrupt
+from agent.clock import SimulatedClock
+from agent.config import Config
+from agent.loop import ControlLoop, Tick
+from agent.policies import find_policy
+from agent.robots import load_robot
+from agent.safety import ActionGate, Monitors
+from agent.states import Event
+from persistence.records import Outcome
+from sim.dynamics import DynamicsParams, DynamicsRandomiser
+from sim.robot import Command, CommandMode, Observation
+from sim.simulated_robot import SimulatedRobot
+from sim.state import Pose
+from sim.workspace import Workspace
+from skills.policy import PolicyWeights
+from skills.policy_control import policy_controller
+from skills.registry import get
+from skills.skill import Controller, LearnedSkill, ScriptedSkill, Skill
+
+CORNER_MARGIN_M = 0.25
+"""A walking attempt starts this far inside a corner of the workspace, along its diagonal: the longest straight way."""
+DYNAMICS = ("held-out", "nominal")
+
+
+def evaluate_skill(
+    skill: str,
+    robot: str,
+    policy: str,
+    attempts: int,
+    seed: int,
+    home: Path,
+    dynamics: str = "held-out",
+) -> dict[str, Any]:
+    """Evaluate a skill.
+
+    Args:
+        skill: name of the skill.
+        robot: name of an installed simulated robot.
+        policy: ``zoo``, ``latest`` or a version; ignored by scripted skills.
+        attempts: how many.
+        seed: of dynamics, starts and sensor noise.
+        home: where stored policies are looked for.
+        dynamics: ``held-out`` draws robots from ranges that training never reaches; ``nominal`` is the robot that
+            the daemon trains on.
+
+    Returns:
+        ``skill``, ``robot``, ``policy_version``, ``dynamics``, ``attempts``, ``success_rate``, ``falls``,
+        ``fence_exits``, ``return_mean``, ``return_iqm``, ``measures`` (means over attempts), and ``per_attempt``
+        measures.
+
+    Raises:
+        ValueError: unknown skill, robot, policy or dynamics.
+    """
+    chosen = get(skill)
+    weights = find_policy(policy, robot, chosen.family, home) if isinstance(chosen, LearnedSkill) else None
+    results = attempts_of(chosen, robot, weights, attempts, seed, dynamics)
+    return {
+        "skill": skill,
+        "robot": robot,
+        "policy_version": weights.version if weights else None,
+        "dynamics": dynamics,
+        "attempts": attempts,
+        "seed": seed,
+        **summary(results),
+    }
+
+
+def attempts_of(
+    skill: Skill, robot: str, weights: PolicyWeights | None, attempts: int, seed: int, dynamics: str = "held-out"
+) -> list[AttemptResult]:
+    """Run evaluation attempts, each on a robot of its own."""
+    if dynamics not in DYNAMICS:
+        raise ValueError(f"unknown dynamics {dynamics!r}; valid: {', '.join(DYNAMICS)}")
+    randomiser = DynamicsRandomiser(seed)
+    config = Config()
+    results = []
+    for index in range(attempts):
+        params = randomiser.held_out() if dynamics == "held-out" else DynamicsParams()
+        machine = load_robot(robot, seed * 10_007 + index)
+        if not isinstance(machine, SimulatedRobot):
+            raise ValueError(f"robot {robot!r} is no simulated robot; its skills are evaluated by the daemon")
+        try:
+            machine.set_dynamics(params)
+            results.append(_one(machine, skill, weights, config, np.random.default_rng((seed, index))))
+        finally:
+            machine.close()
+    return results
+
+
+def _one(
+    robot: SimulatedRobot, skill: Skill, weights: PolicyWeights | None, config: Config, rng: np.random.Generator
+) -> AttemptResult:
+    dt_s = 1.0 / config.control.rate_hz
+    workspace = Workspace(size_m=config.workspace.size_m, soft_margin_m=config.workspace.soft_margin_m)
+    robot.place(start_pose(robot, skill, workspace, rng))
+    monitors = Monitors(robot.spec, workspace, config.safety, config.control.rate_hz)
+    loop = ControlLoop(robot, SimulatedClock(robot, dt_s), ActionGate(robot.spec, dt_s), monitors)
+
+    def tick(act: Callable[[Observation], Command]) -> Tick:
+        now = loop.tick(act)
+        if isinstance(skill, LearnedSkill) and now.alerts.fallen:
+            raise Interrupt(Event.FALL_PREDICTED, "fallen")
+        if now.alerts.hard_fence:
+            raise Interrupt(Event.HARD_FAULT, "hard_fence")
+        return now
+
+    def stand(_: Observation) -> Command:
+        spec = robot.spec
+        return Command(mode=CommandMode.POSITION, target=spec.stand_position_rad, kp=spec.kp, kd=spec.kd)
+
+    controller: Controller
+    if isinstance(skill, ScriptedSkill):
+        controller = skill.controller(robot.spec, dt_s)
+    elif isinstance(skill, LearnedSkill) and weights is not None:
+        controller = policy_controller(
+            skill, robot.spec, dt_s, weights, None, decimation=config.control.decimation, history=config.learner.history
+        )
+        for _ in range(round(0.5 / dt_s)):  # stand, as the daemon does before an attempt
+            loop.tick(stand)
+    else:
+        raise ValueError(f"skill {skill.name!r} is neither scripted nor has it a policy")
+    return AttemptRunner(loop, workspace, tick).run(skill, controller)
+
+
+def start_pose(robot: SimulatedRobot, skill: Skill, workspace: Workspace, rng: np.random.Generator) -> Pose:
+    """Where an evaluation attempt starts: fallen for a recovery, with the longest free way ahead for a walk."""
+    if skill.kind == "recovery":
+        return robot.random_fallen_pose(rng)
+    forward = skill.displacement.forward_m
+    if abs(forward) < 0.5:
+        return Pose.standing(0.0, 0.0, float(rng.uniform(-math.pi, math.pi)))
+    corner = workspace.hard_half_m - CORNER_MARGIN_M
+    quarter = int(rng.integers(4))
+    yaw = math.pi / 4 + quarter * math.pi / 2
+    sign = -math.copysign(1.0, forward)
+    # The corner lies behind the robot in the direction of motion.
+    x = sign * corner * math.copysign(1.0, math.cos(yaw))
+    y = sign * corner * math.copysign(1.0, math.sin(yaw))
+    return Pose.standing(x, y, yaw)
+
+
+def summary(results: Sequence[AttemptResult]) -> dict[str, Any]:
+    """Figures over attempts."""
+    returns = [result.return_ for result in results if result.return_ is not None]
+    names = sorted({name for result in results for name in result.measures})
+    return {
+        "success_rate": float(np.mean([result.outcome is Outcome.SUCCESS for result in results])),
+        "falls": sum(result.outcome is Outcome.FALL for result in results),
+        "fence_exits": sum(result.end_reason in ("fence", "hard_fence") for result in results),
+        "return_mean": float(np.mean(returns)) if returns else None,
+        "return_iqm": interquartile_mean(returns) if returns else None,
+        "measures": {
+            name: float(np.mean([result.measures[name] for result in results if name in result.measures]))
+            for name in names
+        },
+        "per_attempt": [{"outcome": r.outcome.value, "end_reason": r.end_reason, **r.measures} for r in results],
+    }
+
+
+def interquartile_mean(values: Sequence[float]) -> float:
+    """Mean of the middle half (Agarwal et al. 2021), with the quartile values weighted by their share."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    n = len(ordered)
+    edges = np.arange(n + 1) / n
+    weight = np.clip(np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25), 0.0, None)
+    return float(np.sum(weight * ordered) / np.sum(weight))

@@ -1,0 +1,156 @@
+"""How a command reaches the database while a daemon runs.
+
+The daemon alone writes the database. A command leaves a request as a file in ``inbox/`` of the home; the daemon's
+writer thread serves it and leaves an answer beside it. Without a daemon the command takes the home's lock and writes
+itself. A request is taken before it is carried out, so that a crash can lose it, which its sender notices, but never
+double it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from persistence.files import atomic_write_json
+from persistence.home import Home, HomeLock, lock_holder
+
+if TYPE_CHECKING:
+    from persistence.store import Store
+
+FOLDER = "inbox"
+ADD = "add_intervention"
+CLOSE = "close_intervention"
+KINDS = (ADD, CLOSE)
+TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Something to store on behalf of a person."""
+
+    kind: str
+    """`ADD` or `CLOSE`."""
+    data: Mapping[str, Any]
+    """ADD: ``cause``, ``e10_class``, ``minutes``, ``note``, ``operator``. CLOSE: ``id``, ``operator``, ``action``,
+    ``note``, ``part_replaced``."""
+
+
+def request(home: Path, wanted: Request, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+    """Have ``wanted`` stored, by the daemon if one runs.
+
+    Returns:
+        ``id`` of the intervention.
+
+    Raises:
+        ValueError: what is wanted makes no sense, or the store refuses it.
+        RuntimeError: the daemon has not answered in time.
+    """
+    paths = Home(home)
+    if lock_holder(paths) is not None:
+        return _ask(home, wanted, timeout_s)
+    if not paths.db.is_file():
+        raise ValueError(f"no database at {paths.db}; start `perdure run` on this home first, or pass another --home")
+    from persistence.store import Store
+
+    with HomeLock(paths), Store.open(paths.db) as store:
+        return carry_out(store, wanted, _last_robot_s(store))
+
+
+def _ask(home: Path, wanted: Request, timeout_s: float) -> dict[str, Any]:
+    """Leave a request for the daemon and wait for its answer."""
+    folder = home / FOLDER
+    folder.mkdir(exist_ok=True)
+    # The time in front keeps the order in which people asked.
+    name = f"{time.time_ns():020d}-{uuid.uuid4().hex}"
+    asked, answered = folder / f"{name}.json", folder / f"{name}.answer"
+    atomic_write_json(asked, {"kind": wanted.kind, "data": dict(wanted.data)})
+    deadline = time.monotonic() + timeout_s
+    while not answered.exists():
+        if time.monotonic() > deadline:
+            withdrawn = asked.exists()
+            asked.unlink(missing_ok=True)
+            fate = "nothing was stored" if withdrawn else "see `perdure interventions list` for whether it was stored"
+            raise RuntimeError(f"the daemon has not answered within {timeout_s:g} s; {fate}; try again")
+        time.sleep(0.05)
+    answer = json.loads(answered.read_text(encoding="utf-8"))
+    answered.unlink()
+    if "error" in answer:
+        raise ValueError(str(answer["error"]))
+    return dict(answer)
+
+
+def serve(home: Path, store: Store, robot_s: float) -> tuple[Request, ...]:
+    """Carry out what waits in the inbox, and never fail; the daemon calls this from the thread that owns the store.
+
+    Args:
+        home: home directory.
+        store: the open store.
+        robot_s: robot time now.
+
+    Returns:
+        What was stored, so that the daemon can act on it: closing an intervention acknowledges its latch.
+    """
+    folder = home / FOLDER
+    if not folder.is_dir():
+        return ()
+    done = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+            path.unlink()
+        except FileNotFoundError:
+            continue  # its sender has withdrawn it
+        try:
+            raw = json.loads(text)
+            wanted = Request(kind=raw["kind"], data=dict(raw["data"]))
+            answer = carry_out(store, wanted, robot_s)
+            done.append(wanted)
+        except Exception as error:
+            # Whatever a file in a folder holds, it must not stop the daemon.
+            answer = {"error": str(error) or repr(error)}
+        with contextlib.suppress(OSError):  # the disk is full: the sender is told by the missing answer
+            atomic_write_json(path.with_suffix(".answer"), answer)
+    return tuple(done)
+
+
+def carry_out(store: Store, wanted: Request, robot_s: float) -> dict[str, Any]:
+    """Store one request. Returns ``id`` of the intervention.
+
+    Raises:
+        ValueError: unknown kind, or data that makes no sense.
+        StoreError: the store refuses it, such as closing what is closed.
+    """
+    from persistence.records import InterruptClass, Intervention
+
+    data = wanted.data
+    if wanted.kind == CLOSE:
+        store.close_intervention(
+            int(data["id"]),
+            robot_s,
+            operator=str(data["operator"]),
+            action=str(data["action"]),
+            note=str(data["note"]),
+            part_replaced=bool(data["part_replaced"]),
+        )
+        return {"id": int(data["id"])}
+    if wanted.kind == ADD:
+        new = Intervention(
+            cause=str(data["cause"]),
+            e10_class=InterruptClass(data["e10_class"]),
+            opened_s=max(0.0, robot_s - 60.0 * float(data["minutes"])),
+            note=str(data["note"]),
+            operator=str(data["operator"]),
+        )
+        return {"id": store.add_intervention(new, robot_s)}
+    raise ValueError(f"unknown request {wanted.kind!r}; valid: {', '.join(KINDS)}")
+
+
+def _last_robot_s(store: Store) -> float:
+    """Robot time of the last heartbeat; 0 before the first run."""
+    return float(store.rows("SELECT coalesce(max(heartbeat_s), 0.0) AS robot_s FROM runs")[0]["robot_s"])

@@ -1,0 +1,248 @@
+"""The learner's own process: reads stored attempts, updates the policy, publishes snapshots, writes checkpoints.
+
+The control loop and the learner share nothing but files and a pipe of small messages, so either can die without taking
+the other along. A snapshot is published by renaming a file over the last one: whoever reads it sees a whole one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from collections import deque
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from sim.robot import RobotSpec
+
+PR_SET_PDEATHSIG = 1
+_IDLE_UPDATES = 25
+_PUBLISH_EVERY_S = 2.0
+_SNAPSHOTS_KEPT = 4
+"""The loop of a lockstep run is one snapshot behind the learner; two more leave room for a slow reader."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerJob:
+    """All that a learner process needs to start. Picklable."""
+
+    spec: RobotSpec
+    family: str
+    skills: tuple[str, ...]
+    """Names of the skills that run; those of the family learn."""
+    history: int
+    """Feature rows in an observation."""
+    seed: int
+    settings: dict[str, Any]
+    """Fields of `SacConfig`."""
+    capacity: int
+    updates_per_step: float
+    warmup_steps: int
+    idle_updates_per_step: float
+    """With spare time, go on updating up to this many updates per stored step; 0 in lockstep."""
+    torch_threads: int
+    core: int | None
+    """Core to run on, or None to let the system choose."""
+    snapshot_dir: Path
+    checkpoint_dir: Path
+    max_checkpoint_seq: int | None
+    """Newest checkpoint that the store knows of; None for a fresh start."""
+    episodes: tuple[Path, ...]
+    """Stored attempts to rebuild the replay memory from, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """A new attempt is on disk."""
+
+    ticket: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class SaveCheckpoint:
+    """Write checkpoint ``seq``."""
+
+    seq: int
+    robot_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """All updates owed for a ticket are made and a snapshot is published. Ticket 0 says that the learner is ready."""
+
+    ticket: int
+    """The newest ticket dealt with; the same one again when spare time gave a newer snapshot."""
+    version: int
+    snapshot: Path
+    updates: int
+    metrics: dict[str, float]
+    update_seconds: float
+    skipped: tuple[str, ...] = ()
+    """Stored attempts that could not be read, with the reason."""
+    restored_seq: int | None = None
+    """Checkpoint that a starting learner went on from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint is on disk."""
+
+    seq: int
+    robot_s: float
+    version: int
+    name: str
+    """Of its directory."""
+    sha256: str
+
+
+def learner_main(connection: Connection, job: LearnerJob) -> None:
+    """Entry point of the process."""
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if job.core is not None:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, {job.core})
+    import torch
+
+    torch.set_num_threads(job.torch_threads)
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        _Worker(connection, job).run()
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to kill this process with the daemon: an orphan would write over the next learner's files."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:
+        raise SystemExit("the daemon is gone")
+
+
+class _Worker:
+    """State of the learner process."""
+
+    def __init__(self, connection: Connection, job: LearnerJob) -> None:
+        from agent.learning import build_learner
+
+        self._connection = connection
+        self._job = job
+        self._buffer, self._learner, self._ingest_file = build_learner(job)
+        self._update_seconds = 0.0
+        self._ticket = 0
+        self._snapshots: deque[Path] = deque()
+
+    def run(self) -> None:
+        """Serve messages until told to stop or the daemon is gone."""
+        self._restore()
+        published = time.monotonic()
+        while True:
+            idle = self._may_idle()
+            if self._connection.poll(0.0 if idle else None):
+                message = self._connection.recv()
+                if isinstance(message, Ingest):
+                    self._ingest(message)
+                elif isinstance(message, SaveCheckpoint):
+                    self._save(message)
+                elif isinstance(message, Stop):
+                    return
+            elif idle:
+                metrics = self._update(_IDLE_UPDATES)
+                if time.monotonic() - published > _PUBLISH_EVERY_S:
+                    self._send_done(metrics)
+                    published = time.monotonic()
+
+    def _restore(self) -> None:
+        """Go on from the newest whole checkpoint; make the updates owed for attempts stored since."""
+        from persistence.checkpoints import load_newest
+
+        skipped = [note for path in self._job.episodes if (note := self._add(path))]
+        restored = None
+        if self._job.max_checkpoint_seq is not None:
+            loaded = load_newest(self._job.checkpoint_dir, max_seq=self._job.max_checkpoint_seq)
+            if loaded is not None:
+                self._learner.load_state(loaded.tensors, loaded.meta["learner"])
+                restored = loaded.seq
+                owed = self._buffer.steps_added - int(loaded.meta["steps_added"])
+                self._update_for(max(0, owed))
+        for stale in self._job.snapshot_dir.glob("policy-*"):
+            stale.unlink()
+        self._send_done({}, tuple(skipped), restored)
+
+    def _ingest(self, message: Ingest) -> None:
+        before = self._buffer.steps_added
+        note = self._add(message.path)
+        metrics = self._update_for(self._buffer.steps_added - before)
+        self._ticket = message.ticket
+        self._send_done(metrics, (note,) if note else ())
+
+    def _add(self, path: Path) -> str | None:
+        """Put one stored attempt into the replay memory. Returns why not, if not."""
+        try:
+            self._ingest_file(path)
+        except (OSError, ValueError) as error:
+            return f"{path.name}: {error}"
+        return None
+
+    def _update_for(self, steps: int) -> dict[str, float]:
+        if len(self._buffer) < self._job.warmup_steps:
+            return {}
+        return self._update(round(steps * self._job.updates_per_step))
+
+    def _update(self, n: int) -> dict[str, float]:
+        if n <= 0:
+            return {}
+        start = time.monotonic()
+        metrics = self._learner.update(n)
+        self._update_seconds += time.monotonic() - start
+        return metrics
+
+    def _may_idle(self) -> bool:
+        limit = self._job.idle_updates_per_step * self._buffer.steps_added
+        return len(self._buffer) >= self._job.warmup_steps and self._learner.updates < limit
+
+    def _send_done(self, metrics: dict[str, float], skipped: tuple[str, ...] = (), restored: int | None = None) -> None:
+        """Publish a snapshot and say so. It is not synced to disk: after a power cut the checkpoint counts."""
+        weights = self._learner.snapshot()
+        path = self._job.snapshot_dir / f"policy-{self._ticket}-{weights.version}.safetensors"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(weights.to_bytes())
+        temporary.replace(path)
+        if path not in self._snapshots:
+            self._snapshots.append(path)
+        while len(self._snapshots) > _SNAPSHOTS_KEPT:
+            self._snapshots.popleft().unlink(missing_ok=True)
+        updates = self._learner.updates
+        self._connection.send(
+            Done(self._ticket, weights.version, path, updates, metrics, self._update_seconds, skipped, restored)
+        )
+
+    def _save(self, message: SaveCheckpoint) -> None:
+        import numpy as np
+
+        from agent.policies import POLICY_TENSOR
+        from persistence.checkpoints import save_checkpoint
+
+        tensors, learner_meta = self._learner.state()
+        # Beside the learner's state, ready to act with: evaluations need no torch and no learner.
+        tensors = {**tensors, POLICY_TENSOR: np.frombuffer(self._learner.snapshot().to_bytes(), np.uint8)}
+        meta = {
+            "learner": learner_meta,
+            "updates": self._learner.updates,
+            "steps_added": self._buffer.steps_added,
+            "robot_s": message.robot_s,
+            "family": self._job.family,
+            "robot": self._job.spec.name,
+            "policy_version": self._learner.updates,
+        }
+        saved = save_checkpoint(self._job.checkpoint_dir, message.seq, tensors, meta)
+        self._connection.send(Saved(message.seq, message.robot_s, self._learner.updates, saved.path.name, saved.sha256))

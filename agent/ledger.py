@@ -1,0 +1,231 @@
+"""Keeps the daemon's books: state intervals, attempts, interventions, all through the store's writer thread.
+
+Nothing here waits for the disk unless it is asked to; what was handed over and not yet written is in order in the
+writer's queue. Times are robot times and are handed over as the very floats that the clock gave, so that intervals
+join without a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from persistence.episodes import Episode, write_episode
+from persistence.home import Home
+from persistence.records import (
+    AttemptEnd,
+    AttemptStart,
+    CheckpointRow,
+    Evaluation,
+    Fault,
+    InterruptClass,
+    Intervention,
+    PolicyRow,
+    SelfRecovery,
+    StateInterval,
+)
+from persistence.store import Store, attempt_uid
+from persistence.writer import StoreWriter
+from skills.experience import AttemptArrays
+
+T = TypeVar("T")
+LATCHES = "latches.changed"
+"""Kind of the event that holds the newest latches."""
+
+
+@dataclass
+class Totals:
+    """Counts since the daemon started, for the live view; the store has the lasting ones."""
+
+    attempts: int = 0
+    falls: int = 0
+    self_recoveries: int = 0
+
+
+class Ledger:
+    """Books of one run."""
+
+    def __init__(
+        self, home: Home, writer: StoreWriter, run_id: int, state: str, now_s: float, *, unplanned: bool
+    ) -> None:
+        """Open the books.
+
+        Args:
+            home: where episode files go.
+            writer: owner of the store.
+            run_id: the run that was started.
+            state: operating state at the start.
+            now_s: robot time at the start.
+            unplanned: whether the run before crashed; boot and self-test then count as unscheduled downtime.
+        """
+        self.totals = Totals()
+        self.error: BaseException | None = None
+        """The first write that failed; the robot must not go on without its books."""
+        self.run_id = run_id
+        self._home = home
+        self._writer = writer
+        self._state = state
+        self._since_s = now_s
+        self._unplanned = unplanned
+        self._attempt_id: int | None = None
+        self._pending: list[StateInterval] = []
+
+    # ------------------------------------------------------------------ states
+
+    def enter(self, state: str, now_s: float) -> None:
+        """The operating state changed."""
+        self._cut(now_s)
+        if state == "STANDBY":
+            self._unplanned = False
+        self._state = state
+
+    def interrupted(self) -> None:
+        """A person is needed: what follows until the next passed self-test is unscheduled downtime."""
+        self._unplanned = True
+
+    def heartbeat(self, now_s: float) -> None:
+        """Say that the daemon lives; after a crash, recorded time reaches to the last heartbeat."""
+        run_id, pending = self.run_id, tuple(self._pending)
+        current = StateInterval.of(
+            self._state, self._since_s, now_s, unplanned=self._unplanned, attempt_id=self._attempt_id
+        )
+        self._watch(self._writer.submit(lambda store: store.heartbeat(run_id, now_s, current, pending)))
+
+    def end_run(self, now_s: float, reason: str) -> None:
+        """Close the books; waits until they are durable."""
+        self._cut(now_s)
+        rows, run_id = self._take(), self.run_id
+        self._writer.submit(lambda store: store.end_run(run_id, now_s, reason, rows)).result()
+
+    def _cut(self, now_s: float) -> None:
+        if now_s > self._since_s:
+            self._pending.append(
+                StateInterval.of(
+                    self._state, self._since_s, now_s, unplanned=self._unplanned, attempt_id=self._attempt_id
+                )
+            )
+            self._since_s = now_s
+
+    def _take(self) -> tuple[StateInterval, ...]:
+        rows, self._pending = tuple(self._pending), []
+        return rows
+
+    # ---------------------------------------------------------------- attempts
+
+    def start_attempt(self, skill: str, now_s: float, policy_version: int | None, *, evaluation: bool) -> Future[int]:
+        """Note that an attempt begins. The robot may move for it once the future has its id."""
+        self._cut(now_s)
+        start = AttemptStart(
+            run_id=self.run_id, skill=skill, started_s=now_s, policy_version=policy_version, evaluation=evaluation
+        )
+        return self._watch(self._writer.submit(lambda store: store.start_attempt(start)))
+
+    def attempt_started(self, attempt_id: int) -> None:
+        """State intervals from now on belong to this attempt."""
+        self._attempt_id = attempt_id
+
+    def finish_attempt(
+        self,
+        end: AttemptEnd,
+        skill: str,
+        policy_version: int | None,
+        arrays: AttemptArrays | None,
+        self_recoveries: Sequence[SelfRecovery] = (),
+    ) -> Future[Path | None]:
+        """Note how an attempt ended; the future has the path of its episode file, if it has one."""
+        self._cut(end.ended_s)
+        self._attempt_id = None
+        rows = self._take()
+        self.totals.attempts += 1
+        home = self._home
+
+        def write(store: Store) -> Path | None:
+            if arrays is None:
+                store.finish_attempt(end, rows, self_recoveries)
+                return None
+            file = write_episode(home, _episode(end.attempt_id, skill, policy_version, arrays))
+            stored = replace(end, episode_file=file.name, episode_sha256=file.sha256)
+            store.finish_attempt(stored, rows, self_recoveries)
+            return home.episodes / file.name
+
+        return self._watch(self._writer.submit(write))
+
+    def fell(self, recovery: SelfRecovery) -> None:
+        """Note a fall and whether the robot stood up again by itself."""
+        self.totals.falls += 1
+        self.totals.self_recoveries += recovery.recovered
+        self._watch(self._writer.submit(lambda store: store.add_self_recovery(recovery)))
+
+    # ----------------------------------------------------------- interventions
+
+    def open_intervention(self, cause: str, now_s: float, *, failure: bool) -> Future[int]:
+        """Note that a person has to act."""
+        self._cut(now_s)
+        self.interrupted()
+        e10_class = InterruptClass.FAILURE if failure else InterruptClass.ASSIST
+        new = Intervention(cause=cause, e10_class=e10_class, opened_s=now_s)
+        rows = self._take()
+        return self._watch(self._writer.submit(lambda store: store.open_intervention(new, rows)))
+
+    def close_interventions(self, now_s: float, *, operator: str, note: str) -> None:
+        """Note that the person is done with all that was open."""
+
+        def close(store: Store) -> None:
+            for item in store.open_interventions():
+                store.close_intervention(item.id, now_s, operator=operator, action=note)
+
+        self._watch(self._writer.submit(close))
+
+    # ------------------------------------------------------------- other facts
+
+    def latches(self, latches: list[dict[str, Any]], now_s: float) -> None:
+        """Note what holds the robot, for the next start."""
+        self._watch(self._writer.submit(lambda store: store.append_event(LATCHES, now_s, {"latches": latches})))
+
+    def fault(self, kind: str, now_s: float, severity: str) -> None:
+        """Note a fault."""
+        row = Fault(kind=kind, robot_s=now_s, severity=severity, attempt_id=self._attempt_id)
+        self._watch(self._writer.submit(lambda store: store.add_fault(row)))
+
+    def checkpoint(self, row: CheckpointRow, policy: PolicyRow | None) -> None:
+        """Note a checkpoint that is on disk, and the policy version in it."""
+
+        def write(store: Store) -> None:
+            store.add_checkpoint(row)
+            if policy is not None:
+                store.add_policy(policy)
+
+        self._watch(self._writer.submit(write))
+
+    def evaluation(self, row: Evaluation) -> None:
+        """Note the result of an evaluation."""
+        self._watch(self._writer.submit(lambda store: store.add_evaluation(row)))
+
+    def _watch(self, future: Future[T]) -> Future[T]:
+        future.add_done_callback(self._note_error)
+        return future
+
+    def _note_error(self, future: Future[T]) -> None:
+        error = None if future.cancelled() else future.exception()
+        if error is not None and self.error is None:
+            self.error = error
+
+
+def _episode(attempt_id: int, skill: str, policy_version: int | None, arrays: AttemptArrays) -> Episode:
+    """An attempt in the store's words."""
+    return Episode(
+        uid=attempt_uid(attempt_id),
+        skill=skill,
+        action_space="tg",
+        policy_version=str(policy_version),
+        frames=arrays.frames,
+        stamps=arrays.stamps_s,
+        actions=arrays.actions,
+        proposed=arrays.proposed,
+        resting=arrays.resting,
+        phase=arrays.phase_rad,
+        terminated=False,
+    )

@@ -1,0 +1,55 @@
+"""The simulated person who answers an intervention: waits, picks the robot up, puts it down in the middle, says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from sim.state import Pose
+
+ASSIST_CAUSES = frozenset({"stand_up_failed", "hard_fence", "reset_failed", "arming_failed", "too_many_falls"})
+"""Causes that a person mends by placing the robot: no part replaced, no further deviation (SEMI E10: an assist)."""
+
+
+@runtime_checkable
+class Placeable(Protocol):
+    """A simulated robot, as a person handles it."""
+
+    def place(self, pose: Pose) -> None:
+        """Put the robot down."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a person did about an intervention."""
+
+    name: str
+    note: str
+    physical_release: bool
+    """Whether the emergency stop was released at the robot."""
+
+
+class SimulatedPerson:
+    """Comes ``delay_s`` of robot time after the call. Only a simulator has one; nothing else may place the robot."""
+
+    def __init__(self, robot: Placeable, delay_s: float) -> None:
+        """Look after one robot."""
+        self._robot = robot
+        self._delay_s = delay_s
+        self._called_s: float | None = None
+
+    def call(self, robot_s: float) -> None:
+        """An intervention was opened at ``robot_s``."""
+        self._called_s = robot_s
+
+    def answer(self, cause: str, robot_s: float) -> Answer | None:
+        """Act if the person has arrived: the robot then stands in the middle of its workspace."""
+        if self._called_s is None or robot_s - self._called_s < self._delay_s:
+            return None
+        self._called_s = None
+        self._robot.place(Pose.standing())
+        return Answer(
+            name="simulated person",
+            note=f"{cause}: put back on its feet in the middle",
+            physical_release=cause == "estop",
+        )

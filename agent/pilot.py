@@ -1,0 +1,485 @@
+"""What the robot does in each operating state.
+
+One method per state. It runs until something happens, and returns the event; the table of `agent.states` says what
+follows. Events that outrank what is being done are raised by the tick as `Interrupt` and end the method.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from agent.attempts import AttemptResult, AttemptRunner, Interrupt
+from agent.brain import Brain
+from agent.latches import Acknowledgement
+from agent.ledger import Ledger
+from agent.loop import ControlLoop, Tick
+from agent.operation import Operation
+from agent.person import ASSIST_CAUSES, SimulatedPerson
+from agent.safety import tilt_rad
+from agent.scheduler import Pose2D, Scheduler
+from agent.states import LATCHING, Event, Limits, State, torque_allowed
+from persistence.records import AttemptEnd, Evaluation, Outcome, SelfRecovery
+from sim.robot import Array, Command, CommandMode, Observation
+from sim.state import SimulationError
+from sim.workspace import Workspace
+from skills.skill import LearnedSkill, ScriptedSkill, Skill
+
+Act = Callable[[Observation], Command]
+
+SETTLE_S = 0.4
+"""How long the robot stands still between attempts, so that each starts from rest."""
+STILL_RATE_RADPS = 0.5
+STANCE_RATE_RADPS = 4.0
+"""Joint speed at which the robot takes up its stance."""
+SHUTDOWN_DAMPING_S = 1.0
+"""Within the 10 s that SHUTDOWN may use torque."""
+_MOVING = frozenset({State.ARMING, State.ATTEMPT, State.RESET, State.HOLD})
+_FENCED = _MOVING | {State.RECOVER}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abilities:
+    """The skills that a run may use, by purpose."""
+
+    tasks: tuple[Skill, ...]
+    return_home: ScriptedSkill | None
+    stand_up: ScriptedSkill | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """When the run is over; None means never."""
+
+    end_s: float | None
+    attempts: int | None
+
+
+class Pilot:
+    """Runs the state machine on one robot until the run is over or somebody stops it."""
+
+    def __init__(
+        self,
+        *,
+        loop: ControlLoop,
+        ledger: Ledger,
+        brain: Brain,
+        scheduler: Scheduler,
+        abilities: Abilities,
+        workspace: Workspace,
+        person: SimulatedPerson | None,
+        limits: Limits,
+        goal: Goal,
+        operation: Operation,
+        housekeeping: Callable[[], None],
+        run_jobs: Callable[[float], None],
+        self_test: Callable[[Observation], list[str]],
+    ) -> None:
+        """Take over a robot that stands in BOOT.
+
+        Args:
+            loop: the control loop.
+            ledger: the books.
+            brain: where policies come from and attempts go to.
+            scheduler: picks the next task.
+            abilities: the skills to use.
+            workspace: where the robot may be.
+            person: answers interventions; None leaves them to the operator.
+            limits: durations and counts of the state machine.
+            goal: when the run is over.
+            operation: state, permit and latches to start from.
+            housekeeping: called every control period; must be quick. It may raise `Interrupt`.
+            run_jobs: runs what is due at a robot time; called while the robot stands.
+            self_test: names what is wrong before anything moves.
+        """
+        self.loop = loop
+        self.ledger = ledger
+        self.operation = operation
+        self.skill_name = ""
+        self.stop_reason = ""
+        self.evaluations: deque[LearnedSkill] = deque()
+        """Skills whose evaluation is due; an attempt without exploration each, when the pose suits."""
+        self.last_speed_mps: dict[str, float] = {}
+        self._brain = brain
+        self._scheduler = scheduler
+        self._abilities = abilities
+        self._workspace = workspace
+        self._person = person
+        self._limits = limits
+        self._goal = goal
+        self._housekeeping = housekeeping
+        self._run_jobs = run_jobs
+        self._self_test = self_test
+        self._runner = AttemptRunner(loop, workspace, self._tick)
+        self._next: tuple[Skill, bool] | None = None
+        self._entered_s = loop.reading.robot_s
+        self._fell_s = 0.0
+        self._falls_s: deque[float] = deque()
+        self._arming_failures = 0
+        self._attempts = 0
+        self._cause = ""
+        self._help_cause = ""
+        self._acknowledgement: Acknowledgement | None = None
+        self._stance_target: Array | None = None
+        self._behaviours: dict[State, Callable[[], Event]] = {
+            State.BOOT: lambda: Event.BOOT_OK,
+            State.SELF_TEST: self._in_self_test,
+            State.STANDBY: self._in_standby,
+            State.ARMING: self._in_arming,
+            State.ATTEMPT: self._in_attempt,
+            State.RESET: self._in_reset,
+            State.HOLD: self._in_hold,
+            State.FALLING: self._in_falling,
+            State.RECOVER: self._in_recover,
+            State.LEARN_ONLY: self._in_learn_only,
+            State.NEED_HUMAN: self._wait_for_person,
+            State.SAFE_STOP: self._wait_for_person,
+            State.ESTOP: self._wait_for_person,
+            State.ENGINEERING: self._wait_for_operator,
+        }
+
+    # ------------------------------------------------------------ state machine
+
+    def run(self) -> None:
+        """Run until SHUTDOWN; then bring the robot to rest without torque."""
+        while self.operation.state is not State.SHUTDOWN:
+            self._cause = ""
+            try:
+                event = self._behaviours[self.operation.state]()
+            except Interrupt as interrupt:
+                event, self._cause = interrupt.event, interrupt.cause
+            self.apply(event, self._cause)
+        self._settle()
+
+    def apply(self, event: Event, cause: str = "") -> None:
+        """Feed one event to the state machine and keep the books of it."""
+        now_s = self.loop.reading.robot_s
+        before = self.operation.state
+        self._set(self.operation.apply(event, cause=cause, robot_s=now_s))
+        state = self.operation.state
+        if state is before:
+            return
+        self.ledger.enter(state.value, now_s)
+        self._entered_s = now_s
+        self.loop.monitors.reset()
+        if state in LATCHING:
+            held = [latch.cause for latch in self.operation.latches if latch.state is state]
+            self._call_for_help(cause or (held[-1] if held else event.value), now_s)
+
+    def _set(self, operation: Operation) -> None:
+        """Take over a new operation; its latches are kept for the next start."""
+        if operation.latches != self.operation.latches:
+            self.ledger.latches(operation.latches.to_json(), self.loop.reading.robot_s)
+        self.operation = operation
+
+    def _tick(self, act: Act | None) -> Tick:
+        """One control period, watched: raises `Interrupt` for what outranks the present state."""
+        state = self.operation.state
+        if act is not None and not torque_allowed(state, self.loop.reading.robot_s - self._entered_s, self._limits):
+            act = None  # I1, whatever a behaviour asks for
+        try:
+            now = self.loop.tick(act)
+        except SimulationError as error:
+            self.ledger.fault("simulation", self.loop.reading.robot_s, "hard")
+            raise Interrupt(Event.HARD_FAULT, "simulation") from error
+        self._housekeeping()
+        if state in _FENCED and now.alerts.hard_fence:
+            raise Interrupt(Event.HARD_FAULT, "hard_fence")
+        if state in _MOVING and now.alerts.fallen:
+            raise Interrupt(Event.FALL_PREDICTED, "fallen")
+        if (state in _FENCED) and state is not State.HOLD and now.alerts.sensor_fault:
+            self.ledger.fault("sensor", now.robot_s, "soft")
+            raise Interrupt(Event.SOFT_FAULT, "sensor")
+        return now
+
+    # ------------------------------------------------------------------- at rest
+
+    def _in_self_test(self) -> Event:
+        problems = self._self_test(self._tick(None).observation)
+        if not problems:
+            return Event.SELFTEST_OK
+        self._cause = f"self_test: {'; '.join(problems)}"
+        return Event.SELFTEST_FAIL
+
+    def _in_standby(self) -> Event:
+        now = self.loop.reading
+        if self._over(now.robot_s):
+            return Event.SIGTERM
+        if not self.operation.permitted:
+            # Starting the daemon is the permit; after an intervention the person who acknowledged gives it anew.
+            self.apply(Event.START_PERMIT)
+            if not self.operation.permitted:
+                self._tick(None)
+                return Event.START_PERMIT
+        self._run_jobs(now.robot_s)
+        if now.alerts.hot:
+            return Event.SOFT_FAULT
+        self._next = self._choose(now)
+        return Event.TASK_READY
+
+    def _in_learn_only(self) -> Event:
+        while self._tick(None).alerts.hot:
+            pass
+        return Event.SOFT_CLEAR
+
+    def _wait_for_person(self) -> Event:
+        """Damping while a safe stop settles, then no torque, until a person has acknowledged."""
+        while True:
+            now = self._tick(self._damp if self.operation.state is State.SAFE_STOP else None)
+            if torque_allowed(self.operation.state, now.robot_s - self._entered_s, self._limits):
+                continue
+            answer = self._person.answer(self._help_cause, now.robot_s) if self._person else None
+            if answer is not None:
+                self.loop.refresh()
+                self.acknowledge(answer.name, answer.note, physical_release=answer.physical_release)
+            if self._acknowledgement is not None:
+                by, self._acknowledgement = self._acknowledgement, None
+                if self._clear_latches(by):
+                    return Event.HUMAN_ACK
+
+    def acknowledge(self, name: str, action: str, *, physical_release: bool = False) -> None:
+        """A person says that the robot may go on; it counts once torque is off."""
+        self._acknowledgement = Acknowledgement(
+            name=name, action=action, torque_off=True, physical_release=physical_release
+        )
+
+    def _clear_latches(self, by: Acknowledgement) -> bool:
+        """Clear what a person can clear. Returns whether nothing holds the robot any more."""
+        latches = self.operation.latches
+        for latch in latches:
+            # The person has dealt with the cause; the self-test that follows looks for itself.
+            latches = latches.condition_gone(latch.cause)
+        self._set(replace(self.operation, latches=latches.acknowledge(by)))
+        now_s = self.loop.reading.robot_s
+        self.ledger.close_interventions(now_s, operator=by.name, note=by.action)
+        self._falls_s.clear()
+        self._arming_failures = 0
+        return self.operation.latches.held_state is None
+
+    def _wait_for_operator(self) -> Event:
+        while True:
+            self._tick(None)
+
+    def _call_for_help(self, cause: str, now_s: float) -> None:
+        self._help_cause = cause
+        self.ledger.open_intervention(cause, now_s, failure=cause not in ASSIST_CAUSES)
+        if self._person is not None:
+            self._person.call(now_s)
+
+    # ------------------------------------------------------------------ attempts
+
+    def _in_arming(self) -> Event:
+        skill, _ = self._next or (None, False)
+        now = self._stand(SETTLE_S)
+        if skill is None:
+            return Event.ARM_TIMEOUT
+        problem = skill.start_problem(now.observation)
+        while problem or tilt_rad(now.observation) > self._limits.arming_tilt_rad:
+            if now.robot_s - self._entered_s > self._limits.arming_s:
+                self._arming_failures += 1
+                if self._arming_failures >= self._limits.arming_tries:
+                    self._cause = "arming_failed"
+                    return Event.SELFTEST_FAIL
+                return Event.ARM_TIMEOUT
+            now = self._stand(self.loop_dt_s)
+            problem = skill.start_problem(now.observation)
+        self._arming_failures = 0
+        return Event.ARMED
+
+    def _in_attempt(self) -> Event:
+        skill, evaluation = self._next or (self._abilities.tasks[0], False)
+        result = self._attempt(skill, evaluation=evaluation)
+        self._attempts += 1
+        if result.interrupt is not None:
+            raise result.interrupt
+        return Event.ATTEMPT_TIMEOUT if result.end_reason == "time" else Event.ATTEMPT_DONE
+
+    def _in_reset(self) -> Event:
+        """Come back where a task can start; most attempts end there already."""
+        home = self._abilities.return_home
+        for _ in range(self._limits.reset_tries):
+            now = self._stand(SETTLE_S)
+            x, y, _ = now.observation.base_position
+            if home is None or self._workspace.margin_m(float(x), float(y)) >= 0.5 * self._workspace.soft_margin_m:
+                return Event.RESET_OK
+            result = self._attempt(home)
+            if result.interrupt is not None:
+                raise result.interrupt
+        self._cause = "reset_failed"
+        return Event.RESET_FAIL
+
+    def _attempt(self, skill: Skill, *, evaluation: bool = False) -> AttemptResult:
+        """One attempt with its books: the row that it began is durable before the robot moves for it (I10)."""
+        self.skill_name = skill.name
+        controller, version = self._brain.controller(skill, explore=not evaluation)
+        start = self.loop.reading
+        future = self.ledger.start_attempt(skill.name, start.robot_s, version, evaluation=evaluation)
+        if self._brain.lockstep:
+            attempt_id = future.result()
+        else:
+            while not future.done():
+                self._tick(self._stance)
+            attempt_id = future.result()
+        self.ledger.attempt_started(attempt_id)
+        pose = Pose2D.of(self.loop.reading.observation)
+        result = self._runner.run(skill, controller)
+        end = self.loop.reading
+        finished = self.ledger.finish_attempt(
+            AttemptEnd(
+                attempt_id=attempt_id,
+                ended_s=end.robot_s,
+                outcome=result.outcome,
+                end_reason=result.end_reason,
+                steps=result.steps,
+                return_=result.return_,
+                measures=result.measures,
+                reward_terms=result.reward_terms,
+            ),
+            skill.name,
+            version,
+            result.arrays,
+        )
+        self._brain.attempted(finished)
+        if "speed_mps" in result.measures:
+            self.last_speed_mps[skill.name] = result.measures["speed_mps"]
+        if result.steps and result.interrupt is None:
+            self._scheduler.attempted(skill.name, pose, Pose2D.of(end.observation), result.mean_reward, end.robot_s)
+        if evaluation and isinstance(skill, LearnedSkill) and result.interrupt is None:
+            self._evaluated(skill, result, version, end.robot_s)
+        self.skill_name = ""
+        return result
+
+    def _evaluated(self, skill: LearnedSkill, result: AttemptResult, version: int | None, now_s: float) -> None:
+        if skill in self.evaluations:
+            self.evaluations.remove(skill)
+        self.ledger.evaluation(
+            Evaluation(
+                skill=skill.name,
+                robot_s=now_s,
+                attempts=1,
+                success_rate=float(result.outcome is Outcome.SUCCESS),
+                return_mean=result.return_,
+                policy_version=version,
+                measures=result.measures,
+            )
+        )
+
+    def _choose(self, now: Tick) -> tuple[Skill, bool]:
+        pose = Pose2D.of(now.observation)
+        if self.evaluations:
+            scores = self._scheduler.scores(pose, now.robot_s)
+            best = max(self.evaluations, key=lambda skill: scores[skill.name])
+            if scores[best.name] >= max(scores.values()) - self._scheduler.TEMPERATURE:
+                return best, True
+        return self._scheduler.choose(pose, now.robot_s), False
+
+    # --------------------------------------------------------------- falls, holds
+
+    def _in_falling(self) -> Event:
+        """Damp until the robot lies still; a stiff leg would break."""
+        self._fell_s = self.loop.reading.robot_s
+        still_since_s: float | None = None
+        while True:
+            now = self._tick(self._damp)
+            still = float(np.abs(now.observation.angular_velocity).max()) < STILL_RATE_RADPS
+            still_since_s = (still_since_s if still_since_s is not None else now.robot_s) if still else None
+            if still_since_s is not None and now.robot_s - still_since_s >= self._limits.base_still_s:
+                return Event.BASE_STILL
+            if now.robot_s - self._fell_s > self._limits.falling_s:
+                return Event.BASE_STILL
+
+    def _in_recover(self) -> Event:
+        """Stand up, with a bounded number of tries and a bounded number of falls per hour (I9)."""
+        now_s = self.loop.reading.robot_s
+        self._falls_s.append(self._fell_s)
+        while self._falls_s and now_s - self._falls_s[0] > 3600.0:
+            self._falls_s.popleft()
+        stand_up = self._abilities.stand_up
+        self._cause = "stand_up_failed"
+        tries = 0
+        if len(self._falls_s) > self._limits.falls_per_hour:
+            self._cause = "too_many_falls"
+        elif stand_up is not None:
+            for tries in range(1, self._limits.recover_tries + 1):
+                result = self._attempt(stand_up)
+                if result.interrupt is not None:
+                    self._recovered(tries, stood=False)
+                    raise result.interrupt
+                if result.outcome is Outcome.SUCCESS and self._stays_upright():
+                    self._recovered(tries, stood=True)
+                    return Event.UPRIGHT
+        self._recovered(tries, stood=False)
+        return Event.RECOVER_FAIL
+
+    def _stays_upright(self) -> bool:
+        now = self._stand(self._limits.upright_s)
+        return tilt_rad(now.observation) < self._limits.arming_tilt_rad
+
+    def _recovered(self, tries: int, *, stood: bool) -> None:
+        now_s = self.loop.reading.robot_s
+        self.ledger.fell(
+            SelfRecovery(kind="fall", started_s=self._fell_s, ended_s=now_s, recovered=stood, tries=max(1, tries))
+        )
+
+    def _in_hold(self) -> Event:
+        """Damp until the fault has been gone for a while."""
+        start_s = clear_since_s = self.loop.reading.robot_s
+        while True:
+            now = self._tick(self._damp)
+            if now.alerts.sensor_fault:
+                clear_since_s = now.robot_s
+            if now.robot_s - clear_since_s >= self._limits.soft_clear_s:
+                return Event.SOFT_CLEAR
+            if now.robot_s - start_s > self._limits.hold_window_s:
+                self._cause = "fault_did_not_clear"
+                return Event.HARD_FAULT
+
+    # ------------------------------------------------------------------- commands
+
+    @property
+    def tasks(self) -> tuple[Skill, ...]:
+        """The tasks of this run."""
+        return self._abilities.tasks
+
+    @property
+    def loop_dt_s(self) -> float:
+        """Control period."""
+        return 1.0 / self.loop.robot.spec.control_rate_hz
+
+    def _damp(self, observation: Observation) -> Command:
+        del observation
+        return self.loop.gate.damping()
+
+    def _stance(self, observation: Observation) -> Command:
+        """Approach the nominal stance at a bounded joint speed."""
+        spec = self.loop.robot.spec
+        step = STANCE_RATE_RADPS * self.loop_dt_s
+        base = self._stance_target if self._stance_target is not None else observation.joint_position
+        self._stance_target = base + np.clip(spec.stand_position_rad - base, -step, step)
+        return Command(mode=CommandMode.POSITION, target=self._stance_target, kp=spec.kp, kd=spec.kd)
+
+    def _stand(self, seconds: float) -> Tick:
+        """Hold the stance for at least one period."""
+        self._stance_target = None
+        end_s = self.loop.reading.robot_s + seconds
+        while True:
+            now = self._tick(self._stance)
+            if now.robot_s >= end_s - 0.5 * self.loop_dt_s:
+                return now
+
+    def _settle(self) -> None:
+        """SHUTDOWN: damp until the robot has sat down, then no torque."""
+        for _ in range(math.ceil(SHUTDOWN_DAMPING_S / self.loop_dt_s)):
+            self.loop.tick(self._damp)
+        self.loop.tick(None)
+
+    def _over(self, now_s: float) -> bool:
+        if self._goal.end_s is not None and now_s >= self._goal.end_s:
+            self.stop_reason = "hours reached"
+        elif self._goal.attempts is not None and self._attempts >= self._goal.attempts:
+            self.stop_reason = "attempts reached"
+        return bool(self.stop_reason)

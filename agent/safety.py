@@ -1,0 +1,220 @@
+"""What no policy can bypass: the gate that every command passes, and the monitors that watch every observation.
+
+Both are small, keep their own state, and take time as part of the observation, so that tests drive them tick by tick.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from agent.config import SafetyConfig
+from sim.robot import Array, Command, CommandMode, Observation, RobotSpec
+from sim.workspace import Workspace
+
+
+def tilt_rad(observation: Observation) -> float:
+    """Angle between the body's up axis and the world's, from the IMU."""
+    x, y, _, _ = observation.orientation_xyzw
+    return math.acos(max(-1.0, min(1.0, 1.0 - 2.0 * (x * x + y * y))))
+
+
+class ActionGate:
+    """Makes any command safe to send, or replaces it by damping.
+
+    Limits on joint position, joint speed and torque are the robot's own (`RobotSpec`). What it changed is counted, so
+    that a skill that leans on the gate shows up in the metrics.
+    """
+
+    def __init__(self, spec: RobotSpec, dt_s: float) -> None:
+        """Guard one robot at a control period of ``dt_s``."""
+        self._spec = spec
+        self._max_step_rad = spec.velocity_limit_radps * dt_s
+        self._last_target: Array | None = None
+        self.replaced = 0
+        """Commands replaced by damping because they were not finite or had the wrong shape."""
+        self.limited = 0
+        """Commands that a limit changed."""
+
+    def reset(self) -> None:
+        """Forget the last target: the next one is limited against the measured position."""
+        self._last_target = None
+
+    def damping(self) -> Command:
+        """The safe command: no target, only damping."""
+        return Command(mode=CommandMode.DAMPING, target=np.zeros(self._spec.n_joints), kp=0.0, kd=self._spec.kd)
+
+    def filter(self, command: Command, observation: Observation) -> Command:
+        """Return ``command`` within all limits; a command that makes no sense becomes damping."""
+        spec = self._spec
+        if command.mode is CommandMode.DAMPING:
+            self._last_target = None
+            return command
+        target = np.asarray(command.target, dtype=np.float64)
+        usable = target.shape == (spec.n_joints,) and bool(np.isfinite(target).all())
+        if not (usable and math.isfinite(command.kp) and math.isfinite(command.kd)):
+            self.replaced += 1
+            self._last_target = None
+            return self.damping()
+        if command.mode is CommandMode.TORQUE:
+            safe = np.clip(target, -spec.torque_limit_nm, spec.torque_limit_nm)
+        else:
+            start = observation.joint_position if self._last_target is None else self._last_target
+            safe = np.clip(target, spec.position_lower_rad, spec.position_upper_rad)
+            safe = np.clip(safe, start - self._max_step_rad, start + self._max_step_rad)
+            self._last_target = safe
+        if not np.array_equal(safe, target):
+            self.limited += 1
+        return replace(command, target=safe)
+
+
+class SensorFilter:
+    """Replaces unusable readings by the last good one and says when there were too many (fault catalogue 1-3, 13)."""
+
+    def __init__(self, limits: SafetyConfig) -> None:
+        """Start with no reading."""
+        self._limits = limits
+        self._last: Observation | None = None
+        self._bad = 0
+        self.rejected = 0
+        """Readings rejected so far."""
+
+    @property
+    def faulty(self) -> bool:
+        """Whether the last readings have been unusable for too long."""
+        return self._bad >= self._limits.bad_reading_limit
+
+    def reset(self) -> None:
+        """Forget the last reading: a person has changed the scene, or the robot was restarted."""
+        self._last = None
+        self._bad = 0
+
+    def clean(self, observation: Observation) -> Observation:
+        """The observation to act on."""
+        if self._usable(observation):
+            self._bad = 0
+            self._last = observation
+            return observation
+        self._bad += 1
+        self.rejected += 1
+        return self._last if self._last is not None else observation
+
+    def _usable(self, observation: Observation) -> bool:
+        o = observation
+        total = (
+            o.joint_position.sum()
+            + o.joint_velocity.sum()
+            + o.joint_torque.sum()
+            + o.orientation_xyzw.sum()
+            + o.battery_v
+        )
+        if not math.isfinite(total) or not math.isfinite(o.base_position.sum() + o.base_yaw):
+            return False
+        rate = float(np.abs(o.angular_velocity).max())
+        if not rate <= self._limits.max_rate_radps:  # also false for NaN
+            return False
+        return self._last is None or o.stamp_s > self._last.stamp_s
+
+
+class FallDetector:
+    """A fall: tilted beyond the limit for a while, or flipped."""
+
+    def __init__(self, limits: SafetyConfig) -> None:
+        """Start upright."""
+        self._limits = limits
+        self._since_s: float | None = None
+
+    def reset(self) -> None:
+        """Start anew, after a recovery."""
+        self._since_s = None
+
+    def update(self, observation: Observation) -> bool:
+        """Whether the robot has fallen, given the newest observation."""
+        tilt = tilt_rad(observation)
+        if tilt >= self._limits.flipped_tilt_rad:
+            return True
+        if tilt < self._limits.fall_tilt_rad:
+            self._since_s = None
+            return False
+        if self._since_s is None:
+            self._since_s = observation.stamp_s
+        return observation.stamp_s - self._since_s >= self._limits.fall_hold_s
+
+
+class SaturationMonitor:
+    """A joint that stays at its torque limit is stuck or overloaded (fault catalogue 17)."""
+
+    def __init__(self, spec: RobotSpec, limits: SafetyConfig, window: int) -> None:
+        """Watch over ``window`` control periods."""
+        self._limit_nm = 0.98 * spec.torque_limit_nm
+        self._share = limits.saturation_share
+        self._decay = 1.0 - 1.0 / window
+        self._average = np.zeros(spec.n_joints)
+
+    def reset(self) -> None:
+        """Start anew with the next attempt."""
+        self._average[:] = 0.0
+
+    def update(self, observation: Observation) -> bool:
+        """Whether any joint has been saturated for too long."""
+        at_limit = np.abs(observation.joint_torque) >= self._limit_nm
+        self._average += (1.0 - self._decay) * (at_limit - self._average)
+        return bool(self._average.max() > self._share)
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """What the monitors found in one observation."""
+
+    fallen: bool = False
+    sensor_fault: bool = False
+    hard_fence: bool = False
+    soft_fence: bool = False
+    saturated: bool = False
+    hot: bool = False
+
+
+class Monitors:
+    """All monitors of one robot behind one call."""
+
+    def __init__(self, spec: RobotSpec, workspace: Workspace, limits: SafetyConfig, rate_hz: float) -> None:
+        """Watch one robot in one workspace."""
+        self._sensors = SensorFilter(limits)
+        self._falls = FallDetector(limits)
+        self._saturation = SaturationMonitor(spec, limits, round(rate_hz))
+        self._workspace = workspace
+        self._hot_c = spec.motor_temperature_limit_c
+        self._cool_c = spec.motor_temperature_limit_c - limits.temperature_margin_c
+        self._hot = False
+
+    @property
+    def rejected_readings(self) -> int:
+        """Readings that the sensor filter replaced so far."""
+        return self._sensors.rejected
+
+    def reset(self) -> None:
+        """Begin a new stretch: falls and saturation before it do not count."""
+        self._falls.reset()
+        self._saturation.reset()
+
+    def restart(self) -> None:
+        """Forget everything, readings too, after a person has moved the robot."""
+        self.reset()
+        self._sensors.reset()
+
+    def update(self, raw: Observation) -> tuple[Observation, Alerts]:
+        """Clean one reading and judge it."""
+        observation = self._sensors.clean(raw)
+        hottest = float(observation.motor_temperature_c.max())
+        self._hot = hottest > (self._cool_c if self._hot else self._hot_c)
+        x, y = float(observation.base_position[0]), float(observation.base_position[1])
+        return observation, Alerts(
+            fallen=self._falls.update(observation),
+            sensor_fault=self._sensors.faulty,
+            hard_fence=not self._workspace.inside_hard(x, y),
+            soft_fence=not self._workspace.inside_soft(x, y),
+            saturated=self._saturation.update(observation),
+            hot=self._hot,
+        )

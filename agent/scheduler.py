@@ -1,0 +1,163 @@
+"""Which skill comes next.
+
+The task is chosen whose motion brings the robot back towards the middle of its workspace (Ha et al. 2020, "Learning to
+Walk in the Real World with Minimal Human Effort"), weighted by how fast each skill is improving and by how long it has
+waited. What a skill does to the robot's pose is learned from its own attempts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sim.robot import Observation
+from sim.workspace import Workspace
+from skills.skill import Displacement, Skill
+
+ROOM_M = 1.5
+"""A walk with less free way than this is cut short by the fence before it teaches much."""
+TURNING_RAD = 1.0
+"""A skill that turns by more than this in one attempt is a turn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pose2D:
+    """Where the tracker sees the robot."""
+
+    x_m: float
+    y_m: float
+    yaw_rad: float
+
+    @classmethod
+    def of(cls, observation: Observation) -> Pose2D:
+        """The pose in one observation."""
+        x, y, _ = observation.base_position
+        return cls(x_m=float(x), y_m=float(y), yaw_rad=float(observation.base_yaw))
+
+    def moved(self, by: Displacement) -> Pose2D:
+        """The pose after a displacement in the robot's own frame."""
+        c, s = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
+        return Pose2D(
+            x_m=self.x_m + c * by.forward_m - s * by.left_m,
+            y_m=self.y_m + s * by.forward_m + c * by.left_m,
+            yaw_rad=self.yaw_rad + by.turn_rad,
+        )
+
+    def displacement_to(self, other: Pose2D) -> Displacement:
+        """The inverse of `moved`; the turn is wrapped to (-pi, pi]."""
+        c, s = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
+        dx, dy = other.x_m - self.x_m, other.y_m - self.y_m
+        turn = math.remainder(other.yaw_rad - self.yaw_rad, 2 * math.pi)
+        return Displacement(forward_m=c * dx + s * dy, left_m=-s * dx + c * dy, turn_rad=turn)
+
+
+@dataclass
+class SkillRecord:
+    """What the scheduler remembers of one skill."""
+
+    displacement: Displacement
+    last_s: float = -math.inf
+    attempts: int = 0
+    fast: float = 0.0
+    """Mean reward per step, averaged over the last few attempts."""
+    slow: float = 0.0
+    """The same over the last few dozen attempts."""
+
+    @property
+    def learning_progress(self) -> float:
+        """How much the mean reward has changed lately, in either direction: forgetting needs practice too."""
+        return abs(self.fast - self.slow)
+
+
+@dataclass
+class Scheduler:
+    """Chooses among task skills. Repeatable: its only randomness is the generator it was given."""
+
+    tasks: Sequence[Skill]
+    workspace: Workspace
+    rng: np.random.Generator
+    records: dict[str, SkillRecord] = field(init=False)
+
+    CENTRE_WEIGHT = 3.0
+    PROGRESS_WEIGHT = 2.0
+    RECENCY_WEIGHT = 1.0
+    TEMPERATURE = 0.35
+    FAST, SLOW, MOTION = 0.3, 0.05, 0.2
+    """Averaging weights: recent reward, older reward, displacement."""
+
+    def __post_init__(self) -> None:
+        """Start from what the skills say of themselves."""
+        self.records = {skill.name: SkillRecord(skill.displacement) for skill in self.tasks}
+
+    def scores(self, pose: Pose2D, now_s: float) -> dict[str, float]:
+        """The score of each task at a pose: return to the middle + learning progress + time since the last attempt."""
+        waits = {name: min(now_s - r.last_s, 600.0) for name, r in self.records.items()}
+        longest = max(waits.values()) or 1.0
+        out = {}
+        for name, record in self.records.items():
+            centre = self._centre_gain(pose, record.displacement)
+            out[name] = (
+                self.CENTRE_WEIGHT * centre
+                + self.PROGRESS_WEIGHT * min(record.learning_progress, 0.5)
+                + self.RECENCY_WEIGHT * waits[name] / longest
+            )
+        return out
+
+    def choose(self, pose: Pose2D, now_s: float) -> Skill:
+        """The next task: drawn from a softmax over the scores, so that no skill starves."""
+        scores = self.scores(pose, now_s)
+        values = np.array([scores[skill.name] for skill in self.tasks]) / self.TEMPERATURE
+        weights = np.exp(values - values.max())
+        return self.tasks[int(self.rng.choice(len(self.tasks), p=weights / weights.sum()))]
+
+    def attempted(self, name: str, start: Pose2D, end: Pose2D, mean_reward: float, now_s: float) -> None:
+        """Learn from one attempt of a task; attempts of other skills are ignored."""
+        record = self.records.get(name)
+        if record is None:
+            return
+        record.last_s = now_s
+        moved = start.displacement_to(end)
+        old = record.displacement
+        w = self.MOTION
+        # Turns wrap, so the measured turn of a long spin says little; the direction a turning skill claims is kept.
+        turn = old.turn_rad if abs(old.turn_rad) > TURNING_RAD else (1 - w) * old.turn_rad + w * moved.turn_rad
+        record.displacement = Displacement(
+            forward_m=(1 - w) * old.forward_m + w * moved.forward_m,
+            left_m=(1 - w) * old.left_m + w * moved.left_m,
+            turn_rad=turn,
+        )
+        if record.attempts == 0:
+            record.fast = record.slow = mean_reward
+        record.attempts += 1
+        record.fast += self.FAST * (mean_reward - record.fast)
+        record.slow += self.SLOW * (mean_reward - record.slow)
+
+    def _centre_gain(self, pose: Pose2D, by: Displacement) -> float:
+        """How well a motion suits a return to the middle, in [-3, 1]; 0 for all motions in the middle itself.
+
+        A walk counts by how straight it leads back, less what it lacks in room before the fence; a turn counts by how
+        much the robot needs one, because neither end of it points home.
+        """
+        half = self.workspace.soft_half_m
+        far = min(1.0, math.hypot(pose.x_m, pose.y_m) / half)
+        bearing = math.atan2(-pose.y_m, -pose.x_m) - pose.yaw_rad
+        if abs(by.turn_rad) > TURNING_RAD:
+            return far * (1.0 - abs(math.cos(bearing)))
+        heading = math.atan2(by.left_m, by.forward_m)
+        room = room_m(pose, pose.yaw_rad + heading, half)
+        return far * math.cos(bearing - heading) - 2.0 * max(0.0, 1.0 - room / ROOM_M)
+
+
+def room_m(pose: Pose2D, heading_rad: float, half_m: float) -> float:
+    """Free way along a world heading before the edge of a square of half side ``half_m``.
+
+    From outside of the square the way back in counts as the way to its middle line, any other as none.
+    """
+    room = math.inf
+    for position, direction in ((pose.x_m, math.cos(heading_rad)), (pose.y_m, math.sin(heading_rad))):
+        if abs(direction) > 1e-6:
+            room = min(room, (math.copysign(half_m, direction) - position) / direction)
+    return max(0.0, room)

@@ -1,0 +1,1 @@
+"""Fast adaptation to drift; empty until drift is simulated."""

@@ -1,0 +1,1 @@
+"""What happened, kept: the store, its metrics and reliability statistics, episodes, replay and checkpoints."""

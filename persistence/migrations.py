@@ -1,0 +1,37 @@
+"""The schema and how a database comes to it.
+
+Each migration is one function; a released one never changes. ``PRAGMA user_version`` holds how many were applied, so
+that an older perdure recognises a newer database before it touches it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from sqlite_utils import Database, Migrations
+
+from persistence import schema
+
+MIGRATIONS = Migrations("perdure")
+
+
+def _run_script(db: Database, script: str) -> None:
+    # one statement at a time: executescript() would commit the transaction that guards the migration
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            db.execute(statement)
+            statement = ""
+
+
+@MIGRATIONS()
+def m001_initial(db: Database) -> None:
+    """Tables, indexes, append-only triggers and views of version 1."""
+    _run_script(db, schema.INITIAL)
+    db.execute("PRAGMA user_version = 1")
+
+
+def migrate(conn: sqlite3.Connection) -> None:
+    """Apply the migrations that ``conn`` lacks, each in its own transaction."""
+    MIGRATIONS.apply(Database(conn, execute_plugins=False))

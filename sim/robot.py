@@ -1,0 +1,349 @@
+"""What every room shares: the robot protocol and the records that cross it.
+
+This module imports NumPy alone. ``skills`` and ``meta`` may import it and nothing else of ``sim``; drivers for real
+robots implement `Robot` and are found through the entry point group ``perdure.robots``.
+
+Conventions: SI units; angles in rad; quaternions are ``xyzw`` (PyBullet's order) and turn body vectors into world
+vectors; x points forward, y left, z up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+FloatArray = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobotSpec:
+    """What is fixed about a robot: names, limits, rates, geometry.
+
+    Limits are those of the hardware; the agent's safety gate never sends a command outside of them.
+    """
+
+    name: str
+    joint_names: tuple[str, ...]
+    foot_names: tuple[str, ...]
+    position_lower_rad: Array
+    """Shape: (n_joints,)."""
+    position_upper_rad: Array
+    """Shape: (n_joints,)."""
+    velocity_limit_radps: Array
+    """Shape: (n_joints,)."""
+    torque_limit_nm: Array
+    """Shape: (n_joints,)."""
+    stand_position_rad: Array
+    """Joint positions of the nominal stance. Shape: (n_joints,)."""
+    stand_height_m: float
+    """Height of the base above the floor in the nominal stance."""
+    kp: float
+    """Default position gain of the robot's own joint controller, in its units."""
+    kd: float
+    """Default velocity gain of the robot's own joint controller, in its units."""
+    control_rate_hz: float = 50.0
+    mass_kg: float = 0.0
+    hip_positions_m: Array | None = None
+    """Where the legs attach, in the body frame, in the order of ``foot_names``. Shape: (n_feet, 3)."""
+    leg_to_joint: Array | None = None
+    """Linear map from leg space around the stance to joints: joint = stand_position + leg_to_joint @ (swing, extension).
+
+    The columns are the swings of all feet in the order of ``foot_names`` (positive moves the foot forward), then their
+    extensions (positive lengthens the leg). Shape: (n_joints, 2 * n_feet), rad per rad.
+    """
+    leg_lower_rad: Array | None = None
+    """Lowest (swing, extension) around the stance, which no limit of a single joint can state. Shape: (2 * n_feet,)."""
+    leg_upper_rad: Array | None = None
+    """Highest (swing, extension) around the stance. Shape: (2 * n_feet,)."""
+    battery_nominal_v: float = 0.0
+    battery_minimum_v: float = 0.0
+    motor_temperature_limit_c: float = 80.0
+
+    @property
+    def n_joints(self) -> int:
+        """Number of actuated joints."""
+        return len(self.joint_names)
+
+    @property
+    def n_feet(self) -> int:
+        """Number of feet."""
+        return len(self.foot_names)
+
+
+@dataclass(slots=True)
+class Observation:
+    """One reading of everything the robot's sensors measured, with their noise, bias, delay and drop-outs."""
+
+    stamp_s: float
+    """Robot clock of the measurement."""
+    joint_position: Array
+    """Shape: (n_joints,), rad."""
+    joint_velocity: Array
+    """Shape: (n_joints,), rad/s."""
+    joint_torque: Array
+    """Torque estimated from motor current. Shape: (n_joints,), N m."""
+    orientation_xyzw: Array
+    """Orientation of the base from the IMU. Shape: (4,)."""
+    angular_velocity: Array
+    """Gyroscope, body frame. Shape: (3,), rad/s."""
+    foot_contact: Array
+    """1 where a foot touches something, else 0. Shape: (n_feet,)."""
+    battery_v: float
+    motor_temperature_c: Array
+    """Shape: (n_joints,)."""
+    base_position: Array
+    """Position from the external tracker, world frame; the last known one during a drop-out. Shape: (3,), m."""
+    base_yaw: float
+    """Heading from the external tracker, rad in (-pi, pi]; the last known one during a drop-out."""
+    base_valid: bool
+    """Whether the tracker saw the robot at this reading."""
+    image: NDArray[np.uint8] | None = None
+    """Optional camera frame. Shape: (height, width, 3)."""
+
+
+@dataclass(frozen=True)
+class FrameLayout:
+    """Where each measurement lies in a frame, the flat float32 vector that is stored for each policy step."""
+
+    n_joints: int
+    n_feet: int
+
+    @property
+    def fields(self) -> tuple[tuple[str, int], ...]:
+        """Names and widths of the fields, in storage order."""
+        n, f = self.n_joints, self.n_feet
+        return (
+            ("joint_position", n),
+            ("joint_velocity", n),
+            ("joint_torque", n),
+            ("orientation_xyzw", 4),
+            ("angular_velocity", 3),
+            ("foot_contact", f),
+            ("battery_v", 1),
+            ("motor_temperature_c", n),
+            ("base_position", 3),
+            ("base_yaw", 1),
+            ("base_valid", 1),
+        )
+
+    @property
+    def width(self) -> int:
+        """Length of a frame."""
+        return sum(width for _, width in self.fields)
+
+    def slices(self) -> dict[str, slice]:
+        """Slice of each field within a frame."""
+        out: dict[str, slice] = {}
+        start = 0
+        for name, width in self.fields:
+            out[name] = slice(start, start + width)
+            start += width
+        return out
+
+    def pack(self, observation: Observation) -> NDArray[np.float32]:
+        """Flatten one observation. Returns shape: (width,), float32."""
+        o = observation
+        return np.concatenate(
+            (
+                o.joint_position,
+                o.joint_velocity,
+                o.joint_torque,
+                o.orientation_xyzw,
+                o.angular_velocity,
+                o.foot_contact,
+                (o.battery_v,),
+                o.motor_temperature_c,
+                o.base_position,
+                (o.base_yaw, float(o.base_valid)),
+            ),
+            dtype=np.float32,
+        )
+
+
+class Frames:
+    """A batch of frames with named, read-only access to their fields. Leading shape is free: (..., width)."""
+
+    __slots__ = ("_slices", "data")
+
+    def __init__(self, data: FloatArray, layout: FrameLayout) -> None:
+        """Wrap ``data`` of shape (..., layout.width) without copying.
+
+        Raises:
+            ValueError: the last axis is not as wide as the layout says.
+        """
+        if data.shape[-1] != layout.width:
+            raise ValueError(f"frames are {data.shape[-1]} wide, the robot's layout needs {layout.width}")
+        self.data = data
+        self._slices = layout.slices()
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def field(self, name: str) -> FloatArray:
+        """One field, shape (..., field width). Raises KeyError naming the valid fields."""
+        try:
+            return self.data[..., self._slices[name]]
+        except KeyError:
+            raise KeyError(f"no field {name!r} in a frame; fields are {sorted(self._slices)}") from None
+
+    @property
+    def joint_position(self) -> FloatArray:
+        """Shape: (..., n_joints), rad."""
+        return self.field("joint_position")
+
+    @property
+    def joint_velocity(self) -> FloatArray:
+        """Shape: (..., n_joints), rad/s."""
+        return self.field("joint_velocity")
+
+    @property
+    def joint_torque(self) -> FloatArray:
+        """Shape: (..., n_joints), N m."""
+        return self.field("joint_torque")
+
+    @property
+    def orientation_xyzw(self) -> FloatArray:
+        """Shape: (..., 4)."""
+        return self.field("orientation_xyzw")
+
+    @property
+    def angular_velocity(self) -> FloatArray:
+        """Shape: (..., 3), rad/s, body frame."""
+        return self.field("angular_velocity")
+
+    @property
+    def base_position(self) -> FloatArray:
+        """Shape: (..., 3), m, world frame."""
+        return self.field("base_position")
+
+    @property
+    def base_yaw(self) -> FloatArray:
+        """Shape: (...), rad."""
+        return self.field("base_yaw")[..., 0]
+
+    @property
+    def base_valid(self) -> NDArray[np.bool_]:
+        """Shape: (...): whether the tracker saw the robot."""
+        return self.field("base_valid")[..., 0] > 0.5
+
+    @property
+    def up(self) -> FloatArray:
+        """World's up in the body frame, from the IMU: (0, 0, 1) when level, z < 0 upside down. Shape: (..., 3)."""
+        x, y, z, w = np.moveaxis(self.orientation_xyzw, -1, 0)
+        return np.stack((2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)), axis=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A batch of consecutive policy steps of attempts: what the robot measured and did, never a reward.
+
+    Every skill's reward, termination and cost are pure functions of this record, so that each skill can learn from
+    everything the robot ever did.
+    """
+
+    frame: Frames
+    """Measured before the action. Leading shape: (batch,)."""
+    action: FloatArray
+    """What was sent after filtering, in the action space of the skill's family, each in [-1, 1]. (batch, actions)."""
+    previous_action: FloatArray
+    """The action of the step before; the resting action at the start of an attempt. (batch, actions)."""
+    next_frame: Frames
+    """Measured one policy step later."""
+    dt_s: FloatArray
+    """Robot time between the two frames. (batch,)."""
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+
+class CommandMode(StrEnum):
+    """How a robot turns a command into torque."""
+
+    POSITION = "position"
+    """PD control towards ``target`` (rad) with the command's gains."""
+    TORQUE = "torque"
+    """``target`` is a torque in N m."""
+    DAMPING = "damping"
+    """Velocity damping with ``kd``; ``target`` is ignored."""
+
+
+@dataclass(slots=True)
+class Command:
+    """One target per joint, held by the robot until the next command comes or its own timer runs out."""
+
+    mode: CommandMode
+    target: Array
+    """Shape: (n_joints,), rad or N m by ``mode``."""
+    kp: float
+    kd: float
+    sequence: int = 0
+    """Rises by one with each command; a robot drops what is not newer than the last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """The robot's own word on whether it is fit to move."""
+
+    ok: bool
+    problems: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Robot(Protocol):
+    """Anything that can be observed and commanded: a simulator, a process behind a socket, or hardware."""
+
+    @property
+    def spec(self) -> RobotSpec:
+        """What is fixed about the robot; readable before it is powered."""
+
+    def read(self) -> Observation:
+        """The newest reading of all sensors."""
+
+    def write(self, command: Command) -> None:
+        """Set the command that the robot holds from now on. Older sequence numbers are dropped."""
+
+    def stop(self) -> None:
+        """Damping now, then torque off. Safe to call at any time and more than once."""
+
+    def health(self) -> Health:
+        """Self-check of the robot; never moves it."""
+
+    def close(self) -> None:
+        """Release the robot; it holds no torque afterwards."""
+
+
+class Clock(Protocol):
+    """The robot clock: simulated seconds in a simulator, monotonic seconds on hardware."""
+
+    def now_s(self) -> float:
+        """Robot time in s; never goes back."""
+
+    def tick(self) -> float:
+        """Wait for (or simulate) one control period. Returns by how many s of wall time the deadline was missed."""
+
+
+def body_velocity(transition: Transition) -> FloatArray:
+    """Mean planar velocity and yaw rate over a step, from the tracker. Shape: (batch, 3): forward, left, yaw rate.
+
+    Noise of the tracker goes into it, as on a real robot; steps whose ends the tracker did not see give zeros.
+    """
+    a, b = transition.frame, transition.next_frame
+    delta = b.base_position[..., :2] - a.base_position[..., :2]
+    turn = wrap_angle(b.base_yaw - a.base_yaw)
+    heading = a.base_yaw + 0.5 * turn
+    c, s = np.cos(heading), np.sin(heading)
+    forward = c * delta[..., 0] + s * delta[..., 1]
+    left = -s * delta[..., 0] + c * delta[..., 1]
+    velocity = np.stack((forward, left, turn), axis=-1) / transition.dt_s[..., None]
+    seen = a.base_valid & b.base_valid
+    return np.where(seen[..., None], velocity, 0.0)
+
+
+def wrap_angle(angle: FloatArray) -> FloatArray:
+    """Wrap to (-pi, pi]."""
+    return np.arctan2(np.sin(angle), np.cos(angle))

@@ -1,0 +1,414 @@
+"""A simulated robot behind the `Robot` protocol, with the delays, limits and faults of a real one."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pybullet as p
+from numpy.typing import NDArray
+
+from sim import bullet_world as bw
+from sim.actuator import JointStates
+from sim.bullet_world import MOTOR_DIRECTION, PHYSICS_HZ, World
+from sim.controller import JointController
+from sim.dynamics import DynamicsParams
+from sim.robot import Command, Health, Observation, RobotSpec
+from sim.sensors import SensorModel, SensorParams, rotate_small, to_body, yaw_of
+from sim.state import Pose, SimulationError, Truth
+
+_SPEED_LIMIT_MPS = 20.0
+"""Base speed beyond which the simulation has exploded: a fall from a table reaches 4 m/s. PyBullet itself clips
+velocities at 100, so that an explosion does not grow without bound."""
+_HEIGHT_LIMITS_M = (-0.2, 10.0)
+"""Base heights beyond which the robot fell through the floor or was shot away."""
+BASE_EVERY = 5
+"""Physics steps per measurement of IMU, tracker and motor current: 100 Hz. Joint encoders measure at every step."""
+_BASE_DEPTH = 24
+"""Measurements of the base remembered: 0.24 s, more than the largest latency that `DynamicsParams` takes."""
+
+Sample = tuple[Any, Any, Any, Any, tuple[float, ...]]
+"""Base position, orientation, linear and angular velocity, motor currents."""
+
+
+class SimulatedRobot:
+    """A Minitaur in its own PyBullet world, at 500 Hz.
+
+    The robot clock is simulated time; it goes on through `place` and never back. All randomness comes from ``seed``.
+    """
+
+    def __init__(
+        self,
+        spec: RobotSpec,
+        *,
+        seed: int = 0,
+        dynamics: DynamicsParams | None = None,
+        sensors: SensorParams | None = None,
+        fallen_pose: Callable[[np.random.Generator], Pose] | None = None,
+    ) -> None:
+        """Build the world and put the robot into its stance at the origin, motors without current.
+
+        Args:
+            spec: What is fixed about the robot.
+            seed: Seed of the sensors' noise.
+            dynamics: Nominal when None.
+            sensors: Realistic noise when None.
+            fallen_pose: Draws a fallen pose of this robot.
+
+        Raises:
+            ValueError: ``dynamics`` does not fit the robot.
+        """
+        self._spec = spec
+        self._sensors = SensorModel(
+            sensors or SensorParams(), MOTOR_DIRECTION, spec.n_feet, np.random.default_rng(seed)
+        )
+        self._fallen_pose = fallen_pose
+        self._direction = np.array(MOTOR_DIRECTION)
+        self._controller = JointController(spec, MOTOR_DIRECTION, PHYSICS_HZ)
+        self._motors = self._controller.motors
+        self._tick = 0
+        self._problem = ""
+        self._camera_world: World | None = None
+        self._closed = False
+        self._dynamics = dynamics or DynamicsParams()
+        self._world: World | None = None
+        self._cached: Observation | None = None
+        # Newest first.
+        self._history: deque[JointStates] = deque()
+        self._base_history: deque[Sample] = deque()
+        self._read_tick = -1
+        self.set_dynamics(self._dynamics)
+        self._motors.recharge()
+        self._motors.cool()
+        self.place(Pose())
+
+    @property
+    def spec(self) -> RobotSpec:
+        """What is fixed about the robot."""
+        return self._spec
+
+    @property
+    def time_s(self) -> float:
+        """Robot clock."""
+        return self._tick / PHYSICS_HZ
+
+    @property
+    def dynamics(self) -> DynamicsParams:
+        """The dynamics in force."""
+        return self._dynamics
+
+    # --- what a real robot has ---------------------------------------------------------------------------------------
+
+    def read(self) -> Observation:
+        """The newest reading; two readings at the same time are the same measurement."""
+        if self._cached is not None and self._read_tick == self._tick:
+            return self._cached
+        self._check_open()
+        n = self._spec.n_joints
+        joints = self._history[self._observation_ticks]
+        _, orientation, _, angular, currents = self._past_base(self._observation_ticks)
+        position, pointing, *_ = self._past_base(self._tracker_ticks)
+        # One flat array, whose parts the reading shows as views: the sensors' noise then costs two NumPy calls.
+        x = self._sensors.measure(
+            [
+                *[state[0] for state in joints],
+                *[state[1] for state in joints],
+                *currents,
+                *self._motors.temperature_c,
+                0.0,
+                0.0,
+                0.0,
+                *to_body(orientation, angular),
+                *position,
+                yaw_of(pointing),
+                self._motors.supply_v,
+            ]
+        )
+        k = 4 * n
+        valid = self._sensors.tracker_sees(self.time_s)
+        if valid:
+            self._tracked, self._tracked_yaw = x[k + 6 : k + 9], math.remainder(float(x[k + 9]), math.tau)
+        self._cached = Observation(
+            stamp_s=(self._tick - self._observation_ticks) / PHYSICS_HZ,
+            joint_position=x[:n],
+            joint_velocity=x[n : 2 * n],
+            joint_torque=x[2 * n : 3 * n],
+            orientation_xyzw=rotate_small(orientation, x[k : k + 3].tolist()),
+            angular_velocity=x[k + 3 : k + 6],
+            foot_contact=np.array(self._sensors.contacts(self._past_contact())),
+            battery_v=float(x[k + 10]),
+            motor_temperature_c=x[3 * n : k],
+            base_position=self._tracked,
+            base_yaw=self._tracked_yaw,
+            base_valid=valid,
+        )
+        self._read_tick = self._tick
+        return self._cached
+
+    def write(self, command: Command) -> None:
+        """Send a command; it comes into force after the action latency.
+
+        Raises:
+            ValueError: the target has the wrong shape, or a number of the command is not finite or a gain negative.
+        """
+        self._check_open()
+        self._controller.send(command, self._tick)
+
+    def stop(self) -> None:
+        """Damping at once, current off half a second later; a newer command starts the motors again."""
+        if self._closed:
+            return
+        self._controller.stop(self._tick)
+
+    def health(self) -> Health:
+        """Motors that were switched off hot, an empty battery, an exploded simulation."""
+        problems = [self._problem] if self._problem else []
+        if self._closed:
+            problems.append("robot is closed")
+        problems += [
+            f"motor {name} switched off by its driver: too much torque for too long"
+            for name, on in zip(self._spec.joint_names, self._motors.enabled, strict=True)
+            if not on
+        ]
+        if self._motors.open_circuit_v < self._spec.battery_minimum_v:
+            problems.append(f"battery at {self._motors.open_circuit_v:.1f} V")
+        return Health(ok=not problems, problems=tuple(problems))
+
+    def close(self) -> None:
+        """Close the physics; closing twice does nothing."""
+        self._closed = True
+        for world in (self._world, self._camera_world):
+            if world is not None:
+                world.close()
+        self._camera_world = None
+
+    def __enter__(self) -> SimulatedRobot:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- what only a simulation has ----------------------------------------------------------------------------------
+
+    def step(self, dt_s: float) -> None:
+        """Advance the robot clock by ``round(dt_s * 500)`` physics steps.
+
+        Raises:
+            SimulationError: the physics exploded; the world is rebuilt already and `health` says so until `place`.
+        """
+        self._check_open()
+        self._advance(round(dt_s * PHYSICS_HZ))
+        self._motors.settle_heat()
+        self._note_contact()
+        self._check_sane()
+
+    def place(self, pose: Pose) -> None:
+        """Rebuild the world with the robot in a pose, at rest, motors without current until the next command.
+
+        Bit-repeatable: the same pose, dynamics and commands give the same motion in any process.
+        """
+        if self._closed:
+            raise RuntimeError("the robot is closed; make a new one")
+        self._problem = ""
+        self._rebuild(pose)
+
+    def set_dynamics(self, params: DynamicsParams) -> None:
+        """Change the dynamics from the next step on, in motion.
+
+        Raises:
+            ValueError: there is not one motor strength per motor, or the centre of mass is out of reach.
+        """
+        if len(params.motor_strength) != self._spec.n_joints:
+            raise ValueError(f"{len(params.motor_strength)} motor strengths for {self._spec.n_joints} motors")
+        if self._world is not None:
+            bw.apply_dynamics(self._world, params)
+        self._motors.configure(
+            strength=params.motor_strength,
+            viscous_nms=params.viscous_friction_nms,
+            battery_v=params.battery_v,
+            battery_ohm=params.battery_resistance_ohm,
+            capacity_ah=params.battery_capacity_ah,
+            ambient_c=params.ambient_c,
+        )
+        self._dynamics = params
+        self._controller.latency_ticks = round(params.action_latency_s * PHYSICS_HZ)
+        self._observation_ticks = round(params.observation_latency_s * PHYSICS_HZ)
+        self._tracker_ticks = round(self._sensors.params.tracker_delay_s * PHYSICS_HZ)
+        steps = params.pd_latency_s * PHYSICS_HZ
+        self._pd_ticks = int(steps + 1e-9)
+        self._pd_blend = max(0.0, steps - self._pd_ticks)
+        self._deepen_history()
+
+    def recharge(self) -> None:
+        """Swap the battery for a full one."""
+        self._motors.recharge()
+
+    def cool(self) -> None:
+        """Let all motors reach ambient temperature at once."""
+        self._motors.cool()
+
+    def random_fallen_pose(self, rng: np.random.Generator) -> Pose:
+        """Any orientation, legs anywhere, resting after a short fall.
+
+        Raises:
+            RuntimeError: the robot was made without a drawer of fallen poses.
+        """
+        if self._fallen_pose is None:
+            raise RuntimeError("this robot has no fallen poses; pass fallen_pose when making it")
+        return self._fallen_pose(rng)
+
+    def truth(self) -> Truth:
+        """What really is, for evaluation only."""
+        position, orientation, linear, angular, _ = self._sample()
+        joints = self._history[0]
+        states = np.array([state[:2] for state in joints]) * self._direction[:, None]
+        return Truth(
+            time_s=self.time_s,
+            base_position=np.array(position),
+            orientation_xyzw=np.array(orientation),
+            linear_velocity=np.array(linear),
+            angular_velocity=np.array(angular),
+            joint_position=states[:, 0],
+            joint_velocity=states[:, 1],
+            joint_torque=np.array(self._motors.torque_nm) * self._direction,
+            foot_contact=np.array(self._contacts[-1][1]),
+            energy_j=self._motors.energy_j,
+        )
+
+    def camera(self, width: int, height: int) -> NDArray[np.uint8]:
+        """Picture of the robot, drawn on the CPU. Returns shape: (height, width, 3), RGB.
+
+        The picture is drawn in a world of its own, so that looking never changes the physics.
+        """
+        self._check_open()
+        if not (1 <= width <= 2048 and 1 <= height <= 2048):
+            raise ValueError(f"picture of {width} x {height} pixels; both must be within [1, 2048]")
+        if self._camera_world is None:
+            self._camera_world = bw.build_world(visual=True)
+        bw.copy_pose(self._live, self._camera_world)
+        position = self._sample()[0]
+        pixels = bw.render(self._camera_world, width, height, position)
+        return np.ascontiguousarray(np.asarray(pixels, dtype=np.uint8).reshape(height, width, 4)[:, :, :3])
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _live(self) -> World:
+        if self._world is None:
+            raise RuntimeError("the robot has no world yet")
+        return self._world
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the robot is closed; make a new one")
+
+    def _past_base(self, ticks: int) -> Sample:
+        """The measurement nearest to ``ticks`` physics steps ago."""
+        newest = self._tick - self._tick % BASE_EVERY
+        behind = (newest - self._tick + ticks + BASE_EVERY // 2) // BASE_EVERY
+        return self._base_history[min(max(behind, 0), _BASE_DEPTH - 1)]
+
+    def _sample(self) -> Sample:
+        """Measure the base now."""
+        world = self._live
+        c, body = world.client, world.body
+        position, orientation = p.getBasePositionAndOrientation(body, physicsClientId=c)
+        linear, angular = p.getBaseVelocity(body, physicsClientId=c)
+        return position, orientation, linear, angular, tuple(self._motors.current_a)
+
+    def _advance(self, n_steps: int) -> None:
+        """Physics steps, each with its own motor torques; the loop is the simulator's hot path."""
+        controller = self._controller
+        controller.refresh()
+        tick, end = self._tick, self._tick + n_steps
+        while tick < end:
+            if tick >= controller.next_tick:
+                controller.update(tick)
+            until = min(end, controller.next_tick)
+            self._run(tick, until)
+            tick = until
+        self._tick = tick
+
+    def _run(self, tick: int, until: int) -> None:
+        """Physics steps during which the controller does one thing."""
+        world, history, controller = self._live, self._history, self._controller
+        client, body, joints = world.client, world.body, world.motors
+        apply, simulate, read = p.setJointMotorControlArray, p.stepSimulation, p.getJointStates
+        mode, step, coast = p.TORQUE_CONTROL, controller.motors.step, controller.motors.coast
+        offset, kp, kd, blend = controller.offset, controller.kp, controller.kd, self._pd_blend
+        behind, limp = self._pd_ticks, controller.mode is None
+        now = history[0]
+        while tick < until:
+            torques = coast(now) if limp else step(offset, kp, kd, now, history[behind], history[behind + 1], blend)
+            apply(body, joints, mode, forces=torques, physicsClientId=client)
+            simulate(client)
+            tick += 1
+            now = read(body, joints, client)
+            history.appendleft(now)
+            if tick % BASE_EVERY == 0:
+                self._base_history.appendleft(self._sample())
+
+    def _deepen_history(self) -> None:
+        """Remember joint states for just as long as the latencies need: more would only drive them out of the cache."""
+        depth = max(self._observation_ticks, self._pd_ticks + 1) + 1
+        states = list(self._history)[:depth]
+        self._history = deque(states + states[-1:] * (depth - len(states)), maxlen=depth)
+
+    def _note_contact(self) -> None:
+        self._contacts.append((self._tick, bw.foot_contacts(self._live, self._spec.n_feet)))
+
+    def _past_contact(self) -> list[float]:
+        wanted = self._tick - self._observation_ticks
+        for tick, contact in reversed(self._contacts):
+            if tick <= wanted:
+                return contact
+        return self._contacts[0][1]
+
+    def _rebuild(self, pose: Pose) -> None:
+        joints = self._spec.stand_position_rad if pose.joint_position is None else pose.joint_position
+        if len(joints) != self._spec.n_joints:
+            raise ValueError(f"pose has {len(joints)} joint positions, the robot has {self._spec.n_joints} joints")
+        world = bw.build_world()
+        if self._world is not None:
+            self._world.close()
+        bw.apply_dynamics(world, self._dynamics)
+        bw.pose_robot(world, pose.position, pose.orientation_xyzw, [float(q) for q in joints], pose.clearance_m)
+        self._world = world
+        self._motors.power_cycle()
+        self._forget_past()
+        if pose.settle_s > 0.0:
+            self._controller.damp()
+            self._run(0, round(pose.settle_s * PHYSICS_HZ))
+            self._motors.power_cycle()
+            self._forget_past()
+        self._controller.release()
+
+    def _forget_past(self) -> None:
+        """Fill all memories of the past with the present."""
+        world = self._live
+        joint_states = p.getJointStates(world.body, world.motors, physicsClientId=world.client)
+        self._history = deque([joint_states])
+        self._deepen_history()
+        sample = self._sample()
+        self._base_history = deque([sample] * _BASE_DEPTH, maxlen=_BASE_DEPTH)
+        self._contacts: deque[tuple[int, list[float]]] = deque(maxlen=16)
+        self._note_contact()
+        self._tracked, self._tracked_yaw = np.array(sample[0]), yaw_of(sample[1])
+        self._sane_position, self._sane_yaw = sample[0], self._tracked_yaw
+        self._cached = None
+
+    def _check_sane(self) -> None:
+        position, orientation, linear, angular, _ = self._past_base(0)
+        low, high = _HEIGHT_LIMITS_M
+        # A comparison with NaN is false; joint speeds have no limit of their own, but must be numbers.
+        joint_speed = sum([state[1] for state in self._history[0]]) + sum(angular)
+        if low < position[2] < high and math.hypot(*linear) < _SPEED_LIMIT_MPS and math.isfinite(joint_speed):
+            self._sane_position, self._sane_yaw = position, yaw_of(orientation)
+            return
+        x, y, _ = self._sane_position
+        self._rebuild(Pose.standing(x, y, self._sane_yaw))
+        self._problem = f"simulation exploded at {self.time_s:.3f} s; the world was rebuilt, place the robot to go on"
+        raise SimulationError(self._problem)

@@ -1,0 +1,1 @@
+"""The skill library: skills, registry, policies, learners, rewards."""

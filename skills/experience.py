@@ -1,0 +1,104 @@
+"""From what an attempt stored to what a learner needs: features, and every skill's reward of every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec, Transition
+from skills.features import features
+from skills.skill import LearnedSkill
+
+SHORTEST_STEP_S = 0.005
+"""Two frames closer than this are the same reading twice: nothing can be learned from a speed between them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptArrays:
+    """The arrays of one stored attempt of T policy steps."""
+
+    frames: NDArray[np.float32]
+    """Shape: (T + 1, frame width)."""
+    stamps_s: NDArray[np.float64]
+    """Shape: (T + 1,)."""
+    actions: NDArray[np.float32]
+    """Sent actions, shape: (T, n_actions)."""
+    proposed: NDArray[np.float32]
+    """What the policy asked for, before the low-pass filter. Shape: (T, n_actions)."""
+    resting: NDArray[np.float32]
+    """The action before the first step, shape: (n_actions,)."""
+    phase_rad: NDArray[np.float32]
+    """Generator phase at each frame, shape: (T + 1,)."""
+
+    @property
+    def last_actions(self) -> NDArray[np.float32]:
+        """The action sent before each frame. Shape: (T + 1, n_actions)."""
+        return np.concatenate((self.resting[None], self.actions))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experience:
+    """One attempt as a learner of K skills sees it."""
+
+    features: NDArray[np.float32]
+    """Shape: (T + 1, feature size)."""
+    actions: NDArray[np.float32]
+    """Shape: (T, n_actions)."""
+    rewards: NDArray[np.float32]
+    """Shape: (T, K)."""
+    terminated: NDArray[np.bool_]
+    """Shape: (T, K)."""
+    valid: NDArray[np.bool_]
+    """Steps whose rewards can be trusted: two readings, and the tracker saw the robot at both. Shape: (T,)."""
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+def transitions(layout: FrameLayout, arrays: AttemptArrays) -> Transition:
+    """The steps of one attempt, in order, as a batch."""
+    frames = Frames(arrays.frames, layout)
+    return Transition(
+        frame=Frames(frames.data[:-1], layout),
+        action=arrays.actions,
+        previous_action=arrays.last_actions[:-1],
+        next_frame=Frames(frames.data[1:], layout),
+        dt_s=np.maximum(np.diff(arrays.stamps_s), SHORTEST_STEP_S),
+    )
+
+
+def experience(spec: RobotSpec, skills: Sequence[LearnedSkill], arrays: AttemptArrays) -> Experience:
+    """Features and rewards of one attempt for every skill of a family.
+
+    The attempt is cut after the step at which every skill calls it terminated: what comes after a fall is not walking.
+    """
+    layout = FrameLayout(spec.n_joints, spec.n_feet)
+    steps = transitions(layout, arrays)
+    terminated = np.stack([skill.terminated(steps) for skill in skills], axis=1)
+    over = np.flatnonzero(terminated.all(axis=1))
+    length = int(over[0]) + 1 if len(over) else len(steps)
+    rewards = np.stack([skill.reward(steps) for skill in skills], axis=1)
+    rows = features(spec, Frames(arrays.frames, layout), arrays.phase_rad, arrays.last_actions)
+    fresh = np.diff(arrays.stamps_s) >= SHORTEST_STEP_S
+    valid = steps.frame.base_valid & steps.next_frame.base_valid & fresh
+    return Experience(
+        features=rows[: length + 1],
+        actions=arrays.actions[:length],
+        rewards=rewards[:length].astype(np.float32),
+        terminated=terminated[:length],
+        valid=valid[:length],
+    )
+
+
+def mean_reward_terms(skill: LearnedSkill, steps: Transition) -> dict[str, float]:
+    """Mean of each named reward term over one attempt."""
+    return {name: float(np.mean(term)) for name, term in skill.reward_terms(steps).items()}
+
+
+def attempt_return(skill: LearnedSkill, steps: Transition) -> float:
+    """Sum of rewards over one attempt."""
+    reward: FloatArray = skill.reward(steps)
+    return float(reward.sum())

@@ -1,0 +1,70 @@
+"""Settings of soft actor-critic."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class SacConfig:
+    """Settings of `SacLearner`; the defaults are those of Haarnoja et al. 2019 (arXiv 1812.05905, appendix D)."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers of actor and critics."""
+    batch: int = 256
+    """Transitions per gradient update."""
+    discount: float = 0.99
+    """Gamma, per policy step."""
+    tau: float = 0.005
+    """Share of the critics that moves into the target critics at each update."""
+    learning_rate: float = 3e-4
+    """Of actor, critics and temperatures, with Adam."""
+    updates_per_step: float = 1.0
+    """Gradient updates per policy step of the robot; read by whoever calls `update`, not by the learner."""
+    ensemble: int = 2
+    """Number of critics; the target and the actor take the smallest of them."""
+    layer_norm: bool = False
+    """Normalise the critics' hidden layers; keeps many updates per step stable."""
+    dropout: float = 0.0
+    """Share of the critics' hidden units dropped at each update; 0.01 with ``layer_norm`` is DroQ."""
+    target_entropy: float | None = None
+    """Entropy in nat that the temperature steers to; None: minus the number of actions."""
+    initial_temperature: float = 1.0
+    """Alpha of every skill at the start."""
+    initial_std: float = 1.0
+    """Standard deviation of the exploration before the tanh at the start."""
+    output_gain: float = 0.01
+    """Scale of the actor's last layer at the start; small, so that a new policy acts like its prior."""
+    log_std_min: float = -10.0
+    """Lower bound of the actor's log standard deviation."""
+    log_std_max: float = 2.0
+    """Upper bound of the actor's log standard deviation."""
+    normalise: bool = True
+    """Shift and scale each feature by its mean and standard deviation in the replay memory."""
+    normalise_steps: int = 20_000
+    """Steps after which mean and standard deviation are kept, so that the networks' input stops moving."""
+    obs_clip: float = 10.0
+    """Bound of a normalised feature, in standard deviations."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work, naming the field, its value and what is valid."""
+        for name in ("batch", "ensemble", "normalise_steps"):
+            self._need(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("learning_rate", "updates_per_step", "initial_temperature", "initial_std", "obs_clip"):
+            value = getattr(self, name)
+            self._need(name, math.isfinite(value) and value > 0, "positive and finite")
+        self._need("hidden", len(self.hidden) >= 1 and min(self.hidden) >= 1, "one or more positive widths")
+        self._need("discount", 0 <= self.discount < 1, "in [0, 1)")
+        self._need("tau", 0 < self.tau <= 1, "in (0, 1]")
+        self._need("dropout", 0 <= self.dropout < 1, "in [0, 1)")
+        self._need("output_gain", 0 <= self.output_gain < math.inf, "zero or positive")
+        self._need(
+            "target_entropy", self.target_entropy is None or math.isfinite(self.target_entropy), "finite or None"
+        )
+        self._need("log_std_min", -math.inf < self.log_std_min < self.log_std_max, "below log_std_max")
+        self._need("log_std_max", self.log_std_max < math.inf, "finite")
+
+    def _need(self, name: str, valid: bool, what: str) -> None:
+        if not valid:
+            raise ValueError(f"learner setting {name} is {getattr(self, name)!r}; it must be {what}")

@@ -1,0 +1,63 @@
+"""A learned walking policy as a decision function of the gait controller."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.robot import FloatArray, FrameLayout, Frames, Observation, RobotSpec
+from skills.features import HISTORY, FeatureHistory, feature_size, features
+from skills.gait import GaitController
+from skills.policy import MlpPolicy, PolicyWeights
+from skills.skill import LearnedSkill
+
+
+class PolicyDecision:
+    """Features, history and network of one attempt; explores when it has a random generator."""
+
+    def __init__(
+        self,
+        skill: LearnedSkill,
+        spec: RobotSpec,
+        policy: MlpPolicy,
+        rng: np.random.Generator | None,
+        history: int = HISTORY,
+    ) -> None:
+        """Act as ``skill`` with one policy version.
+
+        Args:
+            skill: gives command and prior action.
+            spec: the robot.
+            policy: network of the skill's family.
+            rng: draws the exploration noise; None acts with the mean.
+            history: feature rows that the network sees.
+        """
+        self._spec = spec
+        self._layout = FrameLayout(spec.n_joints, spec.n_feet)
+        self._policy = policy
+        self._rng = rng
+        self._command = np.asarray(skill.command, dtype=np.float32)
+        self._prior = skill.prior_action(spec).astype(np.float32)
+        self._history = FeatureHistory(feature_size(spec, len(self._prior)), history)
+
+    def __call__(self, observation: Observation, phase_rad: float, last: NDArray[np.float32]) -> FloatArray:
+        """One decision."""
+        frame = Frames(self._layout.pack(observation)[None], self._layout)
+        row = features(self._spec, frame, np.array([phase_rad]), last[None])[0]
+        noise = None if self._rng is None else self._rng.standard_normal(len(self._prior), dtype=np.float32)
+        return self._policy.act(self._history.push(row), self._command, self._prior, noise)
+
+
+def policy_controller(
+    skill: LearnedSkill,
+    spec: RobotSpec,
+    dt_s: float,
+    weights: PolicyWeights,
+    rng: np.random.Generator | None,
+    *,
+    decimation: int,
+    history: int = HISTORY,
+) -> GaitController:
+    """A controller for one attempt of a learned skill."""
+    decide = PolicyDecision(skill, spec, MlpPolicy(weights), rng, history)
+    return GaitController(spec, dt_s, decide, skill.prior_action(spec), decimation=decimation)

@@ -1,0 +1,67 @@
+"""All skills by name: the built-in ones, and those that installed packages bring (entry point group ``perdure.skills``)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import entry_points
+
+from skills.return_home import ReturnHome
+from skills.skill import LearnedSkill, Skill, SkillKind
+from skills.stand_up import StandUp
+from skills.walk import WALKING_SKILLS
+
+GROUP = "perdure.skills"
+
+
+class UnknownSkillError(ValueError):
+    """A name that no skill has."""
+
+
+@cache
+def skills() -> dict[str, Skill]:
+    """Every skill by name, in the order in which they are listed. An entry point names a `Skill` instance.
+
+    Raises:
+        ValueError: an installed package brings something that is no skill, or a name that is taken.
+    """
+    found: dict[str, Skill] = {skill.name: skill for skill in (*WALKING_SKILLS, ReturnHome(), StandUp())}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        skill = point.load()
+        if not isinstance(skill, Skill):
+            raise ValueError(f"entry point {point.name!r} of {GROUP} gives {type(skill).__name__}; it must be a Skill")
+        if skill.name in found:
+            raise ValueError(f"entry point {point.name!r} brings a second skill {skill.name!r}; rename it")
+        found[skill.name] = skill
+    return found
+
+
+def get(name: str) -> Skill:
+    """The skill of a name.
+
+    Raises:
+        UnknownSkillError: there is none; the message names the nearest and all valid names.
+    """
+    known = skills()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise UnknownSkillError(f"unknown skill {name!r}{hint} Valid skills: {', '.join(known)}")
+
+
+def learned(names: Iterable[str], family: str) -> tuple[LearnedSkill, ...]:
+    """The learned skills of a family among ``names``, in the order of the library."""
+    wanted = set(names)
+    return tuple(
+        skill
+        for skill in skills().values()
+        if isinstance(skill, LearnedSkill) and skill.family == family and skill.name in wanted
+    )
+
+
+def of_kind(names: Iterable[str], kind: SkillKind) -> tuple[Skill, ...]:
+    """The skills of one kind among ``names``, in the order of the library."""
+    wanted = set(names)
+    return tuple(skill for skill in skills().values() if skill.kind is kind and skill.name in wanted)

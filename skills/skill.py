@@ -1,0 +1,116 @@
+"""The skill: a named capability that the daemon can attempt, judge and learn."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.robot import Array, Command, FloatArray, Observation, RobotSpec, Transition
+
+
+class SkillKind(StrEnum):
+    """What a skill is for."""
+
+    TASK = "task"
+    RESET = "reset"
+    RECOVERY = "recovery"
+
+
+class Progress(StrEnum):
+    """A scripted controller's own judgement of how it is getting on."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class Controller(Protocol):
+    """A script that drives the robot for one attempt."""
+
+    def start(self, observation: Observation) -> None:
+        """Begin an attempt from ``observation``."""
+
+    def act(self, observation: Observation) -> Command:
+        """The command for this control period."""
+
+    def progress(self, observation: Observation) -> Progress:
+        """Whether to go on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Displacement:
+    """How an attempt is expected to move the robot, in its own frame at the start."""
+
+    forward_m: float = 0.0
+    left_m: float = 0.0
+    turn_rad: float = 0.0
+
+
+class Skill(ABC):
+    """One capability: what it observes and rewards, where it may start, and when it has worked.
+
+    Reward, termination and cost are pure functions of stored transitions, vectorised over the batch; they see only what
+    the robot measured. A skill is either learned (it belongs to a family whose policy the learner trains) or scripted.
+    """
+
+    name: str
+    kind: SkillKind
+    summary: str
+    horizon_s: float
+    """An attempt ends after this much robot time."""
+    displacement: Displacement = Displacement()
+
+    def start_problem(self, observation: Observation) -> str | None:
+        """Why an attempt cannot start here, or None when the robot is in the start region."""
+        del observation
+        return None
+
+    def measures(self, transition: Transition) -> dict[str, float]:
+        """Physical figures of one attempt, such as ``speed_mps``; its transitions come in order."""
+        del transition
+        return {}
+
+    @abstractmethod
+    def success(self, transition: Transition) -> bool:
+        """Whether one attempt, given by its transitions in order, achieved the skill's purpose."""
+
+
+class LearnedSkill(Skill):
+    """A skill whose policy is learned with its family: skills of a family share actions, features and a network."""
+
+    family: str
+    command: tuple[float, ...]
+    """What tells this skill from the others of its family, as an input of the network."""
+
+    @abstractmethod
+    def prior_action(self, spec: RobotSpec) -> Array:
+        """The action of a network that outputs zero, each in (-1, 1). Shape: (n_actions,)."""
+
+    @abstractmethod
+    def reward_terms(self, transition: Transition) -> dict[str, FloatArray]:
+        """Named, weighted terms whose sum is the reward. Each shape: (batch,)."""
+
+    @abstractmethod
+    def terminated(self, transition: Transition) -> NDArray[np.bool_]:
+        """Whether the task is over after the step, with no future reward. Shape: (batch,)."""
+
+    @abstractmethod
+    def cost(self, transition: Transition) -> FloatArray:
+        """Safety cost in [0, 1] per step, kept apart from the reward. Shape: (batch,)."""
+
+    def reward(self, transition: Transition) -> FloatArray:
+        """Sum of the reward terms. Shape: (batch,)."""
+        return np.sum(list(self.reward_terms(transition).values()), axis=0)
+
+
+class ScriptedSkill(Skill):
+    """A skill with a hand-written controller."""
+
+    @abstractmethod
+    def controller(self, spec: RobotSpec, dt_s: float) -> Controller:
+        """A fresh controller for one attempt at a control period of ``dt_s``."""

@@ -1,0 +1,165 @@
+"""The four walking skills: forward, backward, turn left, turn right. They share one policy network (family ``walk``)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.robot import Array, FloatArray, Observation, RobotSpec, Transition, body_velocity
+from skills.skill import Displacement, LearnedSkill, SkillKind
+from skills.trajectory_generator import action_size
+
+FAMILY = "walk"
+RESTING_STRIDE = 0.5
+"""Stride action of the prior: the plain generator walks with half of its longest stride."""
+
+FALLEN_UP_Z = math.cos(math.radians(50.0))
+START_UP_Z = math.cos(math.radians(25.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WalkReward:
+    """Weights of the walking rewards; a good step is worth about 1."""
+
+    forward_reference_mps: float = 0.5
+    """Forward speed worth a reward of 1."""
+    forward_cap: float = 2.0
+    """Progress beyond this many references is not rewarded, to keep gaits calm."""
+    turn_reference_radps: float = 0.7
+    turn_cap: float = 4.0
+    """Wider than ``forward_cap``: a bound turns in jerks of several times its mean rate."""
+    setback_cap: float = 4.0
+    """Motion against the command counts up to this many references. As wide as the widest cap on progress, since a
+    robot that rocks to and fro could otherwise earn on the slow way what the fast way back does not cost."""
+    drift: float = 0.5
+    """Per m/s of motion that the skill does not ask for."""
+    yaw_drift: float = 0.5
+    """Per rad/s of turning that the skill does not ask for."""
+    tilt: float = 1.0
+    """Per squared sine of tilt."""
+    shake: float = 0.01
+    """Per squared rad/s of rolling and pitching; hops and stumbles cost, the rhythm of a gait hardly."""
+    shake_cap_radps2: float = 50.0
+    """Squared rates beyond this do not cost more, so that one knock does not drown everything else."""
+    roughness: float = 0.2
+    """Per mean squared change of the action."""
+    power_per_w: float = 0.002
+    alive: float = 0.1
+    fall: float = 10.0
+    """Once, at the step that tips over; more than a dive can earn, so that a fall never pays."""
+
+
+class Walk(LearnedSkill):
+    """Move in one direction, as fast as the reward asks, without tilting or drifting."""
+
+    kind = SkillKind.TASK
+    family = FAMILY
+    horizon_s = 10.0
+
+    def __init__(
+        self,
+        name: str,
+        summary: str,
+        *,
+        forward: float = 0.0,
+        turn: float = 0.0,
+        success_at: float,
+        displacement: Displacement,
+    ) -> None:
+        """Define one direction.
+
+        Args:
+            name: identifier of the skill.
+            summary: one line for lists.
+            forward: +1 forward, -1 backward, 0 neither.
+            turn: +1 left, -1 right, 0 neither.
+            success_at: mean speed (m/s, or rad/s when turning) in the asked direction that counts as success.
+            displacement: what one attempt is expected to do.
+        """
+        self.name = name
+        self.summary = summary
+        self.command = (forward, turn)
+        self.displacement = displacement
+        self.success_at = success_at
+        self.weights = WalkReward()
+
+    def prior_action(self, spec: RobotSpec) -> Array:
+        """The plain generator walking (or turning on the spot) in the skill's direction."""
+        forward, turn = self.command
+        action = np.zeros(action_size(spec))
+        action[1] = RESTING_STRIDE * (forward - turn)
+        action[2] = RESTING_STRIDE * (forward + turn)
+        return action
+
+    def start_problem(self, observation: Observation) -> str | None:
+        """Walking starts upright."""
+        x, y, _, _ = observation.orientation_xyzw
+        up_z = 1.0 - 2.0 * (x * x + y * y)
+        return None if up_z > START_UP_Z else f"tilted {math.degrees(math.acos(max(-1.0, min(1.0, up_z)))):.0f} deg"
+
+    def reward_terms(self, transition: Transition) -> dict[str, FloatArray]:
+        """progress, drift, yaw_drift, tilt, shake, roughness, power, alive, fall."""
+        w = self.weights
+        forward, turn = self.command
+        velocity = body_velocity(transition)
+        vx, vy, yaw_rate = velocity[..., 0], velocity[..., 1], velocity[..., 2]
+        if turn:
+            progress = np.clip(turn * yaw_rate / w.turn_reference_radps, -w.setback_cap, w.turn_cap)
+            drift, yaw_drift = np.hypot(vx, vy), np.zeros_like(vx)
+        else:
+            progress = np.clip(forward * vx / w.forward_reference_mps, -w.setback_cap, w.forward_cap)
+            drift, yaw_drift = np.abs(vy), np.abs(yaw_rate)
+        after = transition.next_frame
+        up = after.up
+        shake = np.minimum(np.sum(after.angular_velocity[..., :2] ** 2, axis=-1), w.shake_cap_radps2)
+        power = np.sum(np.maximum(after.joint_torque * after.joint_velocity, 0.0), axis=-1)
+        change = transition.action - transition.previous_action
+        return {
+            "progress": progress,
+            "drift": -w.drift * drift,
+            "yaw_drift": -w.yaw_drift * yaw_drift,
+            "tilt": -w.tilt * (up[..., 0] ** 2 + up[..., 1] ** 2),
+            "shake": -w.shake * shake,
+            "roughness": -w.roughness * np.mean(change**2, axis=-1),
+            "power": -w.power_per_w * power,
+            "alive": np.full_like(progress, w.alive),
+            "fall": -w.fall * self.terminated(transition),
+        }
+
+    def terminated(self, transition: Transition) -> NDArray[np.bool_]:
+        """Walking is over once the robot has tipped by more than 50 degrees."""
+        return transition.next_frame.up[..., 2] < FALLEN_UP_Z
+
+    def cost(self, transition: Transition) -> FloatArray:
+        """Grows from 0 when level to 1 at the tilt that ends the task."""
+        return np.clip((1.0 - transition.next_frame.up[..., 2]) / (1.0 - FALLEN_UP_Z), 0.0, 1.0)
+
+    def measures(self, transition: Transition) -> dict[str, float]:
+        """Mean ``speed_mps`` forward and mean ``yaw_rate_radps``, over the steps that the tracker saw."""
+        seen = transition.frame.base_valid & transition.next_frame.base_valid
+        if not seen.any():
+            return {}
+        mean = body_velocity(transition)[seen].mean(axis=0)
+        return {"speed_mps": float(mean[0]), "yaw_rate_radps": float(mean[2])}
+
+    def success(self, transition: Transition) -> bool:
+        """Fast enough in the asked direction on average, and never fallen."""
+        measures = self.measures(transition)
+        if not measures or bool(self.terminated(transition).any()):
+            return False
+        forward, turn = self.command
+        return forward * measures["speed_mps"] + turn * measures["yaw_rate_radps"] >= self.success_at
+
+
+WALKING_SKILLS = (
+    Walk("walk_forward", "walk straight ahead", forward=1.0, success_at=0.4, displacement=Displacement(forward_m=4.0)),
+    Walk(
+        "walk_backward", "walk straight back", forward=-1.0, success_at=0.35, displacement=Displacement(forward_m=-3.5)
+    ),
+    Walk("turn_left", "turn left on the spot", turn=1.0, success_at=0.5, displacement=Displacement(turn_rad=4.0)),
+    Walk("turn_right", "turn right on the spot", turn=-1.0, success_at=0.5, displacement=Displacement(turn_rad=-4.0)),
+)
+"""Speeds that count as success lie above what the plain generator reaches."""

@@ -1,0 +1,95 @@
+"""Requests of a person reach the store through the daemon, once; without a daemon directly."""
+
+import json
+import threading
+
+import pytest
+
+from agent.inbox import ADD, CLOSE, Request, request, serve
+from persistence.home import Home, HomeLock
+from persistence.records import RunStart, StateInterval
+from persistence.store import Store
+
+STUCK = Request(
+    kind=ADD, data={"cause": "stuck", "e10_class": "assist", "minutes": 2.0, "note": "cable", "operator": "Ada"}
+)
+
+
+@pytest.fixture
+def home(tmp_path):
+    with Store.open(tmp_path / "perdure.db") as store:
+        run = store.start_run(RunStart(robot="minitaur", started_s=0.0))
+        store.heartbeat(run, 600.0, StateInterval.of("ATTEMPT", 0.0, 600.0))
+    return tmp_path
+
+
+def rows(home):
+    with Store.open(home / "perdure.db", read_only=True) as store:
+        return store.rows("SELECT cause, class, opened_s, closed_s, operator FROM v_interventions ORDER BY id")
+
+
+def test_without_a_daemon_it_is_stored_at_the_last_heartbeat(home):
+    assert request(home, STUCK) == {"id": 1}
+    assert rows(home) == [
+        {"cause": "stuck", "class": "assist", "opened_s": 480.0, "closed_s": 600.0, "operator": "Ada"}
+    ]
+
+
+def test_a_running_daemon_stores_it_and_learns_of_it(home):
+    answers, served = [], []
+    with HomeLock(Home(home)), Store.open(home / "perdure.db") as store:
+        asking = threading.Thread(target=lambda: answers.append(request(home, STUCK)))
+        asking.start()
+        while not served:
+            served.extend(serve(home, store, 900.0))
+        asking.join(timeout=10.0)
+    assert answers == [{"id": 1}]
+    assert served == [STUCK]
+    assert rows(home)[0]["closed_s"] == 900.0
+    assert list((home / "inbox").iterdir()) == []
+
+
+def test_what_the_store_refuses_comes_back_as_an_error(home):
+    wrong = Request(kind=CLOSE, data={"id": 7, "operator": "Ada", "action": "x", "note": "", "part_replaced": False})
+    with pytest.raises(RuntimeError, match="intervention 7 does not exist"):
+        request(home, wrong)
+    caught = []
+    with HomeLock(Home(home)), Store.open(home / "perdure.db") as store:
+
+        def ask():
+            try:
+                request(home, wrong)
+            except ValueError as error:
+                caught.append(str(error))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        while asking.is_alive():
+            assert serve(home, store, 900.0) == ()
+        asking.join()
+    assert "intervention 7 does not exist" in caught[0]
+
+
+def test_a_deaf_daemon_is_an_error_and_nothing_is_left_to_happen_later(home):
+    with HomeLock(Home(home)), pytest.raises(RuntimeError, match="nothing was stored"):
+        request(home, STUCK, timeout_s=0.2)
+    assert list((home / "inbox").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"kind": "drop", "data": {}}', '{"kind": "add_intervention", "data": {}}']
+)
+def test_rubbish_in_the_inbox_harms_nothing_and_is_not_tried_again(home, text):
+    (home / "inbox").mkdir()
+    path = home / "inbox" / "1.json"
+    path.write_text(text)
+    with Store.open(home / "perdure.db") as store:
+        assert serve(home, store, 900.0) == ()
+    assert not path.exists()
+    assert "error" in json.loads(path.with_suffix(".answer").read_text())
+    assert rows(home) == []
+
+
+def test_no_database_is_a_clear_error(tmp_path):
+    with pytest.raises(ValueError, match="perdure run"):
+        request(tmp_path, STUCK)
