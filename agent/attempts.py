@@ -13,12 +13,18 @@ from sim.robot import Command, FrameLayout, Observation
 from sim.workspace import Workspace
 from skills.experience import AttemptArrays, attempt_return, mean_reward_terms, transitions
 from skills.gait import GaitController
-from skills.skill import Controller, LearnedSkill, Progress, Skill
+from skills.skill import Controller, LearnedSkill, Progress, Skill, SkillKind
 
 FENCE_RETREAT_M = 0.2
 """An attempt that starts beyond the soft fence, to come back, may go this much further out before it is ended."""
 FENCE_LAST_M = 0.15
-"""No attempt goes on this near to the hard fence."""
+"""No attempt goes on this near to the hard fence, ..."""
+FENCE_SLACK_M = 0.05
+"""... unless it started there, to come back: it may then go out by this much more."""
+
+
+SIMULATION = "simulation"
+"""Cause of an interrupt by a physics that exploded."""
 
 
 class Interrupt(Exception):  # noqa: N818 - it carries an event of the state machine and is no error
@@ -69,7 +75,8 @@ class AttemptRunner:
         gait = controller if isinstance(controller, GaitController) else None
         recorder = AttemptRecorder(self._layout, gait.resting_action) if gait else None
         end_s = now.robot_s + skill.horizon_s
-        least_margin_m = self._least_margin(now.observation)
+        # A reset comes back from wherever the robot is; the hard fence still stops it, as it stops everything.
+        least_margin_m = 0.0 if skill.kind is SkillKind.RESET else self._least_margin(now.observation)
         interrupt, reason, progress = None, "", Progress.RUNNING
 
         def act(observation: Observation) -> Command:
@@ -87,12 +94,15 @@ class AttemptRunner:
             interrupt, reason = caught, caught.cause
         last = self._loop.reading.observation
         arrays = recorder.finish(last, gait.phase_rad) if gait is not None and recorder is not None else None
+        if interrupt is not None and interrupt.cause == SIMULATION:
+            arrays = None  # nothing true can be learned from physics that exploded
         return self._judge(skill, arrays, reason, progress, interrupt)
 
     def _least_margin(self, start: Observation) -> float:
         x, y, _ = start.base_position
-        allowed = self._workspace.margin_m(float(x), float(y)) - FENCE_RETREAT_M
-        return max(FENCE_LAST_M, min(self._workspace.soft_margin_m, allowed))
+        margin = self._workspace.margin_m(float(x), float(y))
+        last = min(FENCE_LAST_M, margin - FENCE_SLACK_M)
+        return max(last, min(self._workspace.soft_margin_m, margin - FENCE_RETREAT_M))
 
     def _over(self, now: Tick, progress: Progress, end_s: float, least_margin_m: float) -> str:
         """Why the attempt is over; empty while it is not."""

@@ -16,6 +16,7 @@ app = typer.Typer(
 app.command("run")(cli_run.run)
 app.command("status")(cli_run.status)
 app.command("stop")(cli_run.stop)
+app.command("resume")(cli_run.resume)
 app.command("metrics")(cli_metrics.metrics)
 app.add_typer(cli_interventions.app, name="interventions")
 app.add_typer(cli_skills.app, name="skills")

@@ -88,7 +88,7 @@ def close(
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Say that the robot has been helped and may go on."""
+    """Say that the robot has been helped; it moves again after `perdure resume`."""
     from agent.inbox import CLOSE, Request, request
 
     if not action.strip():

@@ -144,3 +144,16 @@ def stop(
         out_json({"stopped": True, "pid": owner.pid, "seconds": seconds})
     else:
         out(f"stopped (pid {owner.pid}, {seconds:g} s)")
+
+
+def resume(home: HomeOption = None, json_: JsonOption = False) -> None:
+    """Allow motion again after an intervention was closed; closing one never starts the robot by itself."""
+    from agent.cli_interventions import login
+    from agent.inbox import RESUME, Request, request
+
+    where = existing_home(home)
+    request(where, Request(kind=RESUME, data={"operator": login()}))
+    if json_:
+        out_json({"resumed": True})
+    else:
+        out("motion is allowed again")

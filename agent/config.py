@@ -55,6 +55,8 @@ class ControlConfig(Section):
     """Control rate."""
     policy_rate_hz: int = setting(25, 1, 500, unit="Hz")
     """Rate of policy decisions; the control rate must be a whole multiple of it."""
+    core: int | None = setting(None, 0, 4095)
+    """CPU core that the control loop is bound to; left out: the system chooses."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,9 +97,9 @@ class LearnerConfig(Section):
 
     enabled: bool = setting(True)
     """Whether anything is learned; without it the robot acts with the newest stored policy."""
-    hidden: tuple[int, ...] = setting((256, 256), 8, 4096, unit="units per layer")
+    hidden: tuple[int, ...] = setting((128, 128), 8, 4096, unit="units per layer")
     """Hidden layer widths of actor and critics."""
-    batch: int = setting(256, 8, 65536, unit="transitions")
+    batch: int = setting(128, 8, 65536, unit="transitions")
     """Transitions per update."""
     gamma: float = setting(0.98, 0.5, 0.9999)
     """Discount per policy step."""

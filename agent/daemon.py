@@ -159,6 +159,7 @@ class Run:
         self._inbox_future: Future[tuple[inbox.Request, ...]] | None = None
         self._last_error: str | None = None
         self._checkpoint_seq = 0
+        self._link: LearnerLink | None = None
 
     def execute(self) -> None:
         """Start, run, stop."""
@@ -176,8 +177,9 @@ class Run:
                 self._log.info("episodes.orphans_removed", files=orphans)
             robot = load_robot(self._config.run.robot, _mix(self._config.run.seed, resume.run_id or 0))
             stack.callback(robot.close)
+            stack.callback(self._end_learner)
             self._start(robot, resume)
-            with self._signals(), self._quiet_memory():
+            with self._signals(), self._punctual():
                 self._fly()
             self._finish()
 
@@ -197,6 +199,9 @@ class Run:
         monitors = Monitors(robot.spec, workspace, config.safety, config.control.rate_hz)
         loop = ControlLoop(robot, self._clock, gate, monitors)
         self._ledger = Ledger(self._home, writer, run_id, State.BOOT.value, now_s, unplanned=resume.crashed)
+        self._ledger.on_finished = lambda end: self._log.info(
+            "attempt.finished", attempt=end.attempt_id, outcome=end.outcome.value, end_reason=end.end_reason
+        )
         abilities = abilities_of(config.run.skills)
         self._link = self._start_learner(robot, abilities, resume) if config.learner.enabled else None
         self._brain = Brain(
@@ -333,6 +338,11 @@ class Run:
         ).result()
         return [self._home.episodes / row["episode_file"] for row in rows]
 
+    def _end_learner(self) -> None:
+        """The learner ignores signals: after an error of ours it would keep this process from ending."""
+        if self._link is not None:
+            self._link.kill()
+
     # --------------------------------------------------------------------- run
 
     def _fly(self) -> None:
@@ -378,16 +388,28 @@ class Run:
             for wanted in done.result():
                 if wanted.kind == inbox.CLOSE and self._pilot.operation.waits_for_human:
                     self._pilot.acknowledge(str(wanted.data["operator"]), str(wanted.data["action"]) or "closed")
+                elif wanted.kind == inbox.RESUME:
+                    self._pilot.permit()
         if self._inbox_future is None and (self._home.root / inbox.FOLDER).is_dir():
             now_s, root = self._clock.now_s(), self._home.root
             self._inbox_future = self._writer.submit(lambda store: inbox.serve(root, store, now_s))
 
     def _run_jobs(self, now_s: float) -> None:
         self._brain.poll()
+        if self._link is not None:
+            self._tell_skipped(self._link.progress.skipped)
         for name in self._jobs.run_due(now_s):
             self._log.info("job.done", job=name, robot_s=now_s)
         if self._realtime:
             gc.collect()
+
+    def _tell_skipped(self, skipped: list[str]) -> None:
+        """Say which stored attempts or checkpoints were damaged; the run goes on without them."""
+        for note in skipped:
+            self._log.warning("learner.skipped", what=note)
+            sys.stderr.write(f"damaged and not used: {note}\n")
+            self._last_error = note
+        skipped.clear()
 
     def _evaluate(self) -> None:
         waiting = {skill.name for skill in self._pilot.evaluations}
@@ -526,11 +548,16 @@ class Run:
                 signal.signal(number, handler)
 
     @contextlib.contextmanager
-    def _quiet_memory(self) -> Iterator[None]:
-        """In real time the collector runs between attempts only, and threads yield to the loop quickly."""
+    def _punctual(self) -> Iterator[None]:
+        """In real time the loop goes first, threads yield to it quickly, and garbage waits until an attempt is over."""
         if not self._realtime:
             yield
             return
+        with contextlib.suppress(OSError):
+            if self._config.control.core is not None:
+                os.sched_setaffinity(0, {self._config.control.core})
+            # Where the system allows it the loop goes before all ordinary processes; its children do not.
+            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(10))
         interval_s = sys.getswitchinterval()
         sys.setswitchinterval(0.0005)
         gc.collect()
@@ -542,6 +569,8 @@ class Run:
             gc.enable()
             gc.unfreeze()
             sys.setswitchinterval(interval_s)
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _mix(seed: int, run_id: int) -> int:

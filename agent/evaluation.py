@@ -56,7 +56,8 @@ def evaluate_skill(
 
     Returns:
         ``skill``, ``robot``, ``policy_version``, ``dynamics``, ``attempts``, ``success_rate``, ``falls``,
-        ``fence_exits``, ``return_mean``, ``return_iqm``, ``measures`` (means over attempts), and ``per_attempt``
+        ``fence_exits`` (hard fence; an attempt
+        that reaches the soft one on the far side is over and counts as it is), ``return_mean``, ``return_iqm``, ``measures`` (means over attempts), and ``per_attempt``
         measures.
 
     Raises:
@@ -77,13 +78,20 @@ def evaluate_skill(
 
 
 def attempts_of(
-    skill: Skill, robot: str, weights: PolicyWeights | None, attempts: int, seed: int, dynamics: str = "held-out"
+    skill: Skill,
+    robot: str,
+    weights: PolicyWeights | None,
+    attempts: int,
+    seed: int,
+    dynamics: str = "held-out",
+    workspace: Workspace | None = None,
 ) -> list[AttemptResult]:
-    """Run evaluation attempts, each on a robot of its own."""
+    """Run evaluation attempts, each on a robot of its own; ``workspace`` None is the one that the daemon keeps to."""
     if dynamics not in DYNAMICS:
         raise ValueError(f"unknown dynamics {dynamics!r}; valid: {', '.join(DYNAMICS)}")
     randomiser = DynamicsRandomiser(seed)
     config = Config()
+    floor = workspace or Workspace(size_m=config.workspace.size_m, soft_margin_m=config.workspace.soft_margin_m)
     results = []
     for index in range(attempts):
         params = randomiser.held_out() if dynamics == "held-out" else DynamicsParams()
@@ -92,17 +100,21 @@ def attempts_of(
             raise ValueError(f"robot {robot!r} is no simulated robot; its skills are evaluated by the daemon")
         try:
             machine.set_dynamics(params)
-            results.append(_one(machine, skill, weights, config, np.random.default_rng((seed, index))))
+            results.append(_one(machine, skill, weights, config, floor, np.random.default_rng((seed, index))))
         finally:
             machine.close()
     return results
 
 
 def _one(
-    robot: SimulatedRobot, skill: Skill, weights: PolicyWeights | None, config: Config, rng: np.random.Generator
+    robot: SimulatedRobot,
+    skill: Skill,
+    weights: PolicyWeights | None,
+    config: Config,
+    workspace: Workspace,
+    rng: np.random.Generator,
 ) -> AttemptResult:
     dt_s = 1.0 / config.control.rate_hz
-    workspace = Workspace(size_m=config.workspace.size_m, soft_margin_m=config.workspace.soft_margin_m)
     robot.place(start_pose(robot, skill, workspace, rng))
     monitors = Monitors(robot.spec, workspace, config.safety, config.control.rate_hz)
     loop = ControlLoop(robot, SimulatedClock(robot, dt_s), ActionGate(robot.spec, dt_s), monitors)
@@ -157,7 +169,7 @@ def summary(results: Sequence[AttemptResult]) -> dict[str, Any]:
     return {
         "success_rate": float(np.mean([result.outcome is Outcome.SUCCESS for result in results])),
         "falls": sum(result.outcome is Outcome.FALL for result in results),
-        "fence_exits": sum(result.end_reason in ("fence", "hard_fence") for result in results),
+        "fence_exits": sum(result.end_reason == "hard_fence" for result in results),
         "return_mean": float(np.mean(returns)) if returns else None,
         "return_iqm": interquartile_mean(returns) if returns else None,
         "measures": {

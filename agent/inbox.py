@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 FOLDER = "inbox"
 ADD = "add_intervention"
 CLOSE = "close_intervention"
-KINDS = (ADD, CLOSE)
+RESUME = "resume"
+KINDS = (ADD, CLOSE, RESUME)
 TIMEOUT_S = 15.0
 
 
@@ -35,17 +36,17 @@ class Request:
     """Something to store on behalf of a person."""
 
     kind: str
-    """`ADD` or `CLOSE`."""
+    """`ADD`, `CLOSE` or `RESUME`."""
     data: Mapping[str, Any]
     """ADD: ``cause``, ``e10_class``, ``minutes``, ``note``, ``operator``. CLOSE: ``id``, ``operator``, ``action``,
-    ``note``, ``part_replaced``."""
+    ``note``, ``part_replaced``. RESUME: ``operator``."""
 
 
 def request(home: Path, wanted: Request, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """Have ``wanted`` stored, by the daemon if one runs.
 
     Returns:
-        ``id`` of the intervention.
+        ``id`` of the intervention; nothing for a resume.
 
     Raises:
         ValueError: what is wanted makes no sense, or the store refuses it.
@@ -54,6 +55,8 @@ def request(home: Path, wanted: Request, timeout_s: float = TIMEOUT_S) -> dict[s
     paths = Home(home)
     if lock_holder(paths) is not None:
         return _ask(home, wanted, timeout_s)
+    if wanted.kind == RESUME:
+        raise ValueError(f"no daemon runs on {home}; start it with `perdure run`")
     if not paths.db.is_file():
         raise ValueError(f"no database at {paths.db}; start `perdure run` on this home first, or pass another --home")
     from persistence.store import Store
@@ -120,7 +123,7 @@ def serve(home: Path, store: Store, robot_s: float) -> tuple[Request, ...]:
 
 
 def carry_out(store: Store, wanted: Request, robot_s: float) -> dict[str, Any]:
-    """Store one request. Returns ``id`` of the intervention.
+    """Store one request. Returns ``id`` of the intervention, if it is about one.
 
     Raises:
         ValueError: unknown kind, or data that makes no sense.
@@ -148,6 +151,9 @@ def carry_out(store: Store, wanted: Request, robot_s: float) -> dict[str, Any]:
             operator=str(data["operator"]),
         )
         return {"id": store.add_intervention(new, robot_s)}
+    if wanted.kind == RESUME:
+        store.append_event("operator.resumed", robot_s, {"operator": str(data["operator"])})
+        return {}
     raise ValueError(f"unknown request {wanted.kind!r}; valid: {', '.join(KINDS)}")
 
 

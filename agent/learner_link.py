@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from agent.learner_process import Done, Ingest, LearnerJob, SaveCheckpoint, Saved, Stop, learner_main
+from agent.learner_process import Alive, Done, Failed, Ingest, LearnerJob, SaveCheckpoint, Saved, Stop, learner_main
 
 START_TIMEOUT_S = 60.0
 """Importing torch and rebuilding the replay memory may take this long before a lockstep run gives up waiting."""
@@ -68,6 +68,9 @@ class LearnerLink:
         self._unsent: deque[Ingest | SaveCheckpoint] = deque()
         self._restart_at_s: float | None = None
         self._saved_seq = -1
+        self._wanted: SaveCheckpoint | None = None
+        """The newest checkpoint that was asked for and is not on disk yet."""
+        self._heard_s = time.monotonic()
         self._start()
 
     def ingest(self, path: Path) -> int:
@@ -80,7 +83,8 @@ class LearnerLink:
 
     def checkpoint(self, seq: int, robot_s: float) -> None:
         """Ask for a checkpoint; ``on_saved`` tells when it is on disk."""
-        self._unsent.append(SaveCheckpoint(seq, robot_s))
+        self._wanted = SaveCheckpoint(seq, robot_s)
+        self._unsent.append(self._wanted)
         self.poll()
 
     def poll(self) -> LearnerProgress:
@@ -105,8 +109,8 @@ class LearnerLink:
             LearnerUnavailableError: it was silent for too long, twice.
         """
         for timeout_s in (max(START_TIMEOUT_S, HANG_TIMEOUT_S), HANG_TIMEOUT_S):
-            deadline_s = time.monotonic() + timeout_s
-            while time.monotonic() < deadline_s:
+            begun_s = time.monotonic()
+            while time.monotonic() < max(begun_s, self._heard_s) + timeout_s:
                 if self.poll().ticket >= ticket:
                     return
                 with contextlib.suppress(EOFError, OSError):
@@ -151,6 +155,13 @@ class LearnerLink:
             self._process.join()
         self._connection.close()
 
+    def kill(self) -> None:
+        """End the process at once; does nothing after `close`."""
+        self._restart_at_s = None
+        if self._process.is_alive():
+            self._process.kill()
+        self._process.join()
+
     @property
     def pid(self) -> int | None:
         """Process number of the learner."""
@@ -159,6 +170,10 @@ class LearnerLink:
     def _start(self) -> None:
         self._restart_at_s = None
         self._in_flight = 0
+        self._ready = False
+        # What was handed over is on disk: this process reads it from there.
+        self._unsent = deque([self._wanted] if self._wanted is not None else [])
+        self._base_ticket = self._next_ticket - 1
         ours, theirs = self._context.Pipe()
         job = replace(self._job, episodes=tuple(self._episodes()))
         self._process = self._context.Process(
@@ -170,6 +185,9 @@ class LearnerLink:
 
     def _hear(self, message: Any) -> None:
         p = self.progress
+        self._heard_s = time.monotonic()
+        if isinstance(message, Alive):
+            return
         if isinstance(message, Done):
             p.version, p.updates = message.version, message.updates
             ticket = message.ticket
@@ -178,17 +196,24 @@ class LearnerLink:
             p.skipped.extend(message.skipped)
             if message.ticket == 0:
                 # A learner that was started again has read every stored attempt, so nothing older is owed.
-                ticket = self._next_ticket - 1 - sum(isinstance(m, Ingest) for m in self._unsent)
-                p.restored_seq = message.restored_seq
+                ticket = self._base_ticket
+                if not self._ready:
+                    self._ready, p.restored_seq = True, message.restored_seq
             elif ticket > p.ticket:
                 self._in_flight -= 1
             p.ticket = max(p.ticket, ticket)
             p.snapshots[ticket] = message.snapshot
             while len(p.snapshots) > 3:
                 del p.snapshots[min(p.snapshots)]
+        elif isinstance(message, Failed):
+            raise LearnerUnavailableError(f"the learner cannot start: {message.reason}")
         elif isinstance(message, Saved):
             self._in_flight -= 1
             self._saved_seq = message.seq
+            if self._wanted is not None and self._wanted.seq <= message.seq:
+                self._wanted = None
+            # A learner that has to be started again goes on from here, not from where this run began.
+            self._job = replace(self._job, max_checkpoint_seq=message.seq)
             self._on_saved(message)
 
     def _gone(self, reason: str) -> None:
@@ -201,7 +226,5 @@ class LearnerLink:
         p = self.progress
         wait_s = _BACKOFF_S[min(p.restarts, len(_BACKOFF_S) - 1)]
         p.restarts += 1
-        # What was handed over is on disk: the next process reads it from there.
-        self._unsent = deque(m for m in self._unsent if isinstance(m, SaveCheckpoint))
         self._restart_at_s = time.monotonic() + wait_s
         self._on_restart(reason)

@@ -22,6 +22,7 @@ from sim.robot import RobotSpec
 PR_SET_PDEATHSIG = 1
 _IDLE_UPDATES = 25
 _PUBLISH_EVERY_S = 2.0
+_CATCH_UP_STEPS = 500
 _SNAPSHOTS_KEPT = 4
 """The loop of a lockstep run is one snapshot behind the learner; two more leave room for a slow reader."""
 
@@ -94,6 +95,18 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """Work that takes long goes on: a starting learner makes up for updates that a crash has cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The learner cannot start, and starting it again would not help."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Saved:
     """A checkpoint is on disk."""
 
@@ -143,7 +156,11 @@ class _Worker:
 
     def run(self) -> None:
         """Serve messages until told to stop or the daemon is gone."""
-        self._restore()
+        try:
+            self._restore()
+        except (ValueError, RuntimeError, OSError) as error:
+            self._connection.send(Failed(str(error)))
+            return
         published = time.monotonic()
         while True:
             idle = self._may_idle()
@@ -166,14 +183,18 @@ class _Worker:
         from persistence.checkpoints import load_newest
 
         skipped = [note for path in self._job.episodes if (note := self._add(path))]
-        restored = None
+        restored, steps_done = None, 0
         if self._job.max_checkpoint_seq is not None:
             loaded = load_newest(self._job.checkpoint_dir, max_seq=self._job.max_checkpoint_seq)
             if loaded is not None:
+                skipped.extend(loaded.refused)
                 self._learner.load_state(loaded.tensors, loaded.meta["learner"])
                 restored = loaded.seq
-                owed = self._buffer.steps_added - int(loaded.meta["steps_added"])
-                self._update_for(max(0, owed))
+                steps_done = int(loaded.meta["steps_added"])
+        # Without a checkpoint all of them are owed: the run before ended before its first.
+        for begin in range(steps_done, self._buffer.steps_added, _CATCH_UP_STEPS):
+            self._update_for(min(_CATCH_UP_STEPS, self._buffer.steps_added - begin))
+            self._connection.send(Alive())
         for stale in self._job.snapshot_dir.glob("policy-*"):
             stale.unlink()
         self._send_done({}, tuple(skipped), restored)
@@ -189,7 +210,7 @@ class _Worker:
         """Put one stored attempt into the replay memory. Returns why not, if not."""
         try:
             self._ingest_file(path)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             return f"{path.name}: {error}"
         return None
 

@@ -7,7 +7,7 @@ join without a gap.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,6 +62,8 @@ class Ledger:
             unplanned: whether the run before crashed; boot and self-test then count as unscheduled downtime.
         """
         self.totals = Totals()
+        self.on_finished: Callable[[AttemptEnd], None] = lambda end: None
+        """Told of each attempt once its end is durable; runs in the writer's thread."""
         self.error: BaseException | None = None
         """The first write that failed; the robot must not go on without its books."""
         self.run_id = run_id
@@ -143,13 +145,14 @@ class Ledger:
         home = self._home
 
         def write(store: Store) -> Path | None:
-            if arrays is None:
-                store.finish_attempt(end, rows, self_recoveries)
-                return None
-            file = write_episode(home, _episode(end.attempt_id, skill, policy_version, arrays))
-            stored = replace(end, episode_file=file.name, episode_sha256=file.sha256)
+            stored, path = end, None
+            if arrays is not None:
+                file = write_episode(home, _episode(end.attempt_id, skill, policy_version, arrays))
+                stored = replace(end, episode_file=file.name, episode_sha256=file.sha256)
+                path = home.episodes / file.name
             store.finish_attempt(stored, rows, self_recoveries)
-            return home.episodes / file.name
+            self.on_finished(stored)
+            return path
 
         return self._watch(self._writer.submit(write))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from agent.attempts import AttemptResult, AttemptRunner, Interrupt
+from agent.attempts import SIMULATION, AttemptResult, AttemptRunner, Interrupt
 from agent.brain import Brain
 from agent.latches import Acknowledgement
 from agent.ledger import Ledger
@@ -124,6 +124,7 @@ class Pilot:
         self._cause = ""
         self._help_cause = ""
         self._acknowledgement: Acknowledgement | None = None
+        self._permit = True
         self._stance_target: Array | None = None
         self._behaviours: dict[State, Callable[[], Event]] = {
             State.BOOT: lambda: Event.BOOT_OK,
@@ -184,8 +185,8 @@ class Pilot:
         try:
             now = self.loop.tick(act)
         except SimulationError as error:
-            self.ledger.fault("simulation", self.loop.reading.robot_s, "hard")
-            raise Interrupt(Event.HARD_FAULT, "simulation") from error
+            self.ledger.fault(SIMULATION, self.loop.reading.robot_s, "hard")
+            raise Interrupt(Event.HARD_FAULT, SIMULATION) from error
         self._housekeeping()
         if state in _FENCED and now.alerts.hard_fence:
             raise Interrupt(Event.HARD_FAULT, "hard_fence")
@@ -209,12 +210,12 @@ class Pilot:
         now = self.loop.reading
         if self._over(now.robot_s):
             return Event.SIGTERM
-        if not self.operation.permitted:
-            # Starting the daemon is the permit; after an intervention the person who acknowledged gives it anew.
-            self.apply(Event.START_PERMIT)
-            if not self.operation.permitted:
-                self._tick(None)
-                return Event.START_PERMIT
+        while not self.operation.permitted:
+            if self._permit:
+                self._permit = False
+                self.apply(Event.START_PERMIT)
+            else:
+                now = self._tick(None)
         self._run_jobs(now.robot_s)
         if now.alerts.hot:
             return Event.SOFT_FAULT
@@ -236,13 +237,18 @@ class Pilot:
             if answer is not None:
                 self.loop.refresh()
                 self.acknowledge(answer.name, answer.note, physical_release=answer.physical_release)
+                self.permit()
             if self._acknowledgement is not None:
                 by, self._acknowledgement = self._acknowledgement, None
                 if self._clear_latches(by):
                     return Event.HUMAN_ACK
 
+    def permit(self) -> None:
+        """A person allows motion from STANDBY on. Starting the daemon is such a word; an acknowledgement is not."""
+        self._permit = True
+
     def acknowledge(self, name: str, action: str, *, physical_release: bool = False) -> None:
-        """A person says that the robot may go on; it counts once torque is off."""
+        """A person has dealt with what held the robot; it counts once torque is off, and starts nothing."""
         self._acknowledgement = Acknowledgement(
             name=name, action=action, torque_off=True, physical_release=physical_release
         )
@@ -318,12 +324,19 @@ class Pilot:
         controller, version = self._brain.controller(skill, explore=not evaluation)
         start = self.loop.reading
         future = self.ledger.start_attempt(skill.name, start.robot_s, version, evaluation=evaluation)
-        if self._brain.lockstep:
-            attempt_id = future.result()
-        else:
-            while not future.done():
+        try:
+            while not (self._brain.lockstep or future.done()):
                 self._tick(self._stance)
-            attempt_id = future.result()
+        except Interrupt:
+            aborted = AttemptEnd(
+                attempt_id=future.result(),
+                ended_s=self.loop.reading.robot_s,
+                outcome=Outcome.ABORTED,
+                end_reason="interrupted before it began",
+            )
+            self.ledger.finish_attempt(aborted, skill.name, version, None)
+            raise
+        attempt_id = future.result()
         self.ledger.attempt_started(attempt_id)
         pose = Pose2D.of(self.loop.reading.observation)
         result = self._runner.run(skill, controller)

@@ -49,16 +49,18 @@ class ActionGate:
     def filter(self, command: Command, observation: Observation) -> Command:
         """Return ``command`` within all limits; a command that makes no sense becomes damping."""
         spec = self._spec
-        if command.mode is CommandMode.DAMPING:
-            self._last_target = None
-            return command
         target = np.asarray(command.target, dtype=np.float64)
         usable = target.shape == (spec.n_joints,) and bool(np.isfinite(target).all())
-        if not (usable and math.isfinite(command.kp) and math.isfinite(command.kd)):
+        # Comparisons with NaN are false; a negative gain would drive the joints away from where they should be.
+        if not (usable and 0.0 <= command.kp < math.inf and 0.0 <= command.kd < math.inf):
             self.replaced += 1
             self._last_target = None
             return self.damping()
+        if command.mode is CommandMode.DAMPING:
+            self._last_target = None
+            return command
         if command.mode is CommandMode.TORQUE:
+            self._last_target = None  # the joints move on without it
             safe = np.clip(target, -spec.torque_limit_nm, spec.torque_limit_nm)
         else:
             start = observation.joint_position if self._last_target is None else self._last_target
@@ -108,6 +110,7 @@ class SensorFilter:
             + o.joint_velocity.sum()
             + o.joint_torque.sum()
             + o.orientation_xyzw.sum()
+            + o.motor_temperature_c.sum()
             + o.battery_v
         )
         if not math.isfinite(total) or not math.isfinite(o.base_position.sum() + o.base_yaw):
@@ -149,19 +152,24 @@ class SaturationMonitor:
     def __init__(self, spec: RobotSpec, limits: SafetyConfig, window: int) -> None:
         """Watch over ``window`` control periods."""
         self._limit_nm = 0.98 * spec.torque_limit_nm
-        self._share = limits.saturation_share
-        self._decay = 1.0 - 1.0 / window
-        self._average = np.zeros(spec.n_joints)
+        self._most = limits.saturation_share * window
+        self._seen = np.zeros((window, spec.n_joints), dtype=np.bool_)
+        self._counts = np.zeros(spec.n_joints, dtype=np.int64)
+        self._next = 0
 
     def reset(self) -> None:
         """Start anew with the next attempt."""
-        self._average[:] = 0.0
+        self._seen[:] = False
+        self._counts[:] = 0
 
     def update(self, observation: Observation) -> bool:
-        """Whether any joint has been saturated for too long."""
+        """Whether any joint has been at its limit in more than the allowed share of the window."""
         at_limit = np.abs(observation.joint_torque) >= self._limit_nm
-        self._average += (1.0 - self._decay) * (at_limit - self._average)
-        return bool(self._average.max() > self._share)
+        self._counts += at_limit
+        self._counts -= self._seen[self._next]
+        self._seen[self._next] = at_limit
+        self._next = (self._next + 1) % len(self._seen)
+        return bool(self._counts.max() > self._most)
 
 
 @dataclass(frozen=True, slots=True)

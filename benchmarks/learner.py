@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import os
 import platform
 import statistics
 import time
@@ -148,16 +149,11 @@ def run(seed: int = 0, n: int = 1000, threads: int = 1) -> dict[str, Any]:
         "seed": seed,
         "n": n,
         "threads": threads,
-        "machine": {"processor": _processor(), "cores": len(_affinity()), "system": platform.platform()},
+        "machine": {"processor": _processor(), "cores": len(os.sched_getaffinity(0)), "system": platform.platform()},
+        "load_average": [round(load, 1) for load in os.getloadavg()],
         "versions": {name: _version(name) for name in ("torch", "numpy", "stable-baselines3")},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _affinity() -> set[int]:
-    import os
-
-    return os.sched_getaffinity(0)
 
 
 def _processor() -> str:

@@ -8,21 +8,17 @@ same place.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import os
-import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pybullet as p
 
 from sim import bullet_world as bw
 from sim.minitaur import leg_pose_to_joints, make_minitaur
+from sim.quiet_bullet import p
 from sim.robot import Command, CommandMode
 from sim.simulated_robot import SimulatedRobot
 
@@ -52,10 +48,10 @@ def _record(seed: int, targets: list[Any]) -> list[list[float]]:
     torques: list[list[float]] = []
     motors = robot._motors
 
-    def recording(model: Callable[..., list[float]]) -> Callable[..., list[float]]:
-        def record(*args: Any) -> list[float]:
+    def recording(model: Callable[..., Any]) -> Callable[..., Any]:
+        def record(*args: Any) -> Any:
             out = model(*args)
-            torques.append(list(out))
+            torques.append(list(out[0] if isinstance(out, tuple) else out))
             return out
 
         return record
@@ -68,22 +64,13 @@ def _record(seed: int, targets: list[Any]) -> list[list[float]]:
     return torques
 
 
-def run(seed: int, n: int) -> dict[str, Any]:
-    """Trot for ``n`` robot seconds.
+def _interleave(
+    layer: SimulatedRobot, bare: SimulatedRobot, targets: list[Any], torques: list[list[float]]
+) -> tuple[float, float]:
+    """CPU seconds of a block through the layer and of the same block in bare physics: medians over alternating blocks.
 
-    Args:
-        seed: Seed of the sensors.
-        n: Robot seconds, at least 1.
-
-    Returns:
-        ``steps_per_s`` (physics steps per CPU second through the layer), ``raw_share`` (bare stepping time over layer
-        time), both times per step, and the facts of the machine.
+    What another process takes from a shared core and its caches falls on single blocks, hence the median.
     """
-    if n < 1:
-        raise ValueError(f"n={n} robot seconds; give at least 1")
-    targets = _targets(round(n / DT_S))
-    torques = _record(seed, targets)
-    layer, bare = make_minitaur(seed), make_minitaur(seed)
     world = bare._live
     clock = time.process_time
     per_tick = round(DT_S * bw.PHYSICS_HZ)
@@ -103,6 +90,27 @@ def run(seed: int, n: int) -> dict[str, Any]:
             p.stepSimulation(physicsClientId=world.client)
             raw_s += clock() - start
         raw_blocks.append(raw_s)
+    return float(np.median(layer_blocks)), float(np.median(raw_blocks))
+
+
+def run(seed: int, n: int = 30) -> dict[str, Any]:
+    """Trot for ``n`` robot seconds.
+
+    Args:
+        seed: Seed of the sensors.
+        n: Robot seconds, at least 1.
+
+    Returns:
+        ``steps_per_s`` (physics steps per CPU second through the layer), ``raw_share`` (bare stepping time over layer
+        time), both times per step, and the facts of the machine.
+    """
+    if n < 1:
+        raise ValueError(f"n={n} robot seconds; give at least 1")
+    targets = _targets(round(n / DT_S))
+    torques = _record(seed, targets)
+    layer, bare = make_minitaur(seed), make_minitaur(seed)
+    layer_s, raw_s = _interleave(layer, bare, targets, torques)
+    world = bare._live
     ends = (
         p.getBasePositionAndOrientation(world.body, physicsClientId=world.client)[0],
         tuple(float(v) for v in layer.truth().base_position),
@@ -110,9 +118,7 @@ def run(seed: int, n: int) -> dict[str, Any]:
     loop_error = bw.loop_error_m(world)
     layer.close()
     bare.close()
-    # Medians over blocks: what another process takes from a shared core and its caches falls on single blocks.
-    steps_per_block = BLOCK_TICKS * per_tick
-    layer_s, raw_s = float(np.median(layer_blocks)), float(np.median(raw_blocks))
+    steps_per_block = round(BLOCK_TICKS * DT_S * bw.PHYSICS_HZ)
     return {
         "steps_per_s": steps_per_block / layer_s,
         "raw_share": raw_s / layer_s,
@@ -123,39 +129,5 @@ def run(seed: int, n: int) -> dict[str, Any]:
         "same_motion": ends[0] == ends[1],
         "loop_error_m": loop_error,
         "robot_seconds": n,
-        "seed": seed,
-        "machine": {
-            "cpu": _cpu_name(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "pybullet_api": p.getAPIVersion(),
-            "numpy": np.__version__,
-            "load_1min": os.getloadavg()[0],
-        },
+        "load_1min": os.getloadavg()[0],
     }
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
-def main() -> None:
-    """Command line: prints the result as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--n", type=int, default=30)
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
-    text = json.dumps(run(args.seed, args.n), indent=2)
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -7,12 +7,14 @@ growth analysis", AMSAA TR-197 (1977).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from persistence import chi_squared
 
-_NODES = 400
+_NODES = 200
 _TAIL = 1e-18
 
 
@@ -56,11 +58,17 @@ def product_cdf(y: float, failures: int) -> float:
     """Return P(Z·S ≤ y) for independent Z ~ χ²(2N) and S ~ χ²(2(N-1)), by Gauss-Legendre quadrature over S."""
     degrees = 2 * (failures - 1)
     low, high = chi_squared.quantile(_TAIL, degrees), chi_squared.upper_quantile(_TAIL, degrees)
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    nodes, weights = _quadrature()
     s = low + (high - low) * (nodes + 1) / 2
     return float(
         (high - low) / 2 * np.sum(weights * chi_squared.density(s, degrees) * chi_squared.cdf(y / s, 2 * failures))
     )
+
+
+@cache
+def _quadrature() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    return nodes, weights
 
 
 def _bessel_share(x: float, terms: int) -> float:

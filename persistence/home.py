@@ -13,6 +13,9 @@ from typing import IO, Self
 
 from persistence.errors import HomeError, HomeLockedError
 
+_LOCK_TRIES = 10
+_LOCK_PAUSE_S = 0.02
+
 
 @dataclass(frozen=True)
 class Home:
@@ -102,16 +105,14 @@ class HomeLock:
             HomeLockedError: Another process holds it.
         """
         file = self._home.lock.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not _try_lock(file):
             file.close()
             owner = read_owner(self._home)
             who = f"pid {owner.pid}, since {owner.started_utc}" if owner else "pid unknown"
             raise HomeLockedError(
                 f"another daemon ({who}) uses {self._home.root}; "
                 "stop it with `perdure stop`, or choose another home with --home"
-            ) from error
+            )
         file.truncate(0)
         started_utc = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         file.write(json.dumps({"pid": os.getpid(), "started_utc": started_utc}))
@@ -133,6 +134,17 @@ class HomeLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _try_lock(file: IO[str]) -> bool:
+    # `lock_holder` in another process shares the lock for an instant; that must not refuse a daemon
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(_LOCK_PAUSE_S)
+    return False
 
 
 def read_owner(home: Home) -> LockOwner | None:

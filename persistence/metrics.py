@@ -68,7 +68,7 @@ def metrics(
         raise ValueError(f"the window is empty: since={since!r} is not before until={until!r}")
     ledger = read_ledger(store.connection)
     window = _Window(ledger, since_s, until_s)
-    result = window_metrics(window, confidence)
+    result = _window_metrics(window, confidence)
     if by is not None:
         result["by"] = by
         result["groups"] = _GROUPERS[by](window, confidence)
@@ -99,7 +99,7 @@ class _Window:
         return self.axis.state_seconds(self.since_s, self.until_s)[E10State.PRODUCTIVE]
 
 
-def window_metrics(window: _Window, confidence: float) -> dict[str, Any]:
+def _window_metrics(window: _Window, confidence: float) -> dict[str, Any]:
     """Compute every figure of one window; keys as in `metrics`."""
     seconds = window.axis.state_seconds(window.since_s, window.until_s)
     productive_h = seconds[E10State.PRODUCTIVE] / HOUR_S
@@ -213,7 +213,7 @@ def _by_day(window: _Window, confidence: float) -> list[dict[str, Any]]:
     groups = []
     for day in range(first, last):
         part = _part(window, day * DAY_S, (day + 1) * DAY_S, is_last=day == last - 1)
-        groups.append({"day": day, **window_metrics(part, confidence)})
+        groups.append({"day": day, **_window_metrics(part, confidence)})
     return groups
 
 
@@ -228,7 +228,7 @@ def _by_phase(window: _Window, confidence: float) -> list[dict[str, Any]]:
         if phase.started_s >= window.until_s or ended_s <= window.since_s:
             continue
         part = _part(window, phase.started_s, ended_s, is_last=phase.ended_s is None)
-        groups.append({"phase": phase.name, "phase_id": phase.id, **window_metrics(part, confidence)})
+        groups.append({"phase": phase.name, "phase_id": phase.id, **_window_metrics(part, confidence)})
     return groups
 
 

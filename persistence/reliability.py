@@ -224,7 +224,7 @@ class CrowAmsaa:
         return np.linalg.inv(information)
 
     def beta_fisher(self) -> tuple[float, float]:
-        """Return the large-sample bounds β exp(±z √Var β / β), as other programs give them; the exact ones are better."""
+        """Return the large-sample bounds β exp(±z √Var β / β), as others give them; prefer the exact ones."""
         from scipy.special import ndtri
 
         spread = float(ndtri((1 + self.confidence) / 2) * math.sqrt(self.covariance()[1, 1]) / self.beta)

@@ -1,4 +1,4 @@
-"""Small helpers that turn records into rows."""
+"""Records become rows."""
 
 from __future__ import annotations
 

@@ -26,6 +26,8 @@ class StoreBase:
         self._head_path = path.with_name(HEAD_NAME)
         self._read_only = read_only
         self.path = path
+        self.mark_error: str | None = None
+        """Why the high-water mark could not be moved after the last commit; None when it was."""
 
     @classmethod
     def open(cls, path: Path | str, read_only: bool = False) -> Self:
@@ -94,18 +96,19 @@ class StoreBase:
             raise StoreError(f"{self.path} is open for reading only; open it with read_only=False")
         conn = self._conn
         before = events.chain_head(conn)
-        # IMMEDIATE: a deferred transaction that reads and then writes fails at once when another writer was faster
-        conn.execute("BEGIN IMMEDIATE")
         try:
+            # IMMEDIATE: a deferred transaction that reads and then writes fails at once when another writer was faster
+            conn.execute("BEGIN IMMEDIATE")
             yield conn
+            # read before the commit: nothing may fail between the commit and the acknowledgement
+            after = events.chain_head(conn)
             conn.execute("COMMIT")
         except BaseException:
             if conn.in_transaction:
                 conn.execute("ROLLBACK")
             raise
-        after = events.chain_head(conn)
         if after != before:
-            events.write_head(self._head_path, after)
+            self._move_mark(after)
 
     def append_event(self, kind: str, robot_s: float, data: Mapping[str, Any]) -> events.Head:
         """Append an event that has no table of its own; ``data`` as in `persistence.events.append`."""
@@ -114,11 +117,21 @@ class StoreBase:
 
     # ------------------------------------------------------------------ private
 
+    def _move_mark(self, head: events.Head) -> None:
+        try:
+            events.write_head(self._head_path, head)
+            self.mark_error = None
+        except OSError as error:
+            # the facts are committed, so the caller must not take them for lost; a mark that lags is sound
+            self.mark_error = str(error)
+
     def _add(self, table: str, kind: str, robot_s: float, row: dict[str, Any]) -> int:
         check_time("robot_s", robot_s)
         with self.transaction() as conn:
             row_id = self._insert_stamped(conn, table, row)
-            events.append(conn, kind, robot_s, {**row, "id": row_id})
+            # where a file lies is no part of what happened: the same seed in another home gives the same chain
+            facts = {name: value for name, value in row.items() if name not in ("path", "file")}
+            events.append(conn, kind, robot_s, {**facts, "id": row_id})
         return row_id
 
     @staticmethod

@@ -37,15 +37,23 @@ SUPPLY_TIME_CONSTANT_S = 0.01
 EMPTY_DROP_V = 2.8
 """Open-circuit voltage of a full (16.8 V) less that of an empty (14.0 V) four-cell battery."""
 
-_SEGMENT_SLOPE = (*((b - a) / CURRENT_STEP_A for a, b in pairwise(TORQUE_AT_CURRENT_NM)), 0.0)
+
+def _segments() -> tuple[list[float], list[float]]:
+    """Intercept and slope of each segment of the table, indexed by int(current / 10 A), also where that is negative."""
+    slopes = [(b - a) / CURRENT_STEP_A for a, b in pairwise(TORQUE_AT_CURRENT_NM)] + [0.0]
+    intercepts = [t - s * CURRENT_STEP_A * k for k, (t, s) in enumerate(zip(TORQUE_AT_CURRENT_NM, slopes, strict=True))]
+    # Python counts negative indices from the end: segment -1 is the last entry, -6 the sixth from the end.
+    return intercepts + [-v for v in intercepts[:0:-1]], slopes + slopes[:0:-1]
+
+
+_INTERCEPT_NM, _SLOPE_NM_PER_A = _segments()
 
 
 def torque_of_current_nm(current_a: float) -> float:
     """Shaft torque at a winding current, by linear interpolation of the measured table, odd in the current."""
-    magnitude = min(abs(current_a), CURRENT_LIMIT_A)
-    segment = int(magnitude / CURRENT_STEP_A)
-    torque = TORQUE_AT_CURRENT_NM[segment] + _SEGMENT_SLOPE[segment] * (magnitude - CURRENT_STEP_A * segment)
-    return torque if current_a >= 0.0 else -torque
+    current = min(max(current_a, -CURRENT_LIMIT_A), CURRENT_LIMIT_A)
+    segment = int(current / CURRENT_STEP_A)
+    return _INTERCEPT_NM[segment] + _SLOPE_NM_PER_A[segment] * current
 
 
 def current_of_torque_a(torque_nm: float) -> float:
@@ -54,7 +62,7 @@ def current_of_torque_a(torque_nm: float) -> float:
     current = CURRENT_LIMIT_A
     for segment in range(len(TORQUE_AT_CURRENT_NM) - 1):
         if magnitude < TORQUE_AT_CURRENT_NM[segment + 1]:
-            current = CURRENT_STEP_A * segment + (magnitude - TORQUE_AT_CURRENT_NM[segment]) / _SEGMENT_SLOPE[segment]
+            current = (magnitude - _INTERCEPT_NM[segment]) / _SLOPE_NM_PER_A[segment]
             break
     return current if torque_nm >= 0.0 else -current
 
@@ -174,14 +182,15 @@ class MotorBank:
         kp: float,
         kd: float,
         now: JointStates,
-        late: JointStates,
-        later: JointStates,
+        late: Sequence[float],
+        later: Sequence[float],
         blend: float,
-    ) -> list[float]:
+    ) -> tuple[list[float], list[float]]:
         """Torque of each motor for one physics step.
 
-        The controllers see the joints as they were a moment ago: ``late + blend * (later - late)``, where ``later`` is
-        the older of the two. Duty = offset - kp q - kd v within [-1, 1]; current = (duty V - k v) / R.
+        The controllers see the joints as they were a moment ago, through the feedback term kp q + kd v of those past
+        states (`feedback`): ``late + blend * (later - late)``, where ``later`` belongs to the older state.
+        Duty = offset - feedback within [-1, 1]; current = (duty V - k v) / R.
 
         Args:
             offset: Duty cycle per motor: kp times the target for position control, 0 for damping, the windings' voltage
@@ -189,51 +198,53 @@ class MotorBank:
             kp: Duty cycle per rad.
             kd: Duty cycle per rad/s.
             now: True joint states.
-            late: Joint states that the controllers see.
-            later: The states one physics step before ``late``.
+            late: Feedback that the controllers see.
+            later: Feedback one physics step before ``late``.
             blend: Share of ``later``.
 
         Returns:
-            Torque in N m, one per motor (the list is reused).
+            Torque in N m, one per motor (the list is reused), and the feedback of ``now`` (a new list).
+
+        Raises:
+            ValueError: a joint state is NaN; nothing can be said about the motors then.
         """
         torques, currents, losses = self.torque_nm, self.current_a, self._loss
-        supply, viscous = self.supply_v, self._viscous
-        table, slope, limit = TORQUE_AT_CURRENT_NM, _SEGMENT_SLOPE, CURRENT_LIMIT_A
-        k, conductance = TORQUE_CONSTANT_NM_PER_A, 1.0 / RESISTANCE_OHM
+        viscous, supply = self._viscous, self.supply_v
+        intercept, slope, limit = _INTERCEPT_NM, _SLOPE_NM_PER_A, CURRENT_LIMIT_A
+        drive, back_emf = supply / RESISTANCE_OHM, TORQUE_CONSTANT_NM_PER_A / RESISTANCE_OHM
         battery_current = 0.0
-        for i, (base, state, seen, before, strength) in enumerate(
-            zip(offset, now, late, later, self._gain, strict=True)
-        ):
+        fresh: list[float] = []
+        append = fresh.append
+        i = 0
+        for base, state, seen, before, strength in zip(offset, now, late, later, self._gain):  # noqa: B905 - hot path
             velocity = state[1]
-            q, v = seen[0], seen[1]
-            duty = base - kp * (q + blend * (before[0] - q)) - kd * (v + blend * (before[1] - v))
+            append(kp * state[0] + kd * velocity)
+            duty = base - seen - blend * (before - seen)
             if duty > 1.0:
                 duty = 1.0
             elif duty < -1.0:
                 duty = -1.0
-            current = (duty * supply - k * velocity) * conductance
-            if current >= 0.0:
-                if current > limit:
-                    current = limit
-                segment = int(current * 0.1)
-                torque = table[segment] + slope[segment] * (current - 10.0 * segment)
-            elif current < 0.0:
-                if current < -limit:
-                    current = -limit
-                segment = int(current * -0.1)
-                torque = slope[segment] * (current + 10.0 * segment) - table[segment]
-            else:
-                # NaN: the physics has exploded, and the robot will find out; its motors and battery stay sane.
-                torque = duty = current = 0.0
-            torques[i] = torque * strength - viscous * velocity
+            current = duty * drive - back_emf * velocity
+            if current > limit:
+                current = limit
+            elif current < -limit:
+                current = -limit
+            segment = int(current * 0.1)
+            torques[i] = (intercept[segment] + slope[segment] * current) * strength - viscous * velocity
             currents[i] = current
             losses[i] += current * current
             battery_current += duty * current
+            i += 1  # noqa: SIM113 - cheaper than enumerate
         self._steps_since_heat += 1
         self._charge_as += battery_current
         sagged = self._open_circuit_v - self._battery_ohm * battery_current
         self.supply_v = supply + self._smoothing * (sagged - supply)
-        return torques
+        return torques, fresh
+
+    @staticmethod
+    def feedback(states: JointStates, kp: float, kd: float) -> list[float]:
+        """Feedback term kp q + kd v of each joint, in duty."""
+        return [kp * state[0] + kd * state[1] for state in states]
 
     def torque_offsets(self, torque_nm: Sequence[float]) -> tuple[list[float], float]:
         """Duty offsets and velocity gain (per rad/s) that make `step` give a torque at the present supply voltage.

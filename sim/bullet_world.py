@@ -8,41 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sim.dynamics import DynamicsParams, corner_masses_kg
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep PyBullet's C code from printing its banner into a program's output."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
-    sink = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 1)
-        os.dup2(sink, 2)
-        yield
-    finally:
-        os.dup2(saved[0], 1)
-        os.dup2(saved[1], 2)
-        for descriptor in (*saved, sink):
-            os.close(descriptor)
-
-
-with _quiet():
-    import pybullet as p
-    import pybullet_data
+from sim.quiet_bullet import p, pybullet_data, quiet
 
 PHYSICS_HZ = 500
 GRAVITY = 9.81
 SOLVER_ITERATIONS = 50
+"""Chosen by measurement on a trot: the pinned feet gape by up to 2.1 mm with 20 iterations, 1.4 mm with 30, 1.1 mm with
+50 and 0.9 mm with 100, at 0.73, 0.83, 1 and 1.35 times the time of a step."""
 LEGS = ("front_left", "back_left", "front_right", "back_right")
 MOTOR_DIRECTION = (-1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 1.0)
 """Left motors turn the other way round (pybullet_envs/minitaur/envs/minitaur.py)."""
@@ -109,7 +87,7 @@ def build_world(*, visual: bool = False) -> World:
     Raises:
         RuntimeError: PyBullet has no free client; close robots that are no longer used.
     """
-    with _quiet():
+    with quiet():
         client = int(p.connect(p.DIRECT))
         if client < 0:
             raise RuntimeError("PyBullet gave no physics client; close robots that are no longer used")
@@ -143,6 +121,25 @@ def _equip(client: int, body: int, floor: int) -> World:
     sides = [(leg, side) for leg in LEGS for side in "LR"]
     motors = tuple(index[f"motor_{leg}{side}_joint"] for leg, side in sides)
     knees = tuple(index[f"knee_{leg}{side}_link"] for leg, side in sides)
+    _close_legs(client, body, info, motors, knees)
+    nominal = {}
+    for link in range(-1, len(info)):
+        dynamics = p.getDynamicsInfo(body, link, physicsClientId=client)
+        ixx, iyy, izz = (float(v) for v in dynamics[2])
+        nominal[link] = (float(dynamics[0]), (ixx, iyy, izz))
+    return World(
+        client=client,
+        body=body,
+        floor=floor,
+        motors=motors,
+        knees=knees,
+        foot_of_link={link: i // 2 for i, link in enumerate(knees)},
+        nominal=nominal,
+    )
+
+
+def _close_legs(client: int, body: int, info: list[Any], motors: tuple[int, ...], knees: tuple[int, ...]) -> None:
+    """Choose what collides, free all joints, and pin the two halves of each leg together."""
     # Self-collision stays off (PyBullet's default without its flag): the pinned legs would collide with themselves at
     # every knee and foot, at 10 % more time. Upper legs and side rails never touch the floor first: motors (43 mm)
     # and lower legs reach beyond them in every orientation. Leaving them out saves a third of the time and changes
@@ -172,20 +169,6 @@ def _equip(client: int, body: int, floor: int) -> World:
             _KNEE_POINT_L,
             physicsClientId=client,
         )
-    nominal = {}
-    for link in range(-1, len(info)):
-        dynamics = p.getDynamicsInfo(body, link, physicsClientId=client)
-        ixx, iyy, izz = (float(v) for v in dynamics[2])
-        nominal[link] = (float(dynamics[0]), (ixx, iyy, izz))
-    return World(
-        client=client,
-        body=body,
-        floor=floor,
-        motors=motors,
-        knees=knees,
-        foot_of_link={link: i // 2 for i, link in enumerate(knees)},
-        nominal=nominal,
-    )
 
 
 def apply_dynamics(world: World, params: DynamicsParams) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections import deque
 
-import numpy as np
-
 from sim.actuator import MotorBank
 from sim.robot import Command, CommandMode, RobotSpec
 
@@ -82,9 +80,10 @@ class JointController:
         if command.sequence <= self._sequence:
             return
         n = self._spec.n_joints
-        if np.shape(command.target) != (n,):
-            raise ValueError(f"command target has shape {np.shape(command.target)}, the robot needs ({n},)")
-        values = np.asarray(command.target, dtype=np.float64).tolist()
+        target = command.target
+        if target.shape != (n,):
+            raise ValueError(f"command target has shape {target.shape}, the robot needs ({n},)")
+        values = target.tolist()
         kp, kd = float(command.kp), float(command.kd)
         if not (math.isfinite(sum(values)) and math.isfinite(kp) and math.isfinite(kd)):
             raise ValueError(f"command {command.sequence} has a value that is not finite; the robot refused it")
@@ -93,7 +92,7 @@ class JointController:
         mode = CommandMode(command.mode)
         if mode is not CommandMode.DAMPING:
             lower, upper = self._limits[mode]
-            values = [min(max(v, a), b) for v, a, b in zip(values, lower, upper, strict=True)]
+            values = [a if v < a else b if v > b else v for v, a, b in zip(values, lower, upper, strict=True)]
             if mode is CommandMode.POSITION:
                 self._keep_legs_open(values)
         raw = [v * sign for v, sign in zip(values, self._direction, strict=True)]
@@ -135,9 +134,10 @@ class JointController:
         """Shift the two motors of a leg together so that its extension stays in range and the five-bar never folds."""
         for i, low, high in self._extension_limits:
             extension = 0.5 * (values[i] + values[i + 1])
-            shift = min(max(extension, low), high) - extension
-            values[i] += shift
-            values[i + 1] += shift
+            if not low <= extension <= high:
+                shift = min(max(extension, low), high) - extension
+                values[i] += shift
+                values[i + 1] += shift
 
     def _begin(self, mode: CommandMode, values: list[float], kp: float, kd: float) -> None:
         if mode is CommandMode.POSITION:

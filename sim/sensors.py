@@ -23,7 +23,7 @@ class SensorParams:
     """Standard deviations and rates of the sensors. Where no source is named the value is an assumption.
 
     Raises:
-        ValueError: a value is negative or not finite.
+        ValueError: a value is negative or not finite, or the tracker's delay is beyond 0.2 s.
     """
 
     joint_position_rad: float = 0.002
@@ -57,6 +57,10 @@ class SensorParams:
             value = getattr(self, field.name)
             if not (math.isfinite(value) and value >= 0.0):
                 raise ValueError(f"sensor value {field.name}={value!r} must be finite and not negative; correct it")
+        if self.tracker_delay_s > 0.2:
+            raise ValueError(
+                f"tracker_delay_s={self.tracker_delay_s} must be within [0, 0.2], what the robot remembers"
+            )
 
     @classmethod
     def ideal(cls) -> SensorParams:

@@ -5,33 +5,27 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
-import pybullet as p
 from numpy.typing import NDArray
 
 from sim import bullet_world as bw
-from sim.actuator import JointStates
 from sim.bullet_world import MOTOR_DIRECTION, PHYSICS_HZ, World
 from sim.controller import JointController
 from sim.dynamics import DynamicsParams
+from sim.history import BASE_EVERY, History, Sample
+from sim.quiet_bullet import p
 from sim.robot import Command, Health, Observation, RobotSpec
 from sim.sensors import SensorModel, SensorParams, rotate_small, to_body, yaw_of
 from sim.state import Pose, SimulationError, Truth
 
+_NO_TILT = (0.0, 0.0, 0.0)
 _SPEED_LIMIT_MPS = 20.0
 """Base speed beyond which the simulation has exploded: a fall from a table reaches 4 m/s. PyBullet itself clips
 velocities at 100, so that an explosion does not grow without bound."""
 _HEIGHT_LIMITS_M = (-0.2, 10.0)
 """Base heights beyond which the robot fell through the floor or was shot away."""
-BASE_EVERY = 5
-"""Physics steps per measurement of IMU, tracker and motor current: 100 Hz. Joint encoders measure at every step."""
-_BASE_DEPTH = 24
-"""Measurements of the base remembered: 0.24 s, more than the largest latency that `DynamicsParams` takes."""
-
-Sample = tuple[Any, Any, Any, Any, tuple[float, ...]]
-"""Base position, orientation, linear and angular velocity, motor currents."""
 
 
 class SimulatedRobot:
@@ -76,9 +70,9 @@ class SimulatedRobot:
         self._dynamics = dynamics or DynamicsParams()
         self._world: World | None = None
         self._cached: Observation | None = None
-        # Newest first.
-        self._history: deque[JointStates] = deque()
-        self._base_history: deque[Sample] = deque()
+        self._history = History()
+        self._seen: deque[list[float]] = deque()
+        self._seen_gains: tuple[float, float] | None = None
         self._read_tick = -1
         self.set_dynamics(self._dynamics)
         self._motors.recharge()
@@ -107,26 +101,20 @@ class SimulatedRobot:
         if self._cached is not None and self._read_tick == self._tick:
             return self._cached
         self._check_open()
-        n = self._spec.n_joints
-        joints = self._history[self._observation_ticks]
-        _, orientation, _, angular, currents = self._past_base(self._observation_ticks)
-        position, pointing, *_ = self._past_base(self._tracker_ticks)
+        _, orientation, _, angular, currents = self._history.base(self._tick, self._observation_ticks)
+        position, pointing, *_ = self._history.base(self._tick, self._tracker_ticks)
+        joints = self._history.joints[self._observation_ticks]
+        true = [state[0] for state in joints]
+        true += [state[1] for state in joints]
+        true += currents
+        true += self._motors.temperature_c
+        true += _NO_TILT
+        true += to_body(orientation, angular)
+        true += position
+        true += (yaw_of(pointing), self._motors.supply_v)
         # One flat array, whose parts the reading shows as views: the sensors' noise then costs two NumPy calls.
-        x = self._sensors.measure(
-            [
-                *[state[0] for state in joints],
-                *[state[1] for state in joints],
-                *currents,
-                *self._motors.temperature_c,
-                0.0,
-                0.0,
-                0.0,
-                *to_body(orientation, angular),
-                *position,
-                yaw_of(pointing),
-                self._motors.supply_v,
-            ]
-        )
+        x = self._sensors.measure(true)
+        n = self._spec.n_joints
         k = 4 * n
         valid = self._sensors.tracker_sees(self.time_s)
         if valid:
@@ -138,7 +126,7 @@ class SimulatedRobot:
             joint_torque=x[2 * n : 3 * n],
             orientation_xyzw=rotate_small(orientation, x[k : k + 3].tolist()),
             angular_velocity=x[k + 3 : k + 6],
-            foot_contact=np.array(self._sensors.contacts(self._past_contact())),
+            foot_contact=np.array(self._sensors.contacts(self._history.contact(self._tick - self._observation_ticks))),
             battery_v=float(x[k + 10]),
             motor_temperature_c=x[3 * n : k],
             base_position=self._tracked,
@@ -159,8 +147,6 @@ class SimulatedRobot:
 
     def stop(self) -> None:
         """Damping at once, current off half a second later; a newer command starts the motors again."""
-        if self._closed:
-            return
         self._controller.stop(self._tick)
 
     def health(self) -> Health:
@@ -200,9 +186,12 @@ class SimulatedRobot:
             SimulationError: the physics exploded; the world is rebuilt already and `health` says so until `place`.
         """
         self._check_open()
-        self._advance(round(dt_s * PHYSICS_HZ))
+        try:
+            self._advance(round(dt_s * PHYSICS_HZ))
+        except ValueError:  # a joint state is NaN
+            self._recover()
         self._motors.settle_heat()
-        self._note_contact()
+        self._history.note_contact(bw.foot_contacts(self._live, self._spec.n_feet), self._tick)
         self._check_sane()
 
     def place(self, pose: Pose) -> None:
@@ -210,8 +199,7 @@ class SimulatedRobot:
 
         Bit-repeatable: the same pose, dynamics and commands give the same motion in any process.
         """
-        if self._closed:
-            raise RuntimeError("the robot is closed; make a new one")
+        self._check_open()
         self._problem = ""
         self._rebuild(pose)
 
@@ -240,7 +228,8 @@ class SimulatedRobot:
         steps = params.pd_latency_s * PHYSICS_HZ
         self._pd_ticks = int(steps + 1e-9)
         self._pd_blend = max(0.0, steps - self._pd_ticks)
-        self._deepen_history()
+        self._seen_gains = None
+        self._history.deepen(max(self._observation_ticks, self._pd_ticks + 1) + 1)
 
     def recharge(self) -> None:
         """Swap the battery for a full one."""
@@ -263,7 +252,7 @@ class SimulatedRobot:
     def truth(self) -> Truth:
         """What really is, for evaluation only."""
         position, orientation, linear, angular, _ = self._sample()
-        joints = self._history[0]
+        joints = self._history.joints[0]
         states = np.array([state[:2] for state in joints]) * self._direction[:, None]
         return Truth(
             time_s=self.time_s,
@@ -274,7 +263,7 @@ class SimulatedRobot:
             joint_position=states[:, 0],
             joint_velocity=states[:, 1],
             joint_torque=np.array(self._motors.torque_nm) * self._direction,
-            foot_contact=np.array(self._contacts[-1][1]),
+            foot_contact=np.array(self._history.newest_contact()),
             energy_j=self._motors.energy_j,
         )
 
@@ -305,12 +294,6 @@ class SimulatedRobot:
         if self._closed:
             raise RuntimeError("the robot is closed; make a new one")
 
-    def _past_base(self, ticks: int) -> Sample:
-        """The measurement nearest to ``ticks`` physics steps ago."""
-        newest = self._tick - self._tick % BASE_EVERY
-        behind = (newest - self._tick + ticks + BASE_EVERY // 2) // BASE_EVERY
-        return self._base_history[min(max(behind, 0), _BASE_DEPTH - 1)]
-
     def _sample(self) -> Sample:
         """Measure the base now."""
         world = self._live
@@ -334,38 +317,38 @@ class SimulatedRobot:
 
     def _run(self, tick: int, until: int) -> None:
         """Physics steps during which the controller does one thing."""
-        world, history, controller = self._live, self._history, self._controller
+        world, history, controller = self._live, self._history.joints, self._controller
         client, body, joints = world.client, world.body, world.motors
         apply, simulate, read = p.setJointMotorControlArray, p.stepSimulation, p.getJointStates
-        mode, step, coast = p.TORQUE_CONTROL, controller.motors.step, controller.motors.coast
+        mode, motors = p.TORQUE_CONTROL, controller.motors
+        step, coast, feedback = motors.step, motors.coast, motors.feedback
         offset, kp, kd, blend = controller.offset, controller.kp, controller.kd, self._pd_blend
         behind, limp = self._pd_ticks, controller.mode is None
         now = history[0]
+        seen = self._what_motors_see(kp, kd, limp)
         while tick < until:
-            torques = coast(now) if limp else step(offset, kp, kd, now, history[behind], history[behind + 1], blend)
+            if limp:
+                torques = coast(now)
+            else:
+                late = seen[behind - 1] if behind else feedback(now, kp, kd)
+                torques, fresh = step(offset, kp, kd, now, late, seen[behind], blend)
+                seen.appendleft(fresh)
             apply(body, joints, mode, forces=torques, physicsClientId=client)
             simulate(client)
             tick += 1
             now = read(body, joints, client)
             history.appendleft(now)
             if tick % BASE_EVERY == 0:
-                self._base_history.appendleft(self._sample())
+                self._history.note_base(self._sample())
 
-    def _deepen_history(self) -> None:
-        """Remember joint states for just as long as the latencies need: more would only drive them out of the cache."""
-        depth = max(self._observation_ticks, self._pd_ticks + 1) + 1
-        states = list(self._history)[:depth]
-        self._history = deque(states + states[-1:] * (depth - len(states)), maxlen=depth)
-
-    def _note_contact(self) -> None:
-        self._contacts.append((self._tick, bw.foot_contacts(self._live, self._spec.n_feet)))
-
-    def _past_contact(self) -> list[float]:
-        wanted = self._tick - self._observation_ticks
-        for tick, contact in reversed(self._contacts):
-            if tick <= wanted:
-                return contact
-        return self._contacts[0][1]
+    def _what_motors_see(self, kp: float, kd: float, limp: bool) -> deque[list[float]]:
+        """Feedback of the joint states before the present one, newest first; kept while the gains stay the same."""
+        if (kp, kd) != self._seen_gains:
+            states, depth = self._history.joints, self._pd_ticks + 1
+            past = [self._motors.feedback(states[k], kp, kd) for k in range(1, depth + 1)]
+            self._seen = deque(past, maxlen=depth)
+        self._seen_gains = None if limp else (kp, kd)
+        return self._seen
 
     def _rebuild(self, pose: Pose) -> None:
         joints = self._spec.stand_position_rad if pose.joint_position is None else pose.joint_position
@@ -389,25 +372,25 @@ class SimulatedRobot:
     def _forget_past(self) -> None:
         """Fill all memories of the past with the present."""
         world = self._live
-        joint_states = p.getJointStates(world.body, world.motors, physicsClientId=world.client)
-        self._history = deque([joint_states])
-        self._deepen_history()
         sample = self._sample()
-        self._base_history = deque([sample] * _BASE_DEPTH, maxlen=_BASE_DEPTH)
-        self._contacts: deque[tuple[int, list[float]]] = deque(maxlen=16)
-        self._note_contact()
+        joint_states = p.getJointStates(world.body, world.motors, physicsClientId=world.client)
+        self._seen_gains = None
+        self._history.fill(joint_states, sample, bw.foot_contacts(world, self._spec.n_feet), self._tick)
         self._tracked, self._tracked_yaw = np.array(sample[0]), yaw_of(sample[1])
         self._sane_position, self._sane_yaw = sample[0], self._tracked_yaw
         self._cached = None
 
     def _check_sane(self) -> None:
-        position, orientation, linear, angular, _ = self._past_base(0)
+        position, orientation, linear, angular, _ = self._history.base(self._tick, 0)
         low, high = _HEIGHT_LIMITS_M
         # A comparison with NaN is false; joint speeds have no limit of their own, but must be numbers.
-        joint_speed = sum([state[1] for state in self._history[0]]) + sum(angular)
+        joint_speed = sum([state[1] for state in self._history.joints[0]]) + sum(angular)
         if low < position[2] < high and math.hypot(*linear) < _SPEED_LIMIT_MPS and math.isfinite(joint_speed):
             self._sane_position, self._sane_yaw = position, yaw_of(orientation)
             return
+        self._recover()
+
+    def _recover(self) -> NoReturn:
         x, y, _ = self._sane_position
         self._rebuild(Pose.standing(x, y, self._sane_yaw))
         self._problem = f"simulation exploded at {self.time_s:.3f} s; the world was rebuilt, place the robot to go on"

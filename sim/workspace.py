@@ -25,7 +25,7 @@ class Workspace:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.size_m) and 0.0 < self.soft_margin_m < 0.5 * self.size_m):
             raise ValueError(
-                f"a workspace of size_m={self.size_m} with its soft fence soft_margin_m={self.soft_margin_m} inside has "
+                f"a workspace of size_m={self.size_m} with a soft fence soft_margin_m={self.soft_margin_m} inside has "
                 "no room; the margin must be positive and under half of the size"
             )
 

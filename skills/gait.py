@@ -1,4 +1,4 @@
-"""Controllers that walk: decisions at the policy rate, a low-pass filter, and the trajectory generator at the control rate."""
+"""Controllers that walk: decisions at the policy rate, a low-pass filter, the generator at the control rate."""
 
 from __future__ import annotations
 

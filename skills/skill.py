@@ -105,7 +105,8 @@ class LearnedSkill(Skill):
 
     def reward(self, transition: Transition) -> FloatArray:
         """Sum of the reward terms. Shape: (batch,)."""
-        return np.sum(list(self.reward_terms(transition).values()), axis=0)
+        total: FloatArray = np.sum(list(self.reward_terms(transition).values()), axis=0)
+        return total
 
 
 class ScriptedSkill(Skill):

@@ -5,9 +5,9 @@ changes frequency, stride and lift, and adds a residual to each leg. Targets are
 policy that leaves the generator alone already steps. The generator works in leg space (swing, extension), which
 `RobotSpec.leg_to_joint` maps to joints.
 
-Why two gaits: legs that swing fore and aft only cannot turn a robot that stands on a diagonal pair, since turning would
-drag both feet sideways over more than twice the way that the legs can push them. A front or back pair can turn about the
-middle between its feet.
+Why two gaits: legs that only swing fore and aft cannot turn a robot that stands on a diagonal pair, since turning would
+drag both feet sideways over more than twice the way that the legs can push them. A front or back pair can turn about
+the middle between its feet.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class GaitRange:
     """Stepping frequency at action 0."""
     frequency_span_hz: float = 1.0
     stride_rad: float = 0.6
-    """Swing amplitude at action 1. The mean of both strides walks, their difference turns once it outweighs the mean."""
+    """Swing amplitude at action 1. The mean of both sides walks; their difference turns once it outweighs the mean."""
     lift_rad: float = 0.5
     """How far a leg shortens in mid-swing at action 0."""
     lift_span_rad: float = 0.25

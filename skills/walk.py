@@ -1,4 +1,4 @@
-"""The four walking skills: forward, backward, turn left, turn right. They share one policy network (family ``walk``)."""
+"""The four walking skills: forward, backward, turn left, turn right. They share one network (family ``walk``)."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ class WalkReward:
     """Per m/s of motion that the skill does not ask for."""
     yaw_drift: float = 0.5
     """Per rad/s of turning that the skill does not ask for."""
+    drift_cap: float = 4.0
+    """Drifts beyond this many m/s or rad/s do not cost more: the tracker jumped, not the robot."""
     tilt: float = 1.0
     """Per squared sine of tilt."""
     shake: float = 0.01
@@ -48,7 +50,7 @@ class WalkReward:
     """Per mean squared change of the action."""
     power_per_w: float = 0.002
     alive: float = 0.1
-    fall: float = 10.0
+    fall: float = 20.0
     """Once, at the step that tips over; more than a dive can earn, so that a fall never pays."""
 
 
@@ -119,8 +121,8 @@ class Walk(LearnedSkill):
         change = transition.action - transition.previous_action
         return {
             "progress": progress,
-            "drift": -w.drift * drift,
-            "yaw_drift": -w.yaw_drift * yaw_drift,
+            "drift": -w.drift * np.minimum(drift, w.drift_cap),
+            "yaw_drift": -w.yaw_drift * np.minimum(yaw_drift, w.drift_cap),
             "tilt": -w.tilt * (up[..., 0] ** 2 + up[..., 1] ** 2),
             "shake": -w.shake * shake,
             "roughness": -w.roughness * np.mean(change**2, axis=-1),
@@ -135,7 +137,8 @@ class Walk(LearnedSkill):
 
     def cost(self, transition: Transition) -> FloatArray:
         """Grows from 0 when level to 1 at the tilt that ends the task."""
-        return np.clip((1.0 - transition.next_frame.up[..., 2]) / (1.0 - FALLEN_UP_Z), 0.0, 1.0)
+        cost: FloatArray = np.clip((1.0 - transition.next_frame.up[..., 2]) / (1.0 - FALLEN_UP_Z), 0.0, 1.0)
+        return cost
 
     def measures(self, transition: Transition) -> dict[str, float]:
         """Mean ``speed_mps`` forward and mean ``yaw_rate_radps``, over the steps that the tracker saw."""

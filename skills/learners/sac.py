@@ -21,7 +21,7 @@ from torch import Tensor
 
 from skills.learners.config import SacConfig
 from skills.learners.gaussian import SquashedAction, squash
-from skills.learners.learner import Arrays, Meta, Replay
+from skills.learners.learner import Arrays, Float32, Meta, Replay
 from skills.learners.networks import Trunk, bind, initialise, parameter_count
 from skills.policy import PolicyWeights, layers_from_flat, prior_preactivation
 
@@ -247,7 +247,8 @@ class SacLearner:
         self._actor_out_grad = torch.zeros(1, batch, 2 * self._actions)
         self._critic_out_grad = torch.zeros(c.ensemble, 2 * batch, 1)
         self._action_grad = torch.zeros(c.ensemble, batch, self._actions)
-        self._inputs = np.zeros((CHUNK, 2 * batch, self._width + self._actions), np.float32)
+        # Torch aligns its memory the same way in every process; elsewhere a matrix product may round otherwise.
+        self._inputs: Float32 = torch.zeros(CHUNK, 2 * batch, self._width + self._actions).numpy()
         self._one_hot = np.eye(skills, dtype=np.float32)
         self._log_prob = torch.zeros(batch)
 
@@ -285,7 +286,7 @@ class SacLearner:
             torch.from_numpy(inputs),
             torch.from_numpy(drawn.reward[row, skill].reshape(shape)),
             torch.from_numpy(discount.reshape(shape)),
-            torch.from_numpy(self._one_hot[skill].reshape(*shape, -1)),
+            torch.from_numpy(self._one_hot[skill].reshape(*shape, -1)).clone(),
             torch.from_numpy(np.concatenate((prior, prior), axis=1)),
             torch.randn(updates, 2 * c.batch, actions, generator=self._generator),
         )

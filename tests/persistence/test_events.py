@@ -1,6 +1,8 @@
 """The event chain finds what SQLite's own checks miss."""
 
+import hashlib
 import json
+import re
 import sqlite3
 
 import numpy as np
@@ -13,8 +15,6 @@ from persistence.store import Store
 
 
 def test_hash_is_the_documented_one():
-    import hashlib
-
     body = '{"data":{"a":1},"kind":"x.y","robot_s":2.0,"seq":1}'
     assert events.event_hash("0" * 64, 1, 2, "x.y", {"a": 1}) == hashlib.sha256(("0" * 64 + body).encode()).hexdigest()
 
@@ -93,8 +93,6 @@ def test_tampering_is_found(life, store: Store, home: Home, statement: str, says
     tamper(home, statement)
     report = store_report(home.db)
     assert not report.ok
-    import re
-
     assert any(re.search(says, problem) for problem in report.problems), report.problems
 
 

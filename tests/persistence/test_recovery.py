@@ -3,7 +3,7 @@
 import pytest
 
 from persistence.home import Home
-from persistence.records import CheckpointRow, InterruptClass, Outcome, PolicyRow
+from persistence.records import CheckpointRow, InterruptClass, Outcome, PolicyRow, RunStart
 from persistence.report import store_report
 from persistence.store import Store
 
@@ -52,8 +52,6 @@ def test_recover_again_changes_nothing(life, store):
 
 
 def test_robot_time_lost_in_a_crash_is_unscheduled_downtime(life, store, new_life):
-    from persistence.records import RunStart
-
     life.heartbeat("STANDBY", 4.0)
     store.recover()
     store.start_run(RunStart(robot="minitaur", started_s=30.0))

@@ -127,7 +127,7 @@ def test_e9_grouped() -> None:
     assert fit.mtbf == printed(want["mtbf"])
     assert fit.last_interval_mtbf == printed(want["last_interval_mtbf"])
     assert fit.last_interval_intensity == printed(want["last_interval_intensity"])
-    # printed from a solver that stopped at about 1e-8 in beta: eight decimals here, seven significant digits there
+    # the publication's own solver stopped at about 1e-8 in beta, which shows in its last printed digits
     assert fit.expected == pytest.approx(want["expected_counts"], rel=3e-8)
     assert fit.degrees_of_freedom == want["dof"]
 

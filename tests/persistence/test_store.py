@@ -31,8 +31,9 @@ from persistence.store import Store
 
 
 def test_pragmas_make_commits_durable(store):
-    read = lambda name: store.connection.execute(f"PRAGMA {name}").fetchone()[0]  # noqa: E731
-    assert (read("journal_mode"), read("synchronous"), read("foreign_keys")) == ("wal", 2, 1)
+    values = [store.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+    assert values == ["wal", 2]
+    assert store.connection.execute("PRAGMA foreign_keys").fetchone()[0] == 1
 
 
 def test_import_is_light():
@@ -88,7 +89,7 @@ def test_unknown_skill_is_named_with_the_known_ones(life):
 @pytest.mark.parametrize("start_s", [0.5, 1.5])
 def test_gap_and_overlap_of_state_intervals_are_refused(life, store, start_s):
     life.spend("BOOT", 1.0)
-    with pytest.raises(StoreError, match="recorded time ends at 1.0"):
+    with pytest.raises(StoreError, match=r"recorded time ends at 1\.0"):
         store.record_intervals(life.run_id, [StateInterval.of("STANDBY", start_s, 2.0)])
     assert store.rows("SELECT count(*) AS n FROM state_intervals") == [{"n": 1}]
 
@@ -131,7 +132,7 @@ def test_heartbeats_are_no_events(life, store):
 
 def test_run_ends_where_its_intervals_end(life, store):
     life.spend("BOOT", 1.0)
-    with pytest.raises(StoreError, match="state intervals reach to 1.0"):
+    with pytest.raises(StoreError, match=r"state intervals reach to 1\.0"):
         store.end_run(life.run_id, 2.0)
     store.end_run(life.run_id, 2.0, "hours reached", [StateInterval.of("SHUTDOWN", 1.0, 2.0)])
     assert store.rows("SELECT ended, ended_s, end_reason FROM runs") == [
@@ -241,14 +242,14 @@ def test_a_database_of_someone_else_is_not_touched(home: Home):
     conn.execute("CREATE TABLE recipes (x)")
     conn.close()
     before = home.db.read_bytes()
-    with pytest.raises(StoreError, match="not a perdure database .its tables: recipes"):
+    with pytest.raises(StoreError, match=r"not a perdure database .its tables: recipes"):
         Store.open(home.db)
     assert home.db.read_bytes() == before
 
 
 def test_a_file_that_is_no_database_is_refused(home: Home):
     home.db.write_bytes(b"hello, world, this is no database" * 100)
-    with pytest.raises(StoreError, match="cannot read .* as a database"):
+    with pytest.raises(StoreError, match=r"cannot read .* as a database"):
         Store.open(home.db)
 
 
@@ -304,7 +305,7 @@ def test_part_replaced_makes_an_assist_a_failure(life, store):
 def test_intervention_cannot_close_before_it_opened(life, store):
     life.spend("ATTEMPT", 10.0)
     intervention_id = life.ask_for_help()
-    with pytest.raises(StoreError, match="opened at robot second 10.0"):
+    with pytest.raises(StoreError, match=r"opened at robot second 10\.0"):
         store.close_intervention(intervention_id, 9.0)
 
 

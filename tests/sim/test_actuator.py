@@ -14,6 +14,12 @@ from sim.actuator import (
 REST = [(0.0, 0.0)]
 
 
+def torque(motors, duty_or_target, kp=1.0, kd=0.0, states=REST):
+    """Torque of one step whose controllers see the present state."""
+    seen = motors.feedback(states, kp, kd)
+    return motors.step([duty_or_target], kp, kd, states, seen, seen, 0.0)[0][0]
+
+
 def bank(**changes):
     settings = {
         "strength": (1.0,),
@@ -31,62 +37,63 @@ def bank(**changes):
 
 
 @pytest.mark.parametrize(
-    ("current", "torque"),
+    ("current", "expected"),
     [(0, 0), (5, 0.5), (10, 1.0), (25, 2.175), (-25, -2.175), (60, 3.5), (86, 3.5), (-1000, -3.5)],
 )
-def test_torque_follows_the_measured_table(current, torque):
-    assert torque_of_current_nm(current) == pytest.approx(torque)
+def test_torque_follows_the_measured_table(current, expected):
+    assert torque_of_current_nm(current) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("torque", [-3.4, -2.0, -0.3, 0.0, 0.7, 2.45, 3.49])
-def test_current_of_torque_is_the_inverse(torque):
-    assert torque_of_current_nm(current_of_torque_a(torque)) == pytest.approx(torque)
+@pytest.mark.parametrize("wanted", [-3.4, -2.0, -0.3, 0.0, 0.7, 2.45, 3.49])
+def test_current_of_torque_is_the_inverse(wanted):
+    assert torque_of_current_nm(current_of_torque_a(wanted)) == pytest.approx(wanted)
 
 
 def test_position_control_at_rest_by_hand():
     # Duty 1.0 * 0.2 rad = 0.2; 3.2 V over 0.186 ohm = 17.204 A; 1 + 0.09 * 7.204 = 1.6484 N m.
-    torque = bank().step([0.2], 1.0, 0.02, REST, REST, REST, 0.0)[0]
-    assert torque == pytest.approx(1.0 + 0.09 * (3.2 / 0.186 - 10.0))
+    assert torque(bank(), 0.2, kd=0.02) == pytest.approx(1.0 + 0.09 * (3.2 / 0.186 - 10.0))
 
 
 def test_back_emf_and_velocity_gain_by_hand():
     # q 0.1, v 10: duty 0.5 - 0.1 - 0.2 = 0.2; (3.2 - 0.954) / 0.186 = 12.075 A; 1.1868 N m; less 10 * 0.01.
     moving = [(0.1, 10.0)]
-    torque = bank(viscous_nms=0.01).step([0.5], 1.0, 0.02, moving, moving, moving, 0.0)[0]
-    assert torque == pytest.approx(1.0 + 0.09 * ((3.2 - 0.954) / 0.186 - 10.0) - 0.1)
+    assert torque(bank(viscous_nms=0.01), 0.5, kd=0.02, states=moving) == pytest.approx(
+        1.0 + 0.09 * ((3.2 - 0.954) / 0.186 - 10.0) - 0.1
+    )
 
 
 def test_no_torque_at_no_load_speed():
     spinning = [(0.0, 16.0 / 0.0954)]
-    assert bank().step([5.0], 1.0, 0.0, spinning, spinning, spinning, 0.0)[0] == pytest.approx(0.0, abs=1e-9)
+    assert torque(bank(), 5.0, kp=0.0, states=spinning) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_controller_sees_the_blend_of_two_past_states():
-    late, later = [(0.1, 1.0)], [(0.3, 3.0)]
-    mixed = [(0.1 + 0.25 * 0.2, 1.0 + 0.25 * 2.0)]
-    one = bank().step([0.4], 1.0, 0.02, REST, late, later, 0.25)[0]
-    other = bank().step([0.4], 1.0, 0.02, REST, mixed, mixed, 0.0)[0]
+    motors = bank()
+    late, later = motors.feedback([(0.1, 1.0)], 1.0, 0.02), motors.feedback([(0.3, 3.0)], 1.0, 0.02)
+    mixed = motors.feedback([(0.1 + 0.25 * 0.2, 1.0 + 0.25 * 2.0)], 1.0, 0.02)
+    one = bank().step([0.4], 1.0, 0.02, REST, late, later, 0.25)[0][0]
+    other = bank().step([0.4], 1.0, 0.02, REST, mixed, mixed, 0.0)[0][0]
     assert one == pytest.approx(other)
 
 
 def test_strength_scales_torque_and_zero_is_dead():
-    full = bank().step([0.2], 1.0, 0.0, REST, REST, REST, 0.0)[0]
-    assert bank(strength=(0.5,)).step([0.2], 1.0, 0.0, REST, REST, REST, 0.0)[0] == pytest.approx(0.5 * full)
-    assert bank(strength=(0.0,)).step([0.2], 1.0, 0.0, REST, REST, REST, 0.0)[0] == 0.0
+    full = torque(bank(), 0.2)
+    assert torque(bank(strength=(0.5,)), 0.2) == pytest.approx(0.5 * full)
+    assert torque(bank(strength=(0.0,)), 0.2) == 0.0
 
 
-@pytest.mark.parametrize("torque", [-2.0, 0.5, 3.0])
-def test_torque_control_reaches_its_torque_in_motion(torque):
+@pytest.mark.parametrize("wanted", [-2.0, 0.5, 3.0])
+def test_torque_control_reaches_its_torque_in_motion(wanted):
     motors = bank()
     moving = [(0.0, 20.0)]
-    offset, kd = motors.torque_offsets([torque])
-    assert motors.step(offset, 0.0, kd, moving, moving, moving, 0.0)[0] == pytest.approx(torque)
+    offset, kd = motors.torque_offsets([wanted])
+    assert torque(motors, offset[0], kp=0.0, kd=kd, states=moving) == pytest.approx(wanted)
 
 
 def test_battery_sags_to_the_loaded_voltage():
     motors = bank(battery_ohm=0.02)
     for _ in range(200):
-        motors.step([0.5], 1.0, 0.0, REST, REST, REST, 0.0)
+        torque(motors, 0.5)
     # Fixed point of V = 16 - 0.02 * 0.5 * (0.5 V / 0.186).
     assert motors.supply_v == pytest.approx(16.0 / (1.0 + 0.02 * 0.25 / 0.186), rel=1e-6)
 
@@ -94,7 +101,7 @@ def test_battery_sags_to_the_loaded_voltage():
 def test_battery_empties_by_its_charge():
     motors = bank(capacity_ah=0.01)
     for _ in range(500):
-        motors.step([0.5], 1.0, 0.0, REST, REST, REST, 0.0)
+        torque(motors, 0.5)
         motors.settle_heat()
     assert motors.charge_used_ah == pytest.approx(0.5 * 43.0 / 3600, rel=0.1)
     assert motors.open_circuit_v == pytest.approx(16.0 - 2.8 * motors.charge_used_ah / 0.01)
@@ -107,7 +114,7 @@ def test_heating_matches_the_first_order_solution():
     duty = 0.186 * 20.0 / 16.0  # 20 A, 1.9 N m, 74.4 W
     for _ in range(3000):
         for _ in range(10):
-            motors.step([duty], 1.0, 0.0, REST, REST, REST, 0.0)
+            torque(motors, duty)
         motors.settle_heat()
     rise = 0.186 * 400 * THERMAL_RESISTANCE_K_PER_W
     tau = HEAT_CAPACITY_J_PER_K * THERMAL_RESISTANCE_K_PER_W
@@ -119,7 +126,7 @@ def test_heat_and_energy_rise_under_load_and_heat_falls_without():
     temperatures, energies = [], []
     for _ in range(50):
         for _ in range(10):
-            motors.step([0.3], 1.0, 0.0, REST, REST, REST, 0.0)
+            torque(motors, 0.3)
         motors.settle_heat()
         temperatures.append(motors.temperature_c[0])
         energies.append(motors.energy_j)
@@ -138,14 +145,14 @@ def test_driver_switches_an_overloaded_motor_off_and_on_again():
     def seconds(s):
         for _ in range(round(s * 50)):
             for _ in range(10):
-                motors.step([1.0], 1.0, 0.0, REST, REST, REST, 0.0)
+                torque(motors, 1.0)
             motors.settle_heat()
 
     seconds(0.9)
     assert motors.enabled == [True]
     seconds(0.2)
     assert motors.enabled == [False]
-    assert motors.step([1.0], 1.0, 0.0, REST, REST, REST, 0.0) == [0.0]
+    assert torque(motors, 1.0) == 0.0
     seconds(2.0)
     assert motors.enabled == [True]
 
@@ -153,3 +160,8 @@ def test_driver_switches_an_overloaded_motor_off_and_on_again():
 def test_one_strength_per_motor_is_needed():
     with pytest.raises(ValueError, match="2 values"):
         bank(strength=(1.0, 1.0))
+
+
+def test_state_that_is_not_a_number_is_refused():
+    with pytest.raises(ValueError, match="NaN"):
+        torque(bank(), 0.1, states=[(math.nan, math.nan)])

@@ -89,8 +89,9 @@ def test_placing_makes_the_physics_start_anew_bit_by_bit(robot):
     assert ends[0] == ends[1] == ends[2]
 
 
-def test_nothing_is_printed_by_the_physics():
-    code = "from sim.minitaur import make_minitaur; make_minitaur(0).close()"
+@pytest.mark.parametrize("module", ["minitaur", "simulated_robot", "gym_env", "bullet_world"])
+def test_nothing_is_printed_by_the_physics(module):
+    code = f"import sim.{module}; from sim.minitaur import make_minitaur; make_minitaur(0).close()"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout == ""
     assert out.stderr == ""

@@ -1,0 +1,1 @@
+"""Benchmarks: each file has `run(seed, n) -> dict`, for `perdure bench NAME`."""

@@ -1,0 +1,75 @@
+"""Runs the real daemon for a benchmark, as a user would: the command in a process of its own, facts from its home."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def command(home: Path, *arguments: str) -> list[str]:
+    """The command line of a daemon on ``home``."""
+    return [sys.executable, "-m", "agent.cli", "run", "--home", str(home), "--no-web", "--json", *arguments]
+
+
+def environment() -> dict[str, str]:
+    """The environment of a measured process: one thread per library."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def run_daemon(home: Path, *arguments: str) -> dict[str, Any]:
+    """Run a daemon to its end. Returns its last status.
+
+    Raises:
+        RuntimeError: it failed; the message has what it printed.
+    """
+    done = subprocess.run(command(home, *arguments), capture_output=True, text=True, env=environment(), check=False)
+    if done.returncode or "Traceback" in done.stderr:
+        raise RuntimeError(f"perdure run ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
+    status: dict[str, Any] = json.loads(done.stdout)
+    return status
+
+
+def perdure_json(home: Path, *arguments: str) -> Any:
+    """Output of another command of perdure on ``home``, parsed."""
+    full = [sys.executable, "-m", "agent.cli", *arguments, "--home", str(home), "--json"]
+    done = subprocess.run(full, capture_output=True, text=True, env=environment(), check=False)
+    if not done.stdout:
+        raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def query(home: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Rows of a query on the database of ``home``, which may be in use."""
+    connection = sqlite3.connect(f"file:{home / 'perdure.db'}?mode=ro", uri=True, timeout=10.0)
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+def unaccounted_s(home: Path) -> float:
+    """Observed time less the sum of all state times, over all runs of a home."""
+    (observed,) = query(home, "SELECT sum(ended_s - started_s) FROM runs")[0]
+    (accounted,) = query(home, "SELECT sum(ended_s - started_s) FROM state_intervals")[0]
+    return float(observed or 0.0) - float(accounted or 0.0)
+
+
+def acknowledged(home: Path) -> dict[int, str]:
+    """Attempts whose end the daemon has confirmed outside of the database: id and outcome, from its log."""
+    out: dict[int, str] = {}
+    path = home / "perdure.log"
+    if not path.exists():
+        return out
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # the last line of a killed process
+        if entry.get("event") == "attempt.finished":
+            out[int(entry["attempt"])] = str(entry["outcome"])
+    return out

@@ -1,0 +1,129 @@
+"""How often the scripted stand-up works: `perdure bench standup`.
+
+Random fallen poses (any orientation, legs anywhere), at most three tries of 20 s of robot time each, as the daemon
+allows. A second run has one motor at half its torque, another one in each pose. Every command is held to the robot's
+joint and speed limits, and a try counts only if the true tilt, height and joints are those of a stand.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from sim.dynamics import DynamicsParams
+from sim.minitaur import make_minitaur
+from sim.robot import Command, CommandMode, Observation, RobotSpec
+from sim.simulated_robot import SimulatedRobot
+from skills.skill import Progress
+from skills.stand_up import StandUp
+
+DEFAULT_N = 200
+DT_S = 0.02
+TRIES = 3
+WEAK_STRENGTH = 0.5
+_TILT_RAD = math.radians(15.0)
+_HEIGHT_SLACK_M = 0.04
+
+
+def run(seed: int = 0, n: int = DEFAULT_N) -> dict[str, Any]:
+    """Stand up from ``n`` random fallen poses, then from as many with one weak motor.
+
+    Returns:
+        ``success_rate``, ``poses``, ``seconds_median`` (robot time over all tries, of the successes), ``tries``
+        (how many poses took 1, 2, 3 tries or failed), ``poses_with_motor_off`` (a driver switched a motor off) and,
+        under ``one_weak_motor``, the same again.
+    """
+    return {**measure(seed, n, weak=False), "one_weak_motor": measure(seed + 1, n, weak=True)}
+
+
+def measure(seed: int, n: int, *, weak: bool) -> dict[str, Any]:
+    """Figures of ``n`` poses.
+
+    Args:
+        seed: Seed of the poses and of the sensors' noise.
+        n: Number of poses.
+        weak: One motor at half strength, a different one in each pose.
+    """
+    rng = np.random.default_rng(seed)
+    tries = {"1": 0, "2": 0, "3": 0, "failed": 0}
+    seconds, tripped, failed = [], 0, []
+    with make_minitaur(seed) as robot:
+        sequence = 0
+        for index in range(n):
+            robot.cool()
+            if weak:
+                strength = [1.0] * robot.spec.n_joints
+                strength[index % robot.spec.n_joints] = WEAK_STRENGTH
+                robot.set_dynamics(DynamicsParams(motor_strength=tuple(strength)))
+            robot.place(robot.random_fallen_pose(rng))
+            tried, took_s, off, sequence = recover(robot, sequence)
+            tries[str(tried) if tried else "failed"] += 1
+            tripped += off
+            if tried:
+                seconds.append(took_s)
+            else:
+                failed.append(index)
+    return {
+        "success_rate": 1.0 - tries["failed"] / n if n else 0.0,
+        "poses": n,
+        "seconds_median": round(float(np.median(seconds)), 3) if seconds else None,
+        "seconds_p95": round(float(np.percentile(seconds, 95)), 3) if seconds else None,
+        "tries": tries,
+        "poses_with_motor_off": tripped,
+        "failed_poses": failed,
+    }
+
+
+def recover(robot: SimulatedRobot, sequence: int) -> tuple[int, float, bool, int]:
+    """Try up to three times from where the robot lies.
+
+    Args:
+        robot: The robot.
+        sequence: The last sequence number sent to it.
+
+    Returns:
+        The try that worked (0 for none), robot time over all tries in s, whether a driver switched a motor off, and the
+        last sequence number sent.
+    """
+    skill = StandUp()
+    start_s, off = robot.time_s, False
+    for attempt in range(1, TRIES + 1):
+        observation = robot.read()
+        controller = skill.controller(robot.spec, DT_S)
+        controller.start(observation)
+        last: Command | None = None
+        for _ in range(round(skill.horizon_s / DT_S)):
+            last = _gate(controller.act(observation), last, observation, robot.spec)
+            sequence += 1
+            last.sequence = sequence
+            robot.write(last)
+            robot.step(DT_S)
+            observation = robot.read()
+            off = off or not robot.health().ok
+            progress = controller.progress(observation)
+            if progress is not Progress.RUNNING:
+                break
+        if progress is Progress.SUCCEEDED and _really_stands(robot):
+            return attempt, robot.time_s - start_s, off, sequence
+    return 0, robot.time_s - start_s, off, sequence
+
+
+def _gate(command: Command, last: Command | None, observation: Observation, spec: RobotSpec) -> Command:
+    """The limits that the daemon's gate sets on position commands."""
+    if command.mode is CommandMode.POSITION:
+        start = observation.joint_position if last is None or last.mode is not CommandMode.POSITION else last.target
+        step = spec.velocity_limit_radps * DT_S
+        target = np.clip(command.target, spec.position_lower_rad, spec.position_upper_rad)
+        command.target = np.clip(target, start - step, start + step)
+    return command
+
+
+def _really_stands(robot: SimulatedRobot) -> bool:
+    truth, spec = robot.truth(), robot.spec
+    return (
+        truth.up_z > math.cos(_TILT_RAD)
+        and abs(float(truth.base_position[2]) - spec.stand_height_m) < _HEIGHT_SLACK_M
+        and float(np.abs(truth.joint_position - spec.stand_position_rad).max()) < 0.5
+    )

@@ -1,0 +1,193 @@
+"""One attempt: why it ends, how it is judged, and what is kept of it."""
+
+import numpy as np
+import pytest
+from fakes import DT_S, FakeRobot
+
+from agent.attempts import AttemptResult, AttemptRunner, Interrupt
+from agent.clock import SimulatedClock
+from agent.config import SafetyConfig
+from agent.loop import ControlLoop
+from agent.safety import ActionGate, Monitors
+from agent.states import Event
+from persistence.records import Outcome
+from sim.robot import Command, CommandMode, Observation
+from sim.workspace import Workspace
+from skills.gait import GaitController
+from skills.registry import get
+from skills.skill import Progress, ScriptedSkill, SkillKind
+
+
+class Script:
+    """Stands still; says what it is told about its progress."""
+
+    def __init__(self, robot: FakeRobot, progress=lambda seconds: Progress.RUNNING) -> None:
+        self._spec = robot.spec
+        self._progress = progress
+        self._start_s = 0.0
+
+    def start(self, observation: Observation) -> None:
+        self._start_s = observation.stamp_s
+
+    def act(self, observation: Observation) -> Command:
+        return Command(mode=CommandMode.POSITION, target=self._spec.stand_position_rad, kp=1.0, kd=0.0)
+
+    def progress(self, observation: Observation) -> Progress:
+        return self._progress(observation.stamp_s - self._start_s)
+
+
+class Task(ScriptedSkill):
+    name = "task"
+    kind = SkillKind.TASK
+    summary = "a task"
+    horizon_s = 1.0
+
+    def controller(self, spec, dt_s):
+        raise NotImplementedError
+
+    def success(self, transition) -> bool:
+        return False
+
+
+@pytest.fixture
+def robot():
+    robot = FakeRobot()
+    robot.goes_home = False
+    return robot
+
+
+def run(robot: FakeRobot, controller=None, skill=None, interrupt_at_s: float | None = None, event=None, cause="x"):
+    monitors = Monitors(robot.spec, Workspace(), SafetyConfig(), 50.0)
+    loop = ControlLoop(robot, SimulatedClock(robot, DT_S), ActionGate(robot.spec, DT_S), monitors)
+
+    def tick(act):
+        now = loop.tick(act)
+        if interrupt_at_s is not None and now.robot_s >= interrupt_at_s - 1e-9:
+            raise Interrupt(event, cause)
+        return now
+
+    begun_s = loop.reading.robot_s
+    result = AttemptRunner(loop, Workspace(), tick).run(skill or Task(), controller or Script(robot))
+    return result, loop.reading.robot_s - begun_s
+
+
+def walk(robot: FakeRobot) -> tuple[GaitController, object]:
+    skill = get("walk_forward")
+    prior = skill.prior_action(robot.spec)
+    controller = GaitController(robot.spec, DT_S, lambda *_: np.full(12, 0.5), prior)
+    return controller, skill
+
+
+class TestEnd:
+    def test_the_time_limit_is_exact(self, robot):
+        result, seconds = run(robot)
+        assert (result.outcome, result.end_reason) == (Outcome.TIMEOUT, "time")
+        assert seconds == pytest.approx(1.0, abs=1e-9)
+
+    @pytest.mark.parametrize(
+        ("progress", "outcome"), [(Progress.SUCCEEDED, Outcome.SUCCESS), (Progress.FAILED, Outcome.TIMEOUT)]
+    )
+    def test_a_script_ends_itself(self, robot, progress, outcome):
+        script = Script(robot, lambda seconds: progress if seconds >= 0.5 - 1e-9 else Progress.RUNNING)
+        result, seconds = run(robot, script)
+        assert (result.outcome, result.end_reason) == (outcome, progress.value)
+        assert seconds == pytest.approx(0.5)
+
+    def test_the_soft_fence_ends_it(self, robot):
+        robot.velocity_mps = (2.5, 0.0)
+        result, seconds = run(robot)
+        assert (result.outcome, result.end_reason) == (Outcome.UNSAFE, "fence")
+        assert seconds == pytest.approx(2.0 / 2.5, abs=2 * DT_S)
+
+    def test_a_joint_that_stays_at_its_limit_ends_it(self, robot):
+        robot.torque_nm = 3.0
+        result, seconds = run(robot)
+        assert (result.outcome, result.end_reason) == (Outcome.UNSAFE, "saturated")
+        assert seconds < 1.0
+
+    def test_heat_ends_it(self, robot):
+        robot.script = lambda r: setattr(r, "temperature_c", 90.0 if r.time_s > 0.3 else 30.0)
+        result, seconds = run(robot)
+        assert result.end_reason == "hot"
+        assert seconds < 0.5
+
+
+class TestFence:
+    @pytest.mark.parametrize("start_m", [2.05, 2.2, 2.36, 2.45])
+    def test_beyond_the_soft_fence_it_may_come_back(self, robot, start_m):
+        """Also from where no attempt would have gone on: a reset must not end before its first step."""
+        robot.x_m = start_m
+        robot.velocity_mps = (-1.0, 0.0)
+        result, seconds = run(robot)
+        assert result.end_reason == "time"
+        assert seconds == pytest.approx(1.0)
+
+    @pytest.mark.parametrize(("start_m", "end_m"), [(0.0, 2.0), (1.9, 2.1), (2.1, 2.3), (2.2, 2.35), (2.4, 2.45)])
+    def test_but_goes_out_by_no_more_than_the_rules_allow(self, robot, start_m, end_m):
+        robot.x_m = start_m
+        robot.velocity_mps = (1.0, 0.0)
+        skill = Task()
+        skill.horizon_s = 5.0
+        result, _ = run(robot, skill=skill)
+        assert (result.outcome, result.end_reason) == (Outcome.UNSAFE, "fence")
+        assert end_m <= robot.x_m <= end_m + 0.03
+        assert robot.x_m < Workspace().hard_half_m
+
+
+class TestInterrupt:
+    @pytest.mark.parametrize(
+        ("event", "cause", "outcome"),
+        [
+            (Event.FALL_PREDICTED, "fallen", Outcome.FALL),
+            (Event.HARD_FAULT, "hard_fence", Outcome.UNSAFE),
+            (Event.HARD_FAULT, "simulation", Outcome.FAULT),
+            (Event.SOFT_FAULT, "sensor", Outcome.FAULT),
+            (Event.SIGTERM, "sigterm", Outcome.ABORTED),
+            (Event.ESTOP, "estop", Outcome.ABORTED),
+        ],
+    )
+    def test_what_outranks_it_decides_the_outcome_and_is_handed_on(self, robot, event, cause, outcome):
+        result, seconds = run(robot, interrupt_at_s=0.4, event=event, cause=cause)
+        assert (result.outcome, result.end_reason) == (outcome, cause)
+        assert (result.interrupt.event, result.interrupt.cause) == (event, cause)
+        assert seconds == pytest.approx(0.4)
+
+    def test_even_a_success_that_falls_is_a_fall(self, robot):
+        controller, skill = walk(robot)
+        robot.velocity_mps = (0.6, 0.0)
+        result, _ = run(robot, controller, skill, interrupt_at_s=2.0, event=Event.FALL_PREDICTED, cause="fallen")
+        assert result.outcome is Outcome.FALL
+
+
+class TestLearnedSkill:
+    def attempt(self, robot: FakeRobot, speed_mps: float) -> AttemptResult:
+        controller, skill = walk(robot)
+        robot.velocity_mps = (speed_mps, 0.0)
+        robot.x_m = -1.9
+        result, _ = run(robot, controller, skill, interrupt_at_s=None)
+        return result
+
+    def test_speed_is_measured_and_decides_success(self, robot):
+        result = self.attempt(robot, 0.3)
+        assert result.measures["speed_mps"] == pytest.approx(0.3, abs=1e-4)
+        assert result.outcome is Outcome.TIMEOUT
+        fast = self.attempt(FakeRobot(), 0.39 + 0.02)
+        assert fast.outcome is Outcome.SUCCESS
+
+    def test_one_step_per_decision_and_rewards_that_add_up(self, robot):
+        result = self.attempt(robot, 0.3)
+        assert result.steps == 250  # 10 s at 25 Hz
+        assert result.arrays.actions.shape == (250, 12)
+        assert result.arrays.frames.shape[0] == 251
+        np.testing.assert_allclose(np.diff(result.arrays.stamps_s), 0.04, atol=1e-9)
+        assert result.return_ == pytest.approx(250 * sum(result.reward_terms.values()), rel=1e-4)
+        assert result.mean_reward == pytest.approx(result.return_ / 250)
+        # 0.3 m/s of a reference of 0.5, and 0.1 for being alive; nothing else happens to this robot.
+        assert result.reward_terms["progress"] == pytest.approx(0.6, abs=1e-3)
+        assert result.reward_terms["alive"] == pytest.approx(0.1)
+
+    def test_the_action_before_the_first_is_the_prior(self, robot):
+        result = self.attempt(robot, 0.3)
+        prior = get("walk_forward").prior_action(robot.spec)
+        np.testing.assert_allclose(result.arrays.resting, prior, atol=1e-6)
+        np.testing.assert_allclose(result.arrays.actions[0], 0.6 * 0.5 + 0.4 * prior, atol=1e-6)

@@ -1,0 +1,181 @@
+"""The next skill: back to the middle first, then what improves and what has waited."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from fakes import observation
+
+from agent.scheduler import Pose2D, Scheduler, room_m
+from sim.workspace import Workspace
+from skills.skill import Displacement
+from skills.walk import WALKING_SKILLS
+
+WORKSPACE = Workspace()  # soft fence at 2 m
+NAMES = [skill.name for skill in WALKING_SKILLS]
+EDGES = [  # position, and the heading that faces straight out
+    pytest.param(1.9, 0.0, 0.0, id="east"),
+    pytest.param(-1.9, 0.0, math.pi, id="west"),
+    pytest.param(0.0, 1.9, math.pi / 2, id="north"),
+    pytest.param(0.0, -1.9, -math.pi / 2, id="south"),
+    pytest.param(1.9, 1.9, math.pi / 4, id="corner"),
+    pytest.param(-1.9, 1.9, 3 * math.pi / 4, id="other corner"),
+]
+
+
+def scheduler(seed: int = 0) -> Scheduler:
+    return Scheduler(WALKING_SKILLS, WORKSPACE, np.random.default_rng(seed))
+
+
+def settled(made: Scheduler) -> Scheduler:
+    """All skills tried at the same time, with the same reward: only the pose decides."""
+    for record in made.records.values():
+        record.last_s = 0.0
+        record.attempts = 1
+    return made
+
+
+class TestCentre:
+    @pytest.mark.parametrize(("x_m", "y_m", "out_rad"), EDGES)
+    @pytest.mark.parametrize("off_rad", [-0.5, 0.0, 0.5])
+    def test_near_an_edge_facing_out_it_walks_back(self, x_m, y_m, out_rad, off_rad):
+        scores = settled(scheduler()).scores(Pose2D(x_m=x_m, y_m=y_m, yaw_rad=out_rad + off_rad), 100.0)
+        assert max(scores, key=scores.get) == "walk_backward"
+        assert min(scores, key=scores.get) == "walk_forward"
+
+    @pytest.mark.parametrize(("x_m", "y_m", "out_rad"), EDGES)
+    @pytest.mark.parametrize("off_rad", [-0.5, 0.0, 0.5])
+    def test_near_an_edge_facing_in_it_walks_forward(self, x_m, y_m, out_rad, off_rad):
+        scores = settled(scheduler()).scores(Pose2D(x_m=x_m, y_m=y_m, yaw_rad=out_rad + math.pi + off_rad), 100.0)
+        assert max(scores, key=scores.get) == "walk_forward"
+        assert min(scores, key=scores.get) == "walk_backward"
+
+    @pytest.mark.parametrize("side", [-1.0, 1.0])
+    def test_along_an_edge_it_turns(self, side):
+        scores = settled(scheduler()).scores(Pose2D(x_m=1.9, y_m=0.0, yaw_rad=side * math.pi / 2), 100.0)
+        assert min(scores["turn_left"], scores["turn_right"]) > max(scores["walk_forward"], scores["walk_backward"])
+
+    @pytest.mark.parametrize(("x_m", "y_m", "out_rad"), EDGES)
+    def test_in_hundreds_of_draws_it_hardly_ever_walks_out(self, x_m, y_m, out_rad):
+        made = settled(scheduler())
+        drawn = Counter(made.choose(Pose2D(x_m=x_m, y_m=y_m, yaw_rad=out_rad), 100.0).name for _ in range(300))
+        assert drawn["walk_forward"] <= 1
+        assert drawn["walk_backward"] >= 150
+
+
+class TestFairness:
+    def test_in_the_middle_no_skill_starves(self):
+        made = scheduler(3)
+        middle = Pose2D(x_m=0.0, y_m=0.0, yaw_rad=0.0)
+        drawn: Counter[str] = Counter()
+        longest, last = dict.fromkeys(NAMES, 0), dict.fromkeys(NAMES, 0)
+        for i in range(200):
+            skill = made.choose(middle, 12.0 * i)
+            made.attempted(skill.name, middle, middle.moved(skill.displacement), 0.5, 12.0 * i + 10.0)
+            drawn[skill.name] += 1
+            longest[skill.name] = max(longest[skill.name], i - last[skill.name])
+            last[skill.name] = i
+        assert min(drawn[name] for name in NAMES) >= 30
+        assert max(longest.values()) <= 30
+
+    def test_who_has_waited_longest_scores_highest(self):
+        made = settled(scheduler())
+        made.records["turn_left"].last_s = -300.0
+        scores = made.scores(Pose2D(x_m=0.0, y_m=0.0, yaw_rad=0.0), 100.0)
+        assert max(scores, key=scores.get) == "turn_left"
+
+    def test_learning_progress_raises_a_score_in_either_direction(self):
+        made = settled(scheduler())
+        for name in ("turn_left", "turn_right"):
+            made.records[name].attempts = 0
+        pose = Pose2D(x_m=0.0, y_m=0.0, yaw_rad=0.0)
+        before = made.scores(pose, 0.0)
+        for name, rewards in (("turn_left", (0.0, 1.0, 1.0)), ("turn_right", (1.0, 0.0, 0.0))):
+            for reward in rewards:
+                made.attempted(name, pose, pose, reward, 0.0)
+        after = made.scores(pose, 0.0)
+        assert after["turn_left"] > before["turn_left"] + 0.5
+        assert after["turn_right"] > before["turn_right"] + 0.5
+        assert after["walk_forward"] == before["walk_forward"]
+
+    def test_a_constant_reward_is_no_progress(self):
+        made = scheduler()
+        pose = Pose2D(x_m=0.0, y_m=0.0, yaw_rad=0.0)
+        for _ in range(20):
+            made.attempted("turn_left", pose, pose, 0.7, 0.0)
+        assert made.records["turn_left"].learning_progress == pytest.approx(0.0)
+
+    def test_progress_is_hand_computed(self):
+        made = scheduler()
+        pose = Pose2D(x_m=0.0, y_m=0.0, yaw_rad=0.0)
+        made.attempted("turn_left", pose, pose, 0.0, 0.0)
+        made.attempted("turn_left", pose, pose, 1.0, 0.0)
+        assert made.records["turn_left"].learning_progress == pytest.approx(0.3 - 0.05)
+
+    def test_the_same_seed_gives_the_same_choices_and_another_does_not(self):
+        def draws(seed: int) -> list[str]:
+            made = scheduler(seed)
+            return [made.choose(Pose2D(x_m=0.3, y_m=0.0, yaw_rad=1.0), 10.0 * i).name for i in range(40)]
+
+        assert draws(1) == draws(1)
+        assert draws(1) != draws(2)
+
+
+class TestMotion:
+    def test_a_skill_that_moves_differently_is_believed(self):
+        made = scheduler()
+        start = Pose2D(x_m=0.0, y_m=0.0, yaw_rad=0.0)
+        for _ in range(30):
+            made.attempted("walk_forward", start, Pose2D(x_m=-1.0, y_m=0.0, yaw_rad=0.0), 0.0, 0.0)
+        assert made.records["walk_forward"].displacement.forward_m == pytest.approx(-1.0, abs=0.01)
+
+    def test_one_attempt_counts_a_fifth(self):
+        made = scheduler()
+        start = Pose2D(x_m=0.0, y_m=0.0, yaw_rad=math.pi / 2)
+        made.attempted("walk_forward", start, Pose2D(x_m=-1.0, y_m=2.0, yaw_rad=math.pi / 2), 0.0, 0.0)
+        found = made.records["walk_forward"].displacement
+        assert found.forward_m == pytest.approx(0.8 * 4.0 + 0.2 * 2.0)
+        assert found.left_m == pytest.approx(0.2 * 1.0)
+
+    def test_a_turn_keeps_its_direction_although_its_measure_wraps(self):
+        made = scheduler()
+        start = Pose2D(x_m=0.0, y_m=0.0, yaw_rad=0.0)
+        for _ in range(30):
+            made.attempted("turn_left", start, Pose2D(x_m=0.0, y_m=0.0, yaw_rad=-2.0), 0.0, 0.0)
+        assert made.records["turn_left"].displacement.turn_rad == 4.0
+
+    def test_attempts_of_other_skills_are_ignored(self):
+        made = scheduler()
+        pose = Pose2D(x_m=0.0, y_m=0.0, yaw_rad=0.0)
+        made.attempted("stand_up", pose, pose, 1.0, 5.0)
+        assert set(made.records) == set(NAMES)
+
+    @pytest.mark.parametrize("yaw_rad", [0.0, 1.0, -3.0])
+    def test_displacement_is_the_inverse_of_moving(self, yaw_rad):
+        start = Pose2D(x_m=0.5, y_m=-0.2, yaw_rad=yaw_rad)
+        by = Displacement(forward_m=1.5, left_m=-0.4, turn_rad=2.5)
+        back = start.displacement_to(start.moved(by))
+        assert (back.forward_m, back.left_m, back.turn_rad) == pytest.approx((1.5, -0.4, 2.5))
+
+    def test_a_pose_is_what_the_tracker_saw(self):
+        reading = observation(x_m=1.0, y_m=-2.0)
+        reading.base_yaw = 0.5
+        assert Pose2D.of(reading) == Pose2D(x_m=1.0, y_m=-2.0, yaw_rad=0.5)
+
+
+@pytest.mark.parametrize(
+    ("x_m", "y_m", "heading_rad", "expected_m"),
+    [
+        (0.0, 0.0, 0.0, 2.0),
+        (0.0, 0.0, math.pi / 4, 2.0 * math.sqrt(2.0)),
+        (1.5, 0.0, 0.0, 0.5),
+        (1.5, 0.0, math.pi, 3.5),
+        (1.5, 1.8, math.pi / 2, 0.2),
+        (1.0, 0.0, math.pi / 6, 1.0 / math.cos(math.pi / 6)),
+        (2.2, 0.0, 0.0, 0.0),
+        (2.2, 0.0, math.pi, 4.2),
+    ],
+)
+def test_room_by_hand(x_m, y_m, heading_rad, expected_m):
+    assert room_m(Pose2D(x_m=x_m, y_m=y_m, yaw_rad=0.0), heading_rad, 2.0) == pytest.approx(expected_m, abs=1e-9)
