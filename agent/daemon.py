@@ -35,6 +35,7 @@ from agent.machine import machine_facts, versions
 from agent.operation import Operation
 from agent.person import Placeable, SimulatedPerson
 from agent.pilot import Abilities, Goal, Pilot
+from agent.policies import find_policy
 from agent.robots import load_robot
 from agent.safety import ActionGate, Monitors
 from agent.scheduler import Scheduler
@@ -43,6 +44,7 @@ from agent.status import Status, write_status
 from persistence import records
 from persistence.backup import backup
 from persistence.episodes import remove_orphans
+from persistence.errors import HomeError
 from persistence.home import Home, HomeLock
 from persistence.metrics import metrics
 from persistence.records import CheckpointRow, PolicyRow, ResumeState, RunStart, SkillRow
@@ -79,6 +81,7 @@ def run_daemon(config: Config, home: Path, fresh: bool = False) -> int:
     with HomeLock(paths):
         if fresh:
             _move_aside(paths)
+        _check_database_is_there(paths)
         configure_logging(paths.log)
         Run(config, paths).execute()
     return 0
@@ -88,12 +91,22 @@ def _move_aside(home: Home) -> None:
     """Rename what a home holds into a folder of its own; nothing is ever deleted."""
     kept = [path for path in home.root.iterdir() if path not in (home.lock,) and not path.name.startswith("old-")]
     kept = [path for path in kept if path.suffix != ".toml"]
-    if home.db.exists():
+    if any(path.is_file() or any(path.iterdir()) for path in kept):
         folder = home.root / f"old-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
         folder.mkdir()
         for path in kept:
             path.rename(folder / path.name)
         home.prepare()
+
+
+def _check_database_is_there(home: Home) -> None:
+    """Refuse to begin an empty record beside what a lost one has left: its episodes would be removed as orphans."""
+    left = sum(1 for _ in home.episodes.iterdir())
+    if left and not home.db.exists():
+        raise HomeError(
+            f"{home.root} has {left} episode files but no perdure.db; restore a backup from {home.backups}, "
+            "or begin anew with --fresh, which moves them aside"
+        )
 
 
 def configure_logging(path: Path) -> None:
@@ -190,6 +203,11 @@ class Run:
         dt_s = 1.0 / config.control.rate_hz
         if not isinstance(robot, Steppable):
             raise ValueError(f"robot {config.run.robot!r} is no simulator; its driver must bring a clock of its own")
+        abilities = abilities_of(config.run.skills)
+        # What cannot work is refused here, before the run is in the books.
+        fixed = None
+        if not config.learner.enabled and any(isinstance(skill, LearnedSkill) for skill in abilities.tasks):
+            fixed = find_policy("latest", config.run.robot, FAMILY, self._home.root)
         self._clock = SimulatedClock(robot, dt_s, start_s=resume.robot_time_s, realtime=self._realtime)
         now_s = self._clock.now_s()
         latches = self._restore_latches(resume, now_s)
@@ -202,7 +220,6 @@ class Run:
         self._ledger.on_finished = lambda end: self._log.info(
             "attempt.finished", attempt=end.attempt_id, outcome=end.outcome.value, end_reason=end.end_reason
         )
-        abilities = abilities_of(config.run.skills)
         self._link = self._start_learner(robot, abilities, resume) if config.learner.enabled else None
         self._brain = Brain(
             self._link,
@@ -212,6 +229,7 @@ class Run:
             lockstep=not self._realtime,
             decimation=config.control.decimation,
             history=config.learner.history,
+            fixed=fixed,
         )
         person = None
         if config.person.enabled and isinstance(robot, Placeable):

@@ -56,9 +56,9 @@ def evaluate_skill(
 
     Returns:
         ``skill``, ``robot``, ``policy_version``, ``dynamics``, ``attempts``, ``success_rate``, ``falls``,
-        ``fence_exits`` (hard fence; an attempt
-        that reaches the soft one on the far side is over and counts as it is), ``return_mean``, ``return_iqm``, ``measures`` (means over attempts), and ``per_attempt``
-        measures.
+        ``fence_exits`` (of the hard fence; an attempt that reaches the soft one on the far side is over and counts as
+        it is), ``return_mean``, ``return_iqm``, ``measures`` (means over attempts), ``per_attempt`` (outcome, reason
+        and measures of each).
 
     Raises:
         ValueError: unknown skill, robot, policy or dynamics.

@@ -1,8 +1,8 @@
 """Whether anything is lost when the daemon is killed at random moments: `perdure bench kill --n 50`.
 
 ``n`` is the number of SIGKILLs, each followed by a resume on the same home. Attempts count as acknowledged once the
-daemon has said so in its log, outside of the database (the idea of Jepsen: record each acknowledged operation outside of
-the system, crash it, compare).
+daemon has said so in its log, outside of the database (the idea of Jepsen: record each acknowledged operation outside
+of the system, crash it, compare).
 """
 
 from __future__ import annotations

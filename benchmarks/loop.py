@@ -1,4 +1,4 @@
-"""Whether the control loop keeps its deadlines in real time beside a learner at full load: `perdure bench loop --n 300`.
+"""Whether the loop keeps its deadlines in real time beside a learner at full load: `perdure bench loop --n 300`.
 
 ``n`` is in seconds of wall time. The learner works without a pause on a core of its own.
 """

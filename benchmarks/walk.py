@@ -47,7 +47,7 @@ def run(seed: int, n: int, home: Path | None = None, attempts: int | None = None
         attempts: evaluation attempts per skill and dynamics; fewer for short runs if None.
 
     Returns:
-        ``skills`` (per skill: nominal, held_out and generator figures), ``final`` (mean speed in the skill's direction),
+        ``skills`` (per skill: nominal, held_out and generator figures), ``final`` (mean speed in its direction),
         ``robot_minutes_to_target`` (per skill, from the attempts of the run), ``unaccounted_s``, ``metrics``,
         ``chain_head``, ``curve`` (robot minutes and speed of each attempt).
     """

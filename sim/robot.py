@@ -51,7 +51,7 @@ class RobotSpec:
     hip_positions_m: Array | None = None
     """Where the legs attach, in the body frame, in the order of ``foot_names``. Shape: (n_feet, 3)."""
     leg_to_joint: Array | None = None
-    """Linear map from leg space around the stance to joints: joint = stand_position + leg_to_joint @ (swing, extension).
+    """Linear map from leg space around the stance: joint = stand_position + leg_to_joint @ (swing, extension).
 
     The columns are the swings of all feet in the order of ``foot_names`` (positive moves the foot forward), then their
     extensions (positive lengthens the leg). Shape: (n_joints, 2 * n_feet), rad per rad.

@@ -1,4 +1,4 @@
-"""All skills by name: the built-in ones, and those that installed packages bring (entry point group ``perdure.skills``)."""
+"""All skills by name: the built-in ones, and those of installed packages (entry point group ``perdure.skills``)."""
 
 from __future__ import annotations
 

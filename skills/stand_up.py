@@ -30,7 +30,7 @@ UPRIGHT_TILT_RAD = math.radians(15.0)
 _STANCE_RAD = 0.4
 """Largest distance of a joint from the stance while standing; the weight bends it by about 0.1."""
 _STILL_RADPS = 0.6
-"""Largest body rate while standing still; noise alone stays below half of it."""
+"""Largest body rate while standing still; far above the noise of a gyroscope, 0.01 rad/s in simulation."""
 _STILL_JOINT_RADPS = 2.0
 _HOLD_S = 0.5
 """How long the robot must stand still before it has stood up."""
@@ -179,10 +179,11 @@ class StandUpController:
             self._enter(legs)
         move = self._moves[0]
         self._elapsed_s += self._dt
+        command = self._position(move)
         if self._elapsed_s >= move.duration_s:
             self._stood_badly = self._moves.pop(0).name == "stand"
             self._enter(legs)
-        return self._position(move)
+        return command
 
     def _enter(self, legs: Array) -> None:
         self._elapsed_s = 0.0
@@ -225,7 +226,8 @@ class StandUpController:
     def _rock(self, observation: Observation) -> list[_Move]:
         """Lower legs folded, upper legs stretched below the belly, then swung over the back and home again.
 
-        Each swing pushes the body the other way; the pauses are about half a rocking period of the body on its side.
+        Each stroke pushes the body the other way. The pause varies from round to round, because the rocking period,
+        which a stroke must meet to feed it, differs with how the lower legs prop the body.
         """
         self._rocks += 1
         upper = self._left * math.copysign(1.0, _up(observation)[1]) > 0.0

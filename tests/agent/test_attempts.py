@@ -159,6 +159,15 @@ class TestInterrupt:
         assert result.outcome is Outcome.FALL
 
 
+    @pytest.mark.parametrize(("cause", "steps"), [("simulation", 0), ("sensor", 50)])
+    def test_what_was_measured_is_kept_unless_the_physics_exploded(self, robot, cause, steps):
+        controller, skill = walk(robot)
+        result, _ = run(robot, controller, skill, interrupt_at_s=2.0, event=Event.HARD_FAULT, cause=cause)
+        assert result.outcome is Outcome.FAULT
+        assert result.steps == steps
+        assert (result.arrays is None) == (steps == 0)
+
+
 class TestLearnedSkill:
     def attempt(self, robot: FakeRobot, speed_mps: float) -> AttemptResult:
         controller, skill = walk(robot)

@@ -1,0 +1,183 @@
+"""Which policy an attempt gets, and what is handed to the learner; with a learner that only plays its part."""
+
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import fake_spec, observation
+
+from agent.brain import Brain, PolicyUnavailableError
+from agent.learner_link import LearnerProgress
+from skills.features import feature_size
+from skills.policy import PolicyWeights
+from skills.registry import get
+
+SPEC = fake_spec()
+HISTORY = 2
+INPUTS = HISTORY * feature_size(SPEC, 12)
+
+
+def weights(version: int, bias: float = 0.0) -> PolicyWeights:
+    return PolicyWeights(
+        version=version,
+        layers=((np.zeros((INPUTS + 2, 24), np.float32), np.full(24, bias, np.float32)),),
+        obs_mean=np.zeros(INPUTS, np.float32),
+        obs_std=np.ones(INPUTS, np.float32),
+    )
+
+
+class FakeLink:
+    """A learner that publishes a snapshot for a ticket when a test says so."""
+
+    def __init__(self, folder: Path) -> None:
+        self.progress = LearnerProgress()
+        self.ingested: list[Path] = []
+        self.waited: list[int] = []
+        self.polls = 0
+        self._folder = folder
+        self.publish(0, 0)
+
+    def publish(self, ticket: int, version: int, bias: float = 0.0) -> Path:
+        path = self._folder / f"policy-{ticket}-{version}.safetensors"
+        path.write_bytes(weights(version, bias).to_bytes())
+        self.progress.snapshots[ticket] = path
+        return path
+
+    def ingest(self, path: Path) -> int:
+        self.ingested.append(path)
+        return len(self.ingested)
+
+    def wait_for(self, ticket: int) -> None:
+        self.waited.append(ticket)
+
+    def poll(self) -> LearnerProgress:
+        self.polls += 1
+        return self.progress
+
+
+@pytest.fixture
+def link(tmp_path):
+    return FakeLink(tmp_path)
+
+
+def brain(link, *, lockstep: bool = True, seed: int = 0, before: int = 0, fixed: PolicyWeights | None = None) -> Brain:
+    return Brain(
+        link, SPEC, seed=seed, attempts_before=before, lockstep=lockstep, decimation=2, history=HISTORY, fixed=fixed
+    )
+
+
+def written(path: Path | None) -> Future[Path | None]:
+    future: Future[Path | None] = Future()
+    future.set_result(path)
+    return future
+
+
+def first_action(made: Brain, skill: str = "walk_forward", *, explore: bool = True) -> np.ndarray:
+    controller, _ = made.controller(get(skill), explore=explore)
+    controller.start(observation())
+    controller.act(observation())
+    return controller.decision.proposed
+
+
+class TestPolicy:
+    def test_a_script_needs_none(self, link):
+        _, version = brain(link).controller(get("return_home"), explore=True)
+        assert version is None
+        assert link.waited == []
+
+    def test_without_learner_and_policy_there_is_one_clear_error(self):
+        with pytest.raises(PolicyUnavailableError, match="'walk_forward' has no policy"):
+            brain(None).controller(get("walk_forward"), explore=True)
+
+    def test_a_fixed_policy_acts_without_a_learner(self):
+        made = brain(None, fixed=weights(42))
+        assert made.controller(get("walk_forward"), explore=False)[1] == 42
+
+    def test_a_network_that_says_nothing_sends_the_prior(self, link):
+        for skill in ("walk_forward", "turn_left"):
+            np.testing.assert_allclose(
+                first_action(brain(link), skill, explore=False), get(skill).prior_action(SPEC), atol=1e-6
+            )
+
+
+class TestLockstep:
+    def test_an_attempt_gets_the_snapshot_with_all_attempts_but_the_last(self, link):
+        made = brain(link)
+        versions = []
+        for number in range(1, 5):
+            versions.append(made.controller(get("walk_forward"), explore=True)[1])
+            made.attempted(written(Path(f"{number}")))
+            link.publish(number, 100 * number)
+        # The first two attempts have nothing to go by; a faster learner changes nothing.
+        assert versions == [0, 0, 100, 200]
+        assert link.waited == [0, 0, 1, 2]
+
+    def test_it_takes_the_same_snapshot_when_newer_ones_are_there_already(self, link):
+        made = brain(link)
+        made.controller(get("walk_forward"), explore=True)
+        for number in (1, 2):
+            made.attempted(written(Path(f"{number}")))
+            link.publish(number, 100 * number)
+        assert made.controller(get("walk_forward"), explore=True)[1] == 100
+
+
+class TestRealtime:
+    def test_it_takes_the_newest_and_waits_for_none_but_the_first(self, link):
+        made = brain(link, lockstep=False)
+        assert made.controller(get("walk_forward"), explore=True)[1] == 0
+        link.publish(1, 100)
+        link.publish(2, 200)
+        assert made.controller(get("walk_forward"), explore=True)[1] == 200
+        assert link.waited == [0]
+
+    def test_an_attempt_whose_file_is_not_written_yet_is_handed_over_later_and_in_order(self, link):
+        made = brain(link, lockstep=False)
+        slow: Future[Path | None] = Future()
+        made.attempted(slow)
+        made.attempted(written(Path("second")))
+        assert link.ingested == []
+        slow.set_result(Path("first"))
+        made.poll()
+        assert link.ingested == [Path("first"), Path("second")]
+
+
+class TestDamage:
+    def test_a_snapshot_with_nan_is_not_acted_with(self, link):
+        made = brain(link, lockstep=False)
+        made.controller(get("walk_forward"), explore=True)
+        link.publish(1, 100, bias=float("nan"))
+        assert made.controller(get("walk_forward"), explore=True)[1] == 0
+        assert made.policy_version == 0
+
+    def test_a_snapshot_that_is_gone_leaves_the_last_one(self, link):
+        made = brain(link, lockstep=False)
+        made.controller(get("walk_forward"), explore=True)
+        link.publish(1, 100).unlink()
+        assert made.controller(get("walk_forward"), explore=True)[1] == 0
+
+    def test_an_attempt_without_a_file_or_with_a_failed_write_is_not_handed_over(self, link):
+        made = brain(link, lockstep=False)
+        failed: Future[Path | None] = Future()
+        failed.set_exception(OSError("disk full"))
+        for future in (written(None), failed, written(Path("third"))):
+            made.attempted(future)
+        assert link.ingested == [Path("third")]
+
+
+class TestExploration:
+    def test_it_is_repeatable_and_differs_from_attempt_to_attempt(self, link):
+        one, other = brain(link, seed=3), brain(link, seed=3)
+        draws = [first_action(one) for _ in range(3)]
+        np.testing.assert_array_equal(draws, [first_action(other) for _ in range(3)])
+        assert not np.array_equal(draws[0], draws[1])
+        assert not np.array_equal(draws[0], first_action(brain(link, seed=4)))
+
+    def test_a_resumed_run_goes_on_where_the_last_one_was(self, link):
+        whole = brain(link)
+        draws = [first_action(whole) for _ in range(4)]
+        np.testing.assert_array_equal(first_action(brain(link, before=3)), draws[3])
+
+    def test_an_evaluation_does_not_explore(self, link):
+        made = brain(link)
+        np.testing.assert_array_equal(first_action(made, explore=False), first_action(made, explore=False))

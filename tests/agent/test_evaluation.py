@@ -1,0 +1,126 @@
+"""Evaluation attempts: where they start, how their figures are computed, and what is refused."""
+
+import math
+
+import numpy as np
+import pytest
+from fakes import FakeRobot
+
+from agent import evaluation
+from agent.attempts import AttemptResult
+from agent.evaluation import attempts_of, evaluate_skill, interquartile_mean, start_pose, summary
+from persistence.records import Outcome
+from sim.state import Pose
+from sim.workspace import Workspace
+from skills.registry import get
+
+WORKSPACE = Workspace()
+
+
+def yaw_of(pose: Pose) -> float:
+    _, _, z, w = pose.orientation_xyzw
+    return 2.0 * math.atan2(z, w)
+
+
+class TestStart:
+    @pytest.mark.parametrize("seed", range(8))
+    @pytest.mark.parametrize(("skill", "way"), [("walk_forward", 1.0), ("walk_backward", -1.0)])
+    def test_a_walk_has_the_longest_free_way_before_it(self, skill, way, seed):
+        pose = start_pose(FakeRobot(), get(skill), WORKSPACE, np.random.default_rng(seed))
+        x, y, _ = pose.position
+        assert (abs(x), abs(y)) == (2.25, 2.25)
+        heading = np.array([math.cos(yaw_of(pose)), math.sin(yaw_of(pose))]) * way
+        to_the_middle = -np.array([x, y]) / math.hypot(x, y)
+        np.testing.assert_allclose(heading, to_the_middle, atol=1e-9)
+
+    def test_all_corners_are_used(self):
+        rng = np.random.default_rng(0)
+        corners = {start_pose(FakeRobot(), get("walk_forward"), WORKSPACE, rng).position[:2] for _ in range(40)}
+        assert len(corners) == 4
+
+    def test_a_turn_starts_in_the_middle_with_any_heading(self):
+        rng = np.random.default_rng(0)
+        poses = [start_pose(FakeRobot(), get("turn_left"), WORKSPACE, rng) for _ in range(20)]
+        assert {pose.position[:2] for pose in poses} == {(0.0, 0.0)}
+        assert np.ptp([yaw_of(pose) for pose in poses]) > 3.0
+
+    def test_a_recovery_starts_fallen(self):
+        robot = FakeRobot()
+        fallen = Pose(orientation_xyzw=(1.0, 0.0, 0.0, 0.0))
+        robot.random_fallen_pose = lambda rng: fallen
+        assert start_pose(robot, get("stand_up"), WORKSPACE, np.random.default_rng(0)) is fallen
+
+
+class TestFigures:
+    @pytest.mark.parametrize(
+        ("values", "expected"),
+        [
+            ([5.0], 5.0),
+            ([1.0, 3.0], 2.0),
+            ([0.0, 1.0, 2.0, 100.0], 1.5),
+            ([0.0, 3.0, 6.0], 3.0),
+            # Quartiles cut 1 and 3 to a quarter: (0.25 * 1 + 2 + 0.25 * 3) is weighted, what lies outside is not.
+            ([-9.0, 1.0, 2.0, 3.0, 99.0], (0.75 * 1.0 + 1.0 * 2.0 + 0.75 * 3.0) / 2.5),
+            ([9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -7.0], (2.0 + 3.0 + 4.0 + 5.0) / 4),
+        ],
+    )
+    def test_interquartile_mean_by_hand(self, values, expected):
+        assert interquartile_mean(values) == pytest.approx(expected)
+
+    def test_an_outlier_does_not_move_it(self):
+        assert interquartile_mean([1.0, 2.0, 3.0, 4.0]) == interquartile_mean([-1e9, 2.0, 3.0, 1e9])
+
+    def test_summary_counts_by_hand(self):
+        def result(outcome: Outcome, reason: str, return_: float | None, **measures: float) -> AttemptResult:
+            return AttemptResult(
+                outcome=outcome,
+                end_reason=reason,
+                arrays=None,
+                steps=1,
+                return_=return_,
+                mean_reward=0.0,
+                measures=measures,
+                reward_terms={},
+                interrupt=None,
+            )
+
+        found = summary(
+            [
+                result(Outcome.SUCCESS, "time", 4.0, speed_mps=0.5),
+                result(Outcome.FALL, "fallen", 0.0, speed_mps=0.1),
+                result(Outcome.UNSAFE, "fence", 2.0),
+                result(Outcome.UNSAFE, "hard_fence", None),
+            ]
+        )
+        assert (found["success_rate"], found["falls"], found["fence_exits"]) == (0.25, 1, 1)  # the soft fence at the far side is no exit
+        assert found["return_mean"] == pytest.approx(2.0)
+        assert found["return_iqm"] == pytest.approx(2.0)
+        assert found["measures"]["speed_mps"] == pytest.approx(0.3)
+        assert [row["outcome"] for row in found["per_attempt"]] == ["success", "fall", "unsafe", "unsafe"]
+
+
+class TestRefusals:
+    def test_unknown_skill_names_the_valid_ones(self, tmp_path):
+        with pytest.raises(ValueError, match=r"'wlak_forward'.*walk_forward.*stand_up"):
+            evaluate_skill("wlak_forward", "minitaur", "zoo", 1, 0, tmp_path)
+
+    def test_unknown_dynamics_name_the_valid_ones(self):
+        with pytest.raises(ValueError, match=r"'icy'.*held-out, nominal"):
+            attempts_of(get("stand_up"), "minitaur", None, 1, 0, "icy")
+
+    def test_unknown_robot_names_the_valid_ones(self):
+        with pytest.raises(ValueError, match=r"'spot'.*minitaur"):
+            attempts_of(get("stand_up"), "spot", None, 1, 0)
+
+    def test_a_home_without_checkpoints_says_what_to_do(self, tmp_path):
+        with pytest.raises(ValueError, match=r"perdure run.*--policy zoo"):
+            evaluate_skill("walk_forward", "minitaur", "latest", 1, 0, tmp_path)
+
+    def test_a_learned_skill_needs_weights(self, monkeypatch):
+        with pytest.raises(ValueError, match="'walk_forward'"):
+            attempts_of(get("walk_forward"), "minitaur", None, 1, 0, "nominal")
+
+    def test_a_robot_that_is_no_simulator_is_left_to_the_daemon(self, monkeypatch):
+        monkeypatch.setattr(evaluation, "load_robot", lambda name, seed: FakeRobot())
+        with pytest.raises(ValueError, match="no simulated robot"):
+            attempts_of(get("stand_up"), "fake", None, 1, 0, "nominal")

@@ -1,0 +1,265 @@
+"""The learner's own process, for real: it is spawned, fed, killed and started again."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import fake_spec, observation
+
+from agent.learner_link import LearnerLink, LearnerUnavailableError
+from agent.learner_process import LearnerJob, SaveCheckpoint, Saved
+from persistence.checkpoints import load_newest, verify_checkpoint
+from persistence.episodes import Episode, write_episode
+from persistence.home import Home
+from persistence.store import attempt_uid
+from sim.robot import FrameLayout
+from skills.policy import PolicyWeights
+from skills.walk import WALKING_SKILLS
+
+STEPS = 60
+TIMEOUT_S = 120.0
+
+
+def episode_file(home: Home, number: int) -> Path:
+    """An attempt of a robot that drifts forward while it does what it likes."""
+    rng = np.random.default_rng(number)
+    layout = FrameLayout(8, 4)
+    stamps = 0.04 * np.arange(STEPS + 1)
+    frames = np.stack([layout.pack(observation(stamp, x_m=0.3 * stamp)) for stamp in stamps])
+    actions = rng.uniform(-1, 1, (STEPS, 12)).astype(np.float32)
+    episode = Episode(
+        uid=attempt_uid(number),
+        skill="walk_forward",
+        action_space="tg",
+        policy_version="0",
+        frames=frames,
+        stamps=stamps,
+        actions=actions,
+        proposed=actions,
+        resting=np.zeros(12, np.float32),
+        phase=np.zeros(STEPS + 1, np.float32),
+        terminated=False,
+    )
+    return home.episodes / write_episode(home, episode).name
+
+
+class Learner:
+    """A link to a real learner with the smallest network, and what it told."""
+
+    def __init__(self, home: Home, *, warmup_steps: int = 50, stored: list[Path] | None = None) -> None:
+        self.home = home
+        self.stored = stored if stored is not None else []
+        self.saved: list[Saved] = []
+        self.restarts: list[str] = []
+        snapshots = home.root / "snapshots"
+        snapshots.mkdir(exist_ok=True)
+        job = LearnerJob(
+            spec=fake_spec(),
+            family="walk",
+            skills=tuple(skill.name for skill in WALKING_SKILLS),
+            history=2,
+            seed=7,
+            settings={"hidden": (16,), "batch": 16},
+            capacity=10_000,
+            updates_per_step=0.5,
+            warmup_steps=warmup_steps,
+            idle_updates_per_step=0.0,
+            torch_threads=1,
+            core=None,
+            snapshot_dir=snapshots,
+            checkpoint_dir=home.checkpoints,
+            max_checkpoint_seq=None,
+            episodes=(),
+        )
+        self.link = LearnerLink(job, lambda: self.stored, self.saved.append, self.restarts.append)
+
+    def attempt(self, number: int) -> int:
+        path = episode_file(self.home, number)
+        self.stored.append(path)
+        return self.link.ingest(path)
+
+    def policy(self, ticket: int) -> PolicyWeights:
+        return PolicyWeights.from_bytes(self.link.progress.snapshots[ticket].read_bytes())
+
+    def kill(self) -> None:
+        """Kill the process and wait until it was missed."""
+        before = len(self.restarts)
+        os.kill(self.link.pid, signal.SIGKILL)
+        self.until(lambda: len(self.restarts) > before)
+
+    def until(self, condition) -> None:
+        deadline = time.monotonic() + TIMEOUT_S
+        while not condition():
+            self.link.poll()
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.01)
+
+
+def alive(pid: int | None) -> bool:
+    try:
+        os.kill(pid, 0)
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Home(tmp_path / "home").prepare()
+
+
+@pytest.fixture
+def learner(home):
+    made: list[Learner] = []
+
+    def make(**options) -> Learner:
+        made.append(Learner(home, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.link.kill()
+
+
+def test_a_learner_that_is_fed_killed_and_fed_again(home, learner):
+    """Tickets come back in order, versions rise, and after a kill it goes on from its newest checkpoint."""
+    broken = home.episodes / "attempt-00000099.safetensors"
+    broken.write_bytes(b"no episode at all")
+    life = learner(stored=[broken])
+    life.link.wait_for(0)
+    progress = life.link.progress
+    assert len(progress.skipped) == 1
+    assert broken.name in progress.skipped[0]
+    assert life.policy(0).version == 0
+    assert life.policy(0).finite
+
+    assert [life.attempt(1), life.attempt(2)] == [1, 2]
+    life.link.wait_for(2)
+    assert (progress.ticket, progress.updates) == (2, STEPS)  # two attempts, half an update for each step
+    assert 0 < life.policy(1).version < life.policy(2).version == progress.version
+    assert life.policy(1).sha256 != life.policy(2).sha256
+
+    truncated = episode_file(home, 50)
+    truncated.write_bytes(truncated.read_bytes()[:-100])
+    ticket = life.link.ingest(truncated)
+    life.link.wait_for(ticket)
+    assert truncated.name in progress.skipped[1]
+    assert progress.updates == STEPS
+
+    life.link.checkpoint(1, 12.5)
+    life.link.wait_saved(1)
+    (saved,) = life.saved
+    assert (saved.seq, saved.robot_s, saved.version, saved.name) == (1, 12.5, progress.version, "ckpt-1")
+    assert verify_checkpoint(home.checkpoints / saved.name).sha256 == saved.sha256
+    life.attempt(3)
+    life.link.wait_for(4)
+    before = life.policy(4)
+
+    first = life.link.pid
+    life.kill()
+    assert life.restarts == ["the learner process ended"]
+    assert before.finite  # what the loop goes on with meanwhile
+    life.until(lambda: life.link.pid != first)
+    life.until(lambda: progress.restored_seq == 1)
+    assert (progress.restarts, progress.restored_seq) == (1, 1)
+    # The steps since the checkpoint are owed again, not more and not fewer.
+    assert progress.updates == before.version
+    assert life.policy(4).version == before.version
+
+    # While it waits before it is started once more, attempts go on and none is learned from twice.
+    life.kill()
+    ticket = life.attempt(4)
+    life.link.checkpoint(2, 20.0)
+    life.link.wait_for(ticket)
+    life.link.wait_saved(2)
+    kept = load_newest(home.checkpoints)
+    assert kept is not None
+    assert (kept.seq, kept.meta["steps_added"]) == (2, 4 * STEPS)
+    assert life.link.progress.updates == 4 * STEPS // 2
+
+    life.link.close(SaveCheckpoint(3, 30.0))
+    assert [one.seq for one in life.saved] == [1, 2, 3]
+    assert not alive(life.link.pid)
+
+
+def test_the_same_attempts_give_the_same_policy_however_the_processes_were_timed(tmp_path):
+    found = []
+    for pause_s in (0.0, 0.3):
+        home = Home(tmp_path / str(pause_s)).prepare()
+        life = Learner(home)
+        try:
+            life.link.wait_for(0)
+            for number in (1, 2):
+                life.attempt(number)
+                time.sleep(pause_s)
+            life.link.wait_for(2)
+            found.append((life.policy(1).sha256, life.policy(2).sha256))
+        finally:
+            life.link.kill()
+    assert found[0] == found[1]
+    assert found[0][0] != found[0][1]
+
+
+def test_a_crash_before_the_first_checkpoint_costs_no_updates(home, learner):
+    stored = [episode_file(home, number) for number in (1, 2)]
+    life = learner(stored=stored)
+    life.link.wait_for(0)
+    assert life.link.progress.updates == STEPS
+    assert life.link.progress.restored_seq is None
+
+
+def test_damaged_checkpoints_are_an_error_that_names_them_and_not_an_endless_restart(home):
+    broken = home.checkpoints / "ckpt-1"
+    broken.mkdir()
+    (broken / "manifest.json").write_text("{")
+    (broken / "tensors.safetensors").write_bytes(b"")
+    life = Learner(home)
+    life.link.kill()
+    life.link._job = life.link._job.__class__(**{**_fields(life.link._job), "max_checkpoint_seq": 1})
+    life.link._start()
+    begun = time.monotonic()
+    with pytest.raises(LearnerUnavailableError, match="ckpt-1"):
+        life.link.wait_for(0)
+    assert time.monotonic() - begun < TIMEOUT_S
+    life.link.kill()
+
+
+def _fields(job: LearnerJob) -> dict[str, object]:
+    return {name: getattr(job, name) for name in job.__dataclass_fields__}
+
+
+def test_the_learner_dies_with_its_parent(tmp_path):
+    """An orphan would write over the next learner's snapshots."""
+    code = f"""
+        import sys, time
+        from pathlib import Path
+        sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parent.parent)!r}]
+        if __name__ == "__main__":
+            from persistence.home import Home
+            from test_learner_link import Learner
+            life = Learner(Home(Path({str(tmp_path / "home")!r})).prepare())
+            life.link.wait_for(0)
+            print(life.link.pid, flush=True)
+            time.sleep(600)
+    """
+    script = tmp_path / "parent.py"
+    script.write_text(textwrap.dedent(code))
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    try:
+        pid = int(parent.stdout.readline())
+        assert alive(pid)
+        parent.kill()
+        parent.wait()
+        deadline = time.monotonic() + 10.0
+        while alive(pid) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not alive(pid)
+    finally:
+        parent.kill()
+        parent.stdout.close()
