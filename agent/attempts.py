@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from agent.loop import ControlLoop, Tick
@@ -17,14 +19,16 @@ from skills.skill import Controller, LearnedSkill, Progress, Skill, SkillKind
 
 FENCE_RETREAT_M = 0.2
 """An attempt that starts beyond the soft fence, to come back, may go this much further out before it is ended."""
-FENCE_LAST_M = 0.15
-"""No attempt goes on this near to the hard fence, ..."""
-FENCE_SLACK_M = 0.05
-"""... unless it started there, to come back: it may then go out by this much more."""
+FENCE_LAST_M = 0.2
+"""No attempt goes on this near to the hard fence."""
+BRAKING_S = 0.4
+"""A walking robot still moves for about this long at its speed after the attempt is ended."""
+TREND_TICKS = 20
+"""Control periods over which the speed towards the fence is measured: a gait sways within a step."""
 
 
 SIMULATION = "simulation"
-"""Cause of an interrupt by a physics that exploded."""
+"""Cause of an interrupt by physics that exploded."""
 
 
 class Interrupt(Exception):  # noqa: N818 - it carries an event of the state machine and is no error
@@ -74,9 +78,12 @@ class AttemptRunner:
         controller.start(now.observation)
         gait = controller if isinstance(controller, GaitController) else None
         recorder = AttemptRecorder(self._layout, gait.resting_action) if gait else None
-        end_s = now.robot_s + skill.horizon_s
+        # Half a control period of slack: sums of float periods must not cost or add one.
+        end_s = now.robot_s + skill.horizon_s - 0.5 * self._loop.clock.dt_s
         # A reset comes back from wherever the robot is; the hard fence still stops it, as it stops everything.
-        least_margin_m = 0.0 if skill.kind is SkillKind.RESET else self._least_margin(now.observation)
+        # Where a robot has to stand up or to turn back is not its choice; the hard fence still ends both.
+        least_margin_m = self._least_margin(now.observation) if skill.kind is SkillKind.TASK else -math.inf
+        margins: deque[tuple[float, float]] = deque(maxlen=TREND_TICKS)
         interrupt, reason, progress = None, "", Progress.RUNNING
 
         def act(observation: Observation) -> Command:
@@ -89,7 +96,8 @@ class AttemptRunner:
             while not reason:
                 now = self._tick(act)
                 progress = controller.progress(now.observation)
-                reason = self._over(now, progress, end_s, least_margin_m)
+                margins.append((now.robot_s, self._margin(now.observation)))
+                reason = self._over(now, progress, end_s, ahead_m(margins) < least_margin_m)
         except Interrupt as caught:
             interrupt, reason = caught, caught.cause
         last = self._loop.reading.observation
@@ -98,13 +106,16 @@ class AttemptRunner:
             arrays = None  # nothing true can be learned from physics that exploded
         return self._judge(skill, arrays, reason, progress, interrupt)
 
-    def _least_margin(self, start: Observation) -> float:
-        x, y, _ = start.base_position
-        margin = self._workspace.margin_m(float(x), float(y))
-        last = min(FENCE_LAST_M, margin - FENCE_SLACK_M)
-        return max(last, min(self._workspace.soft_margin_m, margin - FENCE_RETREAT_M))
+    def _margin(self, observation: Observation) -> float:
+        x, y, _ = observation.base_position
+        return self._workspace.margin_m(float(x), float(y))
 
-    def _over(self, now: Tick, progress: Progress, end_s: float, least_margin_m: float) -> str:
+    def _least_margin(self, start: Observation) -> float:
+        allowed = self._margin(start) - FENCE_RETREAT_M
+        return max(FENCE_LAST_M, min(self._workspace.soft_margin_m, allowed))
+
+    @staticmethod
+    def _over(now: Tick, progress: Progress, end_s: float, at_fence: bool) -> str:
         """Why the attempt is over; empty while it is not."""
         if progress is not Progress.RUNNING:
             return progress.value
@@ -112,11 +123,9 @@ class AttemptRunner:
             return "saturated"
         if now.alerts.hot:
             return "hot"
-        x, y, _ = now.observation.base_position
-        if self._workspace.margin_m(float(x), float(y)) < least_margin_m:
+        if at_fence:
             return "fence"
-        # Half a control period of slack: sums of float periods must not cost or add one.
-        return "time" if now.robot_s >= end_s - 0.01 else ""
+        return "time" if now.robot_s >= end_s else ""
 
     def _judge(
         self, skill: Skill, arrays: AttemptArrays | None, reason: str, progress: Progress, interrupt: Interrupt | None
@@ -138,6 +147,16 @@ class AttemptRunner:
             reward_terms=terms,
             interrupt=interrupt,
         )
+
+
+def ahead_m(margins: Sequence[tuple[float, float]]) -> float:
+    """Margin to the fence that is left once the robot has stopped, from (robot time, margin) of the last periods.
+
+    A robot that moves away from the fence gets no credit for that.
+    """
+    (first_s, first_m), (last_s, last_m) = margins[0], margins[-1]
+    rate_mps = (last_m - first_m) / (last_s - first_s) if len(margins) == TREND_TICKS else 0.0
+    return last_m + min(0.0, rate_mps) * BRAKING_S
 
 
 _OUTCOME_OF_EVENT = {

@@ -36,6 +36,7 @@ class Brain:
         link: LearnerLink | None,
         spec: RobotSpec,
         *,
+        dt_s: float,
         seed: int,
         attempts_before: int,
         lockstep: bool,
@@ -48,6 +49,7 @@ class Brain:
         Args:
             link: the learner; None acts with ``fixed`` alone.
             spec: the robot.
+            dt_s: control period.
             seed: of the exploration.
             attempts_before: attempts that the home directory has already; exploration goes on from there.
             lockstep: whether to wait for the learner at fixed points.
@@ -59,6 +61,7 @@ class Brain:
         self.policy_version: int | None = fixed.version if fixed else None
         self._link = link
         self._spec = spec
+        self._dt_s = dt_s
         self._seed = seed
         self._count = attempts_before
         self._decimation = decimation
@@ -74,10 +77,9 @@ class Brain:
         Raises:
             PolicyUnavailableError: there is no policy at all.
         """
-        dt_s = 1.0 / self._spec.control_rate_hz
         self._count += 1
         if isinstance(skill, ScriptedSkill):
-            return skill.controller(self._spec, dt_s), None
+            return skill.controller(self._spec, self._dt_s), None
         if not isinstance(skill, LearnedSkill):
             raise TypeError(f"skill {skill.name!r} is neither learned nor scripted")
         self._refresh()
@@ -87,7 +89,7 @@ class Brain:
             )
         rng = np.random.default_rng((self._seed, self._count)) if explore else None
         controller: GaitController = policy_controller(
-            skill, self._spec, dt_s, self._weights, rng, decimation=self._decimation, history=self._history
+            skill, self._spec, self._dt_s, self._weights, rng, decimation=self._decimation, history=self._history
         )
         return controller, self._weights.version
 

@@ -30,6 +30,11 @@ class SimulatedClock:
         self._deadline_s: float | None = None
 
     @property
+    def dt_s(self) -> float:
+        """Control period."""
+        return self._dt_s
+
+    @property
     def realtime(self) -> bool:
         """Whether ticks wait for the wall clock."""
         return self._realtime

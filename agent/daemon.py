@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
-import logging
-import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import structlog
@@ -26,39 +20,44 @@ from agent.brain import Brain
 from agent.clock import SimulatedClock, Steppable
 from agent.config import Config
 from agent.jobs import RobotClockJobs
-from agent.latches import Latches, Level
 from agent.learner_link import LearnerLink
-from agent.learner_process import LearnerJob, SaveCheckpoint, Saved
-from agent.ledger import LATCHES, Ledger
+from agent.learner_process import SaveCheckpoint, Saved
+from agent.ledger import Ledger
+from agent.logs import configure_logging
 from agent.loop import ControlLoop
-from agent.machine import machine_facts, versions
+from agent.opening import (
+    abilities_of,
+    check_database_is_there,
+    learner_job,
+    move_aside,
+    open_run,
+    restore_latches,
+    robot_seed,
+    stored_episodes,
+    tidy_episodes,
+)
 from agent.operation import Operation
 from agent.person import Placeable, SimulatedPerson
 from agent.pilot import Abilities, Goal, Pilot
 from agent.policies import find_policy
+from agent.punctual import StopSignal, punctual
+from agent.reporter import Reporter
 from agent.robots import load_robot
 from agent.safety import ActionGate, Monitors
 from agent.scheduler import Scheduler
 from agent.states import Event, Limits, State
-from agent.status import Status, write_status
-from persistence import records
 from persistence.backup import backup
-from persistence.episodes import remove_orphans
-from persistence.errors import HomeError
 from persistence.home import Home, HomeLock
-from persistence.metrics import metrics
-from persistence.records import CheckpointRow, PolicyRow, ResumeState, RunStart, SkillRow
+from persistence.records import CheckpointRow, PolicyRow, ResumeState
 from persistence.store import Store
 from persistence.writer import StoreWriter
-from sim.robot import Observation, Robot
+from sim.robot import FrameLayout, Frames, Observation, Robot, RobotSpec
 from sim.workspace import Workspace
-from skills.registry import of_kind, skills
-from skills.skill import LearnedSkill, ScriptedSkill, SkillKind
+from skills.skill import LearnedSkill
 from skills.walk import FAMILY
 
 HEARTBEAT_S = 1.0
 STATUS_S = 0.5
-METRICS_S = 5.0
 SHUTDOWN_S = 15.0
 
 
@@ -80,71 +79,11 @@ def run_daemon(config: Config, home: Path, fresh: bool = False) -> int:
     paths = Home(home).prepare()
     with HomeLock(paths):
         if fresh:
-            _move_aside(paths)
-        _check_database_is_there(paths)
+            move_aside(paths)
+        check_database_is_there(paths)
         configure_logging(paths.log)
         Run(config, paths).execute()
     return 0
-
-
-def _move_aside(home: Home) -> None:
-    """Rename what a home holds into a folder of its own; nothing is ever deleted."""
-    kept = [path for path in home.root.iterdir() if path not in (home.lock,) and not path.name.startswith("old-")]
-    kept = [path for path in kept if path.suffix != ".toml"]
-    if any(path.is_file() or any(path.iterdir()) for path in kept):
-        folder = home.root / f"old-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
-        folder.mkdir()
-        for path in kept:
-            path.rename(folder / path.name)
-        home.prepare()
-
-
-def _check_database_is_there(home: Home) -> None:
-    """Refuse to begin an empty record beside what a lost one has left: its episodes would be removed as orphans."""
-    left = sum(1 for _ in home.episodes.iterdir())
-    if left and not home.db.exists():
-        raise HomeError(
-            f"{home.root} has {left} episode files but no perdure.db; restore a backup from {home.backups}, "
-            "or begin anew with --fresh, which moves them aside"
-        )
-
-
-def configure_logging(path: Path) -> None:
-    """Log events as JSON lines to a file."""
-    handler = path.open("a", encoding="utf-8", buffering=1)
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=handler),
-        cache_logger_on_first_use=False,
-    )
-
-
-def abilities_of(names: tuple[str, ...]) -> Abilities:
-    """The skills that a run may use; empty means all.
-
-    Raises:
-        ValueError: none of them is a task.
-    """
-    chosen = names or tuple(skills())
-    tasks = of_kind(chosen, SkillKind.TASK)
-    if not tasks:
-        known = ", ".join(skill.name for skill in of_kind(skills(), SkillKind.TASK))
-        raise ValueError(f"none of the skills {', '.join(chosen)} is a task; add one of: {known}")
-    # A reset or a recovery is never left out: the robot must always be able to help itself.
-    resets = [skill for skill in of_kind(skills(), SkillKind.RESET) if isinstance(skill, ScriptedSkill)]
-    recoveries = [skill for skill in of_kind(skills(), SkillKind.RECOVERY) if isinstance(skill, ScriptedSkill)]
-    return Abilities(
-        tasks=tasks,
-        return_home=resets[0] if resets else None,
-        stand_up=recoveries[0] if recoveries else None,
-    )
 
 
 @dataclass
@@ -153,7 +92,6 @@ class _Pace:
 
     heartbeat: float = 0.0
     status: float = 0.0
-    metrics: float = 0.0
 
 
 class Run:
@@ -165,10 +103,8 @@ class Run:
         self._home = home
         self._log = structlog.get_logger()
         self._realtime = config.run.speed == "realtime"
-        self._signal: str | None = None
+        self._signal = StopSignal()
         self._pace = _Pace()
-        self._metrics: dict[str, Any] = {}
-        self._metrics_future: Future[dict[str, Any]] | None = None
         self._inbox_future: Future[tuple[inbox.Request, ...]] | None = None
         self._last_error: str | None = None
         self._checkpoint_seq = 0
@@ -181,18 +117,15 @@ class Run:
             stack.callback(writer.close)
             self._writer = writer
             resume = writer.submit(Store.recover).result()
-            self._resume = resume
-            known = writer.submit(
-                lambda store: store.rows("SELECT episode_file FROM attempts WHERE episode_file IS NOT NULL")
-            ).result()
-            orphans = remove_orphans(self._home, [row["episode_file"] for row in known])
+            orphans = writer.submit(lambda store: tidy_episodes(store, self._home)).result()
             if orphans:
                 self._log.info("episodes.orphans_removed", files=orphans)
-            robot = load_robot(self._config.run.robot, _mix(self._config.run.seed, resume.run_id or 0))
+            robot = load_robot(self._config.run.robot, robot_seed(self._config.run.seed, resume.run_id or 0))
             stack.callback(robot.close)
             stack.callback(self._end_learner)
             self._start(robot, resume)
-            with self._signals(), self._punctual():
+            on_time = punctual(self._config.control.core) if self._realtime else contextlib.nullcontext()
+            with self._signal.listening(), on_time:
                 self._fly()
             self._finish()
 
@@ -210,8 +143,8 @@ class Run:
             fixed = find_policy("latest", config.run.robot, FAMILY, self._home.root)
         self._clock = SimulatedClock(robot, dt_s, start_s=resume.robot_time_s, realtime=self._realtime)
         now_s = self._clock.now_s()
-        latches = self._restore_latches(resume, now_s)
-        run_id = writer.submit(lambda store: self._open_run(store, resume, latches, now_s)).result()
+        latches = writer.submit(lambda store: restore_latches(store, resume, now_s)).result()
+        run_id = writer.submit(lambda store: open_run(store, config, resume, latches, now_s)).result()
         workspace = Workspace(size_m=config.workspace.size_m, soft_margin_m=config.workspace.soft_margin_m)
         gate = ActionGate(robot.spec, dt_s)
         monitors = Monitors(robot.spec, workspace, config.safety, config.control.rate_hz)
@@ -220,10 +153,11 @@ class Run:
         self._ledger.on_finished = lambda end: self._log.info(
             "attempt.finished", attempt=end.attempt_id, outcome=end.outcome.value, end_reason=end.end_reason
         )
-        self._link = self._start_learner(robot, abilities, resume) if config.learner.enabled else None
+        self._link = self._start_learner(robot.spec, abilities, resume) if config.learner.enabled else None
         self._brain = Brain(
             self._link,
             robot.spec,
+            dt_s=dt_s,
             seed=config.run.seed,
             attempts_before=resume.attempts,
             lockstep=not self._realtime,
@@ -256,105 +190,28 @@ class Run:
         self._jobs.every("evaluation", schedule.evaluate_every_min, self._evaluate)
         self._jobs.every("checkpoint", schedule.checkpoint_every_min, self._checkpoint)
         self._jobs.every("backup", schedule.backup_every_min, self._backup)
-        self._started_wall_s = time.monotonic()
-        self._started_robot_s = now_s
-
-    def _open_run(self, store: Store, resume: ResumeState, latches: Latches, now_s: float) -> int:
-        config = self._config
-        before = store.rows("SELECT config, versions FROM runs ORDER BY id DESC LIMIT 1")
-        run_id = store.start_run(
-            RunStart(
-                robot=config.run.robot,
-                started_s=now_s,
-                speed=config.run.speed,
-                seed=config.run.seed,
-                config=config.to_dict(),
-                versions={**versions(), "machine": machine_facts()},
-                boot_id=_boot_id(),
-                pid=os.getpid(),
-            )
+        self._reporter = Reporter(
+            config=config,
+            home=self._home,
+            writer=writer,
+            ledger=self._ledger,
+            pilot=self._pilot,
+            brain=self._brain,
+            link=self._link,
+            clock=self._clock,
+            attempts_before=resume.attempts,
         )
-        for skill in skills().values():
-            family = skill.family if isinstance(skill, LearnedSkill) else ""
-            row = SkillRow(
-                name=skill.name, kind=records.SkillKind(skill.kind.value), family=family, description=skill.summary
-            )
-            store.register_skill(row, now_s)
-        version = str(versions().get("perdure") or "")
-        if resume.phase_id is None:
-            store.start_phase(f"perdure {version}", now_s, "first run")
-        if latches.held_state is None:
-            # Whoever started the daemon again has answered the crash; a robot that waited for a person still does.
-            for item in store.open_interventions():
-                store.close_intervention(item.id, now_s, operator="operator", action="started the daemon again")
-        if before:
-            self._tell_changes(before[0]["config"])
-        return run_id
 
-    def _tell_changes(self, stored: str) -> None:
-        """Say what the configuration changes against the last run: a resume must not drift silently."""
-        with contextlib.suppress(ValueError, TypeError):
-            changes = Config.from_dict(json.loads(stored)).diff(self._config)
-            if changes:
-                self._log.warning("config.changed", changes=changes)
-                sys.stderr.write("configuration changed since the last run: " + "; ".join(changes) + "\n")
-
-    def _restore_latches(self, resume: ResumeState, now_s: float) -> Latches:
-        """What held the robot when it was last seen still holds it: no restart clears a latch (I5)."""
-        rows = self._writer.submit(
-            lambda store: store.rows("SELECT data FROM events WHERE kind = ? ORDER BY seq DESC LIMIT 1", (LATCHES,))
-        ).result()
-        latches = Latches.from_json(json.loads(rows[0]["data"])["latches"]) if rows else Latches()
-        limits = Limits()
-        if resume.crashed and resume.recent_crashes >= limits.crash_count:
-            latches = latches.add("crash_loop", Level.L2, State.SAFE_STOP, now_s, active=False)
-        return latches
-
-    def _start_learner(self, robot: Robot, abilities: Abilities, resume: ResumeState) -> LearnerLink | None:
+    def _start_learner(self, spec: RobotSpec, abilities: Abilities, resume: ResumeState) -> LearnerLink | None:
         names = tuple(skill.name for skill in abilities.tasks if isinstance(skill, LearnedSkill))
         if not names:
             return None
-        c = self._config.learner
-        snapshots = self._home.root / "snapshots"
-        snapshots.mkdir(exist_ok=True)
-        job = LearnerJob(
-            spec=robot.spec,
-            family=FAMILY,
-            skills=names,
-            history=c.history,
-            seed=self._config.run.seed,
-            settings={
-                "hidden": c.hidden,
-                "batch": c.batch,
-                "discount": c.gamma,
-                "tau": c.tau,
-                "learning_rate": c.lr,
-                "ensemble": c.ensemble,
-                "layer_norm": c.layer_norm,
-                "dropout": c.dropout,
-                "initial_temperature": c.init_temperature,
-                "initial_std": c.init_std,
-            },
-            capacity=c.replay_steps,
-            updates_per_step=c.updates_per_step,
-            warmup_steps=c.warmup_steps,
-            idle_updates_per_step=c.idle_updates_per_step if self._realtime else 0.0,
-            torch_threads=c.torch_threads,
-            core=c.core,
-            snapshot_dir=snapshots,
-            checkpoint_dir=self._home.checkpoints,
-            max_checkpoint_seq=resume.checkpoint_seq,
-            episodes=(),
-        )
-        return LearnerLink(job, self._stored_episodes, self._saved, self._learner_restarted)
+        job = learner_job(self._config, self._home, spec, names, resume.checkpoint_seq)
 
-    def _stored_episodes(self) -> list[Path]:
-        rows = self._writer.submit(
-            lambda store: store.rows(
-                "SELECT episode_file FROM attempts WHERE state = 'finished' AND episode_file IS NOT NULL ORDER BY id"
-            )
-        ).result()
-        return [self._home.episodes / row["episode_file"] for row in rows]
+        def episodes() -> list[Path]:
+            return self._writer.submit(lambda store: stored_episodes(store, self._home)).result()
+
+        return LearnerLink(job, episodes, self._saved, self._learner_restarted)
 
     def _end_learner(self) -> None:
         """The learner ignores signals: after an error of ours it would keep this process from ending."""
@@ -375,9 +232,9 @@ class Run:
 
     def _housekeeping(self) -> None:
         """Small duties between control periods."""
-        if self._signal is not None:
-            self._pilot.stop_reason = self._signal
-            raise Interrupt(Event.SIGTERM, self._signal)
+        if self._signal.name is not None:
+            self._pilot.stop_reason = self._signal.name
+            raise Interrupt(Event.SIGTERM, self._signal.name)
         if self._ledger.error is not None:
             self._books_failed(self._ledger.error)
         wall_s = time.monotonic()
@@ -389,7 +246,7 @@ class Run:
         elif wall_s >= self._pace.status:
             self._pace.status = wall_s + STATUS_S
             self._serve_inbox()
-            write_status(self._home.root, self._status(wall_s))
+            self._reporter.write(self._last_error)
 
     def _books_failed(self, error: BaseException) -> None:
         """Without its books the robot must not go on (fault catalogue 42, 43)."""
@@ -430,8 +287,8 @@ class Run:
         skipped.clear()
 
     def _evaluate(self) -> None:
-        waiting = {skill.name for skill in self._pilot.evaluations}
-        self._pilot.evaluations.extend(
+        waiting = {skill.name for skill in self._pilot.practice.evaluations}
+        self._pilot.practice.evaluations.extend(
             skill for skill in self._pilot.tasks if isinstance(skill, LearnedSkill) and skill.name not in waiting
         )
 
@@ -469,56 +326,12 @@ class Run:
     def _self_test(self, observation: Observation) -> list[str]:
         health = self._pilot.loop.robot.health()
         problems = list(health.problems) if not health.ok else []
-        if not np.isfinite(observation.joint_position).all():
-            problems.append("joint positions are not finite")
+        layout = FrameLayout(self._pilot.loop.robot.spec.n_joints, self._pilot.loop.robot.spec.n_feet)
+        frames = Frames(layout.pack(observation), layout)
+        problems += [f"{name} is not finite" for name, _ in layout.fields if not np.isfinite(frames.field(name)).all()]
         return problems
 
     # ------------------------------------------------------------------ status
-
-    def _status(self, wall_s: float) -> Status:
-        self._refresh_metrics(wall_s)
-        m = self._metrics
-        now_s = self._clock.now_s()
-        progress = self._link.progress if self._link else None
-        elapsed_s = max(1e-6, wall_s - self._started_wall_s)
-        return Status(
-            pid=os.getpid(),
-            run_id=self._ledger.run_id,
-            state=self._pilot.operation.state.value,
-            skill=self._pilot.skill_name or None,
-            attempts=self._resume.attempts + self._ledger.totals.attempts,
-            robot_s=now_s,
-            observed_hours=now_s / 3600.0,
-            productive_hours=m.get("productive_hours", 0.0),
-            speed_mps=self._pilot.last_speed_mps.get("walk_forward"),
-            falls=m.get("falls", 0),
-            self_recoveries=m.get("self_recoveries", 0),
-            interventions=m.get("interventions", 0),
-            failures=m.get("failures", 0),
-            mtbf_hours=m.get("mtbf_hours"),
-            mtbf_lower_hours=m.get("mtbf_lower_hours"),
-            mtbf_upper_hours=m.get("mtbf_upper_hours"),
-            policy_version=self._brain.policy_version,
-            updates=progress.updates if progress else 0,
-            updates_per_s=progress.updates_per_s if progress else 0.0,
-            realtime_factor=(now_s - self._started_robot_s) / elapsed_s,
-            home=str(self._home.root),
-            robot=self._config.run.robot,
-            seed=self._config.run.seed,
-            mode=self._config.run.speed,
-            last_error=self._last_error,
-        )
-
-    def _refresh_metrics(self, wall_s: float) -> None:
-        """Ask the writer for the figures of the live view, in its own thread and on its own connection."""
-        future = self._metrics_future
-        if future is not None and future.done():
-            self._metrics_future = None
-            if future.exception() is None:
-                self._metrics = future.result()
-        if self._metrics_future is None and wall_s >= self._pace.metrics:
-            self._pace.metrics = wall_s + METRICS_S
-            self._metrics_future = self._writer.submit(metrics)
 
     # -------------------------------------------------------------------- stop
 
@@ -531,72 +344,12 @@ class Run:
             self._link.close(last, SHUTDOWN_S)
         if self._last_error is None or self._ledger.error is None:
             self._ledger.end_run(now_s, self._pilot.stop_reason or "stop")
-            self._metrics = self._writer.submit(metrics).result()
-        self._pace.metrics = float("inf")
-        self._metrics_future = None
         self._log.info(
             "run.ended",
             robot_s=now_s,
             reason=self._pilot.stop_reason,
             **self._pilot.loop.lateness.summary(1.0 / self._config.control.rate_hz),
         )
-        write_status(self._home.root, self._status(time.monotonic()))
+        self._reporter.write_last(self._last_error)
         if self._ledger.error is not None:
             raise RuntimeError(f"the store could not be written: {self._last_error}; see {self._home.log}")
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM, SIGINT and SIGHUP ask for a clean stop; a second one ends the process at once."""
-
-        def handle(number: int, frame: object) -> None:
-            del frame
-            if self._signal is not None:
-                os._exit(128 + number)
-            self._signal = signal.Signals(number).name.lower()
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        names = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        before = {number: signal.signal(number, handle) for number in names}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    @contextlib.contextmanager
-    def _punctual(self) -> Iterator[None]:
-        """In real time the loop goes first, threads yield to it quickly, and garbage waits until an attempt is over."""
-        if not self._realtime:
-            yield
-            return
-        with contextlib.suppress(OSError):
-            if self._config.control.core is not None:
-                os.sched_setaffinity(0, {self._config.control.core})
-            # Where the system allows it the loop goes before all ordinary processes; its children do not.
-            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(10))
-        interval_s = sys.getswitchinterval()
-        sys.setswitchinterval(0.0005)
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        try:
-            yield
-        finally:
-            gc.enable()
-            gc.unfreeze()
-            sys.setswitchinterval(interval_s)
-            with contextlib.suppress(OSError):
-                os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-
-
-def _mix(seed: int, run_id: int) -> int:
-    """A seed for the robot's own noise that differs from run to run of one home."""
-    return int(np.random.SeedSequence((seed, run_id)).generate_state(1)[0])
-
-
-def _boot_id() -> str:
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return ""

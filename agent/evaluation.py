@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.attempts import AttemptResult, AttemptRunner, Interrupt
+from agent.attempts import SIMULATION, AttemptResult, AttemptRunner, Interrupt
 from agent.clock import SimulatedClock
 from agent.config import Config
 from agent.loop import ControlLoop, Tick
@@ -21,7 +21,7 @@ from persistence.records import Outcome
 from sim.dynamics import DynamicsParams, DynamicsRandomiser
 from sim.robot import Command, CommandMode, Observation
 from sim.simulated_robot import SimulatedRobot
-from sim.state import Pose
+from sim.state import Pose, SimulationError
 from sim.workspace import Workspace
 from skills.policy import PolicyWeights
 from skills.policy_control import policy_controller
@@ -120,7 +120,10 @@ def _one(
     loop = ControlLoop(robot, SimulatedClock(robot, dt_s), ActionGate(robot.spec, dt_s), monitors)
 
     def tick(act: Callable[[Observation], Command]) -> Tick:
-        now = loop.tick(act)
+        try:
+            now = loop.tick(act)
+        except SimulationError as error:
+            raise Interrupt(Event.HARD_FAULT, SIMULATION) from error
         if isinstance(skill, LearnedSkill) and now.alerts.fallen:
             raise Interrupt(Event.FALL_PREDICTED, "fallen")
         if now.alerts.hard_fence:

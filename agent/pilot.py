@@ -6,38 +6,35 @@ follows. Events that outrank what is being done are raised by the tick as `Inter
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from agent.attempts import SIMULATION, AttemptResult, AttemptRunner, Interrupt
+from agent.attempts import SIMULATION, Interrupt
 from agent.brain import Brain
 from agent.latches import Acknowledgement
 from agent.ledger import Ledger
 from agent.loop import ControlLoop, Tick
 from agent.operation import Operation
 from agent.person import ASSIST_CAUSES, SimulatedPerson
+from agent.postures import Postures
+from agent.practice import Practice
 from agent.safety import tilt_rad
-from agent.scheduler import Pose2D, Scheduler
+from agent.scheduler import Scheduler
 from agent.states import LATCHING, Event, Limits, State, torque_allowed
-from persistence.records import AttemptEnd, Evaluation, Outcome, SelfRecovery
-from sim.robot import Array, Command, CommandMode, Observation
+from persistence.records import Outcome, SelfRecovery
+from sim.robot import Command, Observation
 from sim.state import SimulationError
 from sim.workspace import Workspace
-from skills.skill import LearnedSkill, ScriptedSkill, Skill
+from skills.skill import ScriptedSkill, Skill
 
 Act = Callable[[Observation], Command]
 
 SETTLE_S = 0.4
 """How long the robot stands still between attempts, so that each starts from rest."""
 STILL_RATE_RADPS = 0.5
-STANCE_RATE_RADPS = 4.0
-"""Joint speed at which the robot takes up its stance."""
-SHUTDOWN_DAMPING_S = 1.0
-"""Within the 10 s that SHUTDOWN may use torque."""
 _MOVING = frozenset({State.ARMING, State.ATTEMPT, State.RESET, State.HOLD})
 _FENCED = _MOVING | {State.RECOVER}
 
@@ -99,13 +96,7 @@ class Pilot:
         self.loop = loop
         self.ledger = ledger
         self.operation = operation
-        self.skill_name = ""
         self.stop_reason = ""
-        self.evaluations: deque[LearnedSkill] = deque()
-        """Skills whose evaluation is due; an attempt without exploration each, when the pose suits."""
-        self.last_speed_mps: dict[str, float] = {}
-        self._brain = brain
-        self._scheduler = scheduler
         self._abilities = abilities
         self._workspace = workspace
         self._person = person
@@ -114,7 +105,16 @@ class Pilot:
         self._housekeeping = housekeeping
         self._run_jobs = run_jobs
         self._self_test = self_test
-        self._runner = AttemptRunner(loop, workspace, self._tick)
+        self._postures = Postures(loop, self._tick)
+        self.practice = Practice(
+            loop=loop,
+            ledger=ledger,
+            brain=brain,
+            scheduler=scheduler,
+            workspace=workspace,
+            postures=self._postures,
+            tick=self._tick,
+        )
         self._next: tuple[Skill, bool] | None = None
         self._entered_s = loop.reading.robot_s
         self._fell_s = 0.0
@@ -125,7 +125,6 @@ class Pilot:
         self._help_cause = ""
         self._acknowledgement: Acknowledgement | None = None
         self._permit = True
-        self._stance_target: Array | None = None
         self._behaviours: dict[State, Callable[[], Event]] = {
             State.BOOT: lambda: Event.BOOT_OK,
             State.SELF_TEST: self._in_self_test,
@@ -153,8 +152,12 @@ class Pilot:
                 event = self._behaviours[self.operation.state]()
             except Interrupt as interrupt:
                 event, self._cause = interrupt.event, interrupt.cause
+                if event is Event.SIGTERM and not self.operation.accepts(event):
+                    # An emergency stop outranks everything, the end of the process too: its latch is kept, and the
+                    # robot has no torque to come to rest with.
+                    return
             self.apply(event, self._cause)
-        self._settle()
+        self._postures.sit_down()
 
     def apply(self, event: Event, cause: str = "") -> None:
         """Feed one event to the state machine and keep the books of it."""
@@ -216,10 +219,12 @@ class Pilot:
                 self.apply(Event.START_PERMIT)
             else:
                 now = self._tick(None)
+                if self._over(now.robot_s):
+                    return Event.SIGTERM
         self._run_jobs(now.robot_s)
         if now.alerts.hot:
             return Event.SOFT_FAULT
-        self._next = self._choose(now)
+        self._next = self.practice.choose(now)
         return Event.TASK_READY
 
     def _in_learn_only(self) -> Event:
@@ -230,7 +235,7 @@ class Pilot:
     def _wait_for_person(self) -> Event:
         """Damping while a safe stop settles, then no torque, until a person has acknowledged."""
         while True:
-            now = self._tick(self._damp if self.operation.state is State.SAFE_STOP else None)
+            now = self._tick(self._postures.damp if self.operation.state is State.SAFE_STOP else None)
             if torque_allowed(self.operation.state, now.robot_s - self._entered_s, self._limits):
                 continue
             answer = self._person.answer(self._help_cause, now.robot_s) if self._person else None
@@ -280,7 +285,7 @@ class Pilot:
 
     def _in_arming(self) -> Event:
         skill, _ = self._next or (None, False)
-        now = self._stand(SETTLE_S)
+        now = self._postures.stand(SETTLE_S)
         if skill is None:
             return Event.ARM_TIMEOUT
         problem = skill.start_problem(now.observation)
@@ -291,14 +296,14 @@ class Pilot:
                     self._cause = "arming_failed"
                     return Event.SELFTEST_FAIL
                 return Event.ARM_TIMEOUT
-            now = self._stand(self.loop_dt_s)
+            now = self._postures.stand(self.loop.clock.dt_s)
             problem = skill.start_problem(now.observation)
         self._arming_failures = 0
         return Event.ARMED
 
     def _in_attempt(self) -> Event:
         skill, evaluation = self._next or (self._abilities.tasks[0], False)
-        result = self._attempt(skill, evaluation=evaluation)
+        result = self.practice.attempt(skill, evaluation=evaluation)
         self._attempts += 1
         if result.interrupt is not None:
             raise result.interrupt
@@ -308,87 +313,15 @@ class Pilot:
         """Come back where a task can start; most attempts end there already."""
         home = self._abilities.return_home
         for _ in range(self._limits.reset_tries):
-            now = self._stand(SETTLE_S)
+            now = self._postures.stand(SETTLE_S)
             x, y, _ = now.observation.base_position
             if home is None or self._workspace.margin_m(float(x), float(y)) >= 0.5 * self._workspace.soft_margin_m:
                 return Event.RESET_OK
-            result = self._attempt(home)
+            result = self.practice.attempt(home)
             if result.interrupt is not None:
                 raise result.interrupt
         self._cause = "reset_failed"
         return Event.RESET_FAIL
-
-    def _attempt(self, skill: Skill, *, evaluation: bool = False) -> AttemptResult:
-        """One attempt with its books: the row that it began is durable before the robot moves for it (I10)."""
-        self.skill_name = skill.name
-        controller, version = self._brain.controller(skill, explore=not evaluation)
-        start = self.loop.reading
-        future = self.ledger.start_attempt(skill.name, start.robot_s, version, evaluation=evaluation)
-        try:
-            while not (self._brain.lockstep or future.done()):
-                self._tick(self._stance)
-        except Interrupt:
-            aborted = AttemptEnd(
-                attempt_id=future.result(),
-                ended_s=self.loop.reading.robot_s,
-                outcome=Outcome.ABORTED,
-                end_reason="interrupted before it began",
-            )
-            self.ledger.finish_attempt(aborted, skill.name, version, None)
-            raise
-        attempt_id = future.result()
-        self.ledger.attempt_started(attempt_id)
-        pose = Pose2D.of(self.loop.reading.observation)
-        result = self._runner.run(skill, controller)
-        end = self.loop.reading
-        finished = self.ledger.finish_attempt(
-            AttemptEnd(
-                attempt_id=attempt_id,
-                ended_s=end.robot_s,
-                outcome=result.outcome,
-                end_reason=result.end_reason,
-                steps=result.steps,
-                return_=result.return_,
-                measures=result.measures,
-                reward_terms=result.reward_terms,
-            ),
-            skill.name,
-            version,
-            result.arrays,
-        )
-        self._brain.attempted(finished)
-        if "speed_mps" in result.measures:
-            self.last_speed_mps[skill.name] = result.measures["speed_mps"]
-        if result.steps and result.interrupt is None:
-            self._scheduler.attempted(skill.name, pose, Pose2D.of(end.observation), result.mean_reward, end.robot_s)
-        if evaluation and isinstance(skill, LearnedSkill) and result.interrupt is None:
-            self._evaluated(skill, result, version, end.robot_s)
-        self.skill_name = ""
-        return result
-
-    def _evaluated(self, skill: LearnedSkill, result: AttemptResult, version: int | None, now_s: float) -> None:
-        if skill in self.evaluations:
-            self.evaluations.remove(skill)
-        self.ledger.evaluation(
-            Evaluation(
-                skill=skill.name,
-                robot_s=now_s,
-                attempts=1,
-                success_rate=float(result.outcome is Outcome.SUCCESS),
-                return_mean=result.return_,
-                policy_version=version,
-                measures=result.measures,
-            )
-        )
-
-    def _choose(self, now: Tick) -> tuple[Skill, bool]:
-        pose = Pose2D.of(now.observation)
-        if self.evaluations:
-            scores = self._scheduler.scores(pose, now.robot_s)
-            best = max(self.evaluations, key=lambda skill: scores[skill.name])
-            if scores[best.name] >= max(scores.values()) - self._scheduler.TEMPERATURE:
-                return best, True
-        return self._scheduler.choose(pose, now.robot_s), False
 
     # --------------------------------------------------------------- falls, holds
 
@@ -397,7 +330,7 @@ class Pilot:
         self._fell_s = self.loop.reading.robot_s
         still_since_s: float | None = None
         while True:
-            now = self._tick(self._damp)
+            now = self._tick(self._postures.damp)
             still = float(np.abs(now.observation.angular_velocity).max()) < STILL_RATE_RADPS
             still_since_s = (still_since_s if still_since_s is not None else now.robot_s) if still else None
             if still_since_s is not None and now.robot_s - still_since_s >= self._limits.base_still_s:
@@ -418,7 +351,7 @@ class Pilot:
             self._cause = "too_many_falls"
         elif stand_up is not None:
             for tries in range(1, self._limits.recover_tries + 1):
-                result = self._attempt(stand_up)
+                result = self.practice.attempt(stand_up)
                 if result.interrupt is not None:
                     self._recovered(tries, stood=False)
                     raise result.interrupt
@@ -429,7 +362,7 @@ class Pilot:
         return Event.RECOVER_FAIL
 
     def _stays_upright(self) -> bool:
-        now = self._stand(self._limits.upright_s)
+        now = self._postures.stand(self._limits.upright_s)
         return tilt_rad(now.observation) < self._limits.arming_tilt_rad
 
     def _recovered(self, tries: int, *, stood: bool) -> None:
@@ -442,7 +375,7 @@ class Pilot:
         """Damp until the fault has been gone for a while."""
         start_s = clear_since_s = self.loop.reading.robot_s
         while True:
-            now = self._tick(self._damp)
+            now = self._tick(self._postures.damp)
             if now.alerts.sensor_fault:
                 clear_since_s = now.robot_s
             if now.robot_s - clear_since_s >= self._limits.soft_clear_s:
@@ -457,38 +390,6 @@ class Pilot:
     def tasks(self) -> tuple[Skill, ...]:
         """The tasks of this run."""
         return self._abilities.tasks
-
-    @property
-    def loop_dt_s(self) -> float:
-        """Control period."""
-        return 1.0 / self.loop.robot.spec.control_rate_hz
-
-    def _damp(self, observation: Observation) -> Command:
-        del observation
-        return self.loop.gate.damping()
-
-    def _stance(self, observation: Observation) -> Command:
-        """Approach the nominal stance at a bounded joint speed."""
-        spec = self.loop.robot.spec
-        step = STANCE_RATE_RADPS * self.loop_dt_s
-        base = self._stance_target if self._stance_target is not None else observation.joint_position
-        self._stance_target = base + np.clip(spec.stand_position_rad - base, -step, step)
-        return Command(mode=CommandMode.POSITION, target=self._stance_target, kp=spec.kp, kd=spec.kd)
-
-    def _stand(self, seconds: float) -> Tick:
-        """Hold the stance for at least one period."""
-        self._stance_target = None
-        end_s = self.loop.reading.robot_s + seconds
-        while True:
-            now = self._tick(self._stance)
-            if now.robot_s >= end_s - 0.5 * self.loop_dt_s:
-                return now
-
-    def _settle(self) -> None:
-        """SHUTDOWN: damp until the robot has sat down, then no torque."""
-        for _ in range(math.ceil(SHUTDOWN_DAMPING_S / self.loop_dt_s)):
-            self.loop.tick(self._damp)
-        self.loop.tick(None)
 
     def _over(self, now_s: float) -> bool:
         if self._goal.end_s is not None and now_s >= self._goal.end_s:

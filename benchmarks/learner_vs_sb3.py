@@ -31,7 +31,7 @@ from skills.learners.sac import SacLearner
 from skills.policy import MlpPolicy
 
 RESULT = Path(__file__).parent / "results" / "learner_vs_sb3.json"
-TASKS = {"Pendulum-v1": 6_000, "InvertedDoublePendulum-v5": 8_000}
+TASKS = {"Pendulum-v1": 6_000, "Reacher-v5": 10_000, "InvertedDoublePendulum-v5": 15_000}
 """Steps to learn from, per task."""
 SEEDS = (0, 1, 2)
 SEGMENT = 20

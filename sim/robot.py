@@ -320,6 +320,10 @@ class Robot(Protocol):
 class Clock(Protocol):
     """The robot clock: simulated seconds in a simulator, monotonic seconds on hardware."""
 
+    @property
+    def dt_s(self) -> float:
+        """Control period."""
+
     def now_s(self) -> float:
         """Robot time in s; never goes back."""
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fakes import DT_S, FakeRobot
 
-from agent.attempts import AttemptResult, AttemptRunner, Interrupt
+from agent.attempts import BRAKING_S, TREND_TICKS, AttemptResult, AttemptRunner, Interrupt, ahead_m
 from agent.clock import SimulatedClock
 from agent.config import SafetyConfig
 from agent.loop import ControlLoop
@@ -16,6 +16,8 @@ from sim.workspace import Workspace
 from skills.gait import GaitController
 from skills.registry import get
 from skills.skill import Progress, ScriptedSkill, SkillKind
+
+WORKSPACE = Workspace()
 
 
 class Script:
@@ -49,6 +51,12 @@ class Task(ScriptedSkill):
         return False
 
 
+def task(horizon_s: float, kind: SkillKind = SkillKind.TASK) -> Task:
+    made = Task()
+    made.horizon_s, made.kind = horizon_s, kind
+    return made
+
+
 @pytest.fixture
 def robot():
     robot = FakeRobot()
@@ -57,7 +65,7 @@ def robot():
 
 
 def run(robot: FakeRobot, controller=None, skill=None, interrupt_at_s: float | None = None, event=None, cause="x"):
-    monitors = Monitors(robot.spec, Workspace(), SafetyConfig(), 50.0)
+    monitors = Monitors(robot.spec, WORKSPACE, SafetyConfig(), 50.0)
     loop = ControlLoop(robot, SimulatedClock(robot, DT_S), ActionGate(robot.spec, DT_S), monitors)
 
     def tick(act):
@@ -67,7 +75,7 @@ def run(robot: FakeRobot, controller=None, skill=None, interrupt_at_s: float | N
         return now
 
     begun_s = loop.reading.robot_s
-    result = AttemptRunner(loop, Workspace(), tick).run(skill or Task(), controller or Script(robot))
+    result = AttemptRunner(loop, WORKSPACE, tick).run(skill or Task(), controller or Script(robot))
     return result, loop.reading.robot_s - begun_s
 
 
@@ -93,11 +101,19 @@ class TestEnd:
         assert (result.outcome, result.end_reason) == (outcome, progress.value)
         assert seconds == pytest.approx(0.5)
 
-    def test_the_soft_fence_ends_it(self, robot):
-        robot.velocity_mps = (2.5, 0.0)
-        result, seconds = run(robot)
+    @pytest.mark.parametrize("speed_mps", [0.3, 1.0, 2.5])
+    def test_the_soft_fence_ends_it_in_time_to_stop_there(self, robot, speed_mps):
+        robot.velocity_mps = (0.0, -speed_mps)
+        result, _ = run(robot, skill=task(20.0))
         assert (result.outcome, result.end_reason) == (Outcome.UNSAFE, "fence")
-        assert seconds == pytest.approx(2.0 / 2.5, abs=2 * DT_S)
+        stopped_m = -robot.y_m + speed_mps * BRAKING_S
+        assert stopped_m == pytest.approx(WORKSPACE.soft_half_m, abs=0.05)
+
+    def test_a_gait_that_sways_is_not_taken_for_one_that_leaves(self, robot):
+        robot.x_m = 1.9
+        robot.script = lambda r: setattr(r, "velocity_mps", (1.0 if r.ticks % 10 < 5 else -1.0, 0.0))
+        result, _ = run(robot, skill=task(3.0))
+        assert result.end_reason == "time"
 
     def test_a_joint_that_stays_at_its_limit_ends_it(self, robot):
         robot.torque_nm = 3.0
@@ -113,25 +129,35 @@ class TestEnd:
 
 
 class TestFence:
+    @pytest.mark.parametrize("kind", [SkillKind.RESET, SkillKind.RECOVERY])
     @pytest.mark.parametrize("start_m", [2.05, 2.2, 2.36, 2.45])
-    def test_beyond_the_soft_fence_it_may_come_back(self, robot, start_m):
-        """Also from where no attempt would have gone on: a reset must not end before its first step."""
+    def test_who_has_to_come_back_or_to_stand_up_may_do_so_anywhere(self, robot, kind, start_m):
         robot.x_m = start_m
-        robot.velocity_mps = (-1.0, 0.0)
-        result, seconds = run(robot)
+        result, seconds = run(robot, skill=task(1.0, kind))
         assert result.end_reason == "time"
         assert seconds == pytest.approx(1.0)
 
-    @pytest.mark.parametrize(("start_m", "end_m"), [(0.0, 2.0), (1.9, 2.1), (2.1, 2.3), (2.2, 2.35), (2.4, 2.45)])
+    @pytest.mark.parametrize("start_m", [2.05, 2.2, 2.25])
+    def test_a_task_that_starts_beyond_the_soft_fence_may_come_back(self, robot, start_m):
+        robot.x_m = start_m
+        robot.velocity_mps = (-1.0, 0.0)
+        assert run(robot)[0].end_reason == "time"
+
+    @pytest.mark.parametrize(("start_m", "end_m"), [(1.9, 2.1), (2.1, 2.3), (2.2, 2.3)])
     def test_but_goes_out_by_no_more_than_the_rules_allow(self, robot, start_m, end_m):
         robot.x_m = start_m
         robot.velocity_mps = (1.0, 0.0)
-        skill = Task()
-        skill.horizon_s = 5.0
-        result, _ = run(robot, skill=skill)
+        result, _ = run(robot, skill=task(5.0))
         assert (result.outcome, result.end_reason) == (Outcome.UNSAFE, "fence")
-        assert end_m <= robot.x_m <= end_m + 0.03
-        assert robot.x_m < Workspace().hard_half_m
+        assert end_m <= robot.x_m + 1e-9 <= end_m + 0.03
+
+    def test_room_ahead_by_hand(self):
+        leaving = [(DT_S * i, 1.0 - 0.5 * DT_S * i) for i in range(TREND_TICKS)]
+        last_m = 1.0 - 0.5 * DT_S * (TREND_TICKS - 1)
+        assert ahead_m(leaving) == pytest.approx(last_m - 0.5 * BRAKING_S)
+        assert ahead_m(leaving[:-1]) == pytest.approx(leaving[-2][1])
+        coming = [(DT_S * i, 0.3 + 0.5 * DT_S * i) for i in range(TREND_TICKS)]
+        assert ahead_m(coming) == coming[-1][1]
 
 
 class TestInterrupt:
@@ -157,7 +183,6 @@ class TestInterrupt:
         robot.velocity_mps = (0.6, 0.0)
         result, _ = run(robot, controller, skill, interrupt_at_s=2.0, event=Event.FALL_PREDICTED, cause="fallen")
         assert result.outcome is Outcome.FALL
-
 
     @pytest.mark.parametrize(("cause", "steps"), [("simulation", 0), ("sensor", 50)])
     def test_what_was_measured_is_kept_unless_the_physics_exploded(self, robot, cause, steps):

@@ -63,7 +63,15 @@ def link(tmp_path):
 
 def brain(link, *, lockstep: bool = True, seed: int = 0, before: int = 0, fixed: PolicyWeights | None = None) -> Brain:
     return Brain(
-        link, SPEC, seed=seed, attempts_before=before, lockstep=lockstep, decimation=2, history=HISTORY, fixed=fixed
+        link,
+        SPEC,
+        dt_s=0.02,
+        seed=seed,
+        attempts_before=before,
+        lockstep=lockstep,
+        decimation=2,
+        history=HISTORY,
+        fixed=fixed,
     )
 
 

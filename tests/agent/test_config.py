@@ -163,7 +163,7 @@ class TestRoundTrip:
 
     def test_diff_names_each_change(self):
         before, after = Config.load(), Config.load(None, {"run.seed": 4, "learner.hidden": [64]})
-        assert before.diff(after) == ["run.seed: 0 -> 4", "learner.hidden: [256, 256] -> [64]"]
+        assert before.diff(after) == ["run.seed: 0 -> 4", "learner.hidden: [128, 128] -> [64]"]
         assert before.diff(before) == []
 
 

@@ -92,7 +92,8 @@ class TestFigures:
                 result(Outcome.UNSAFE, "hard_fence", None),
             ]
         )
-        assert (found["success_rate"], found["falls"], found["fence_exits"]) == (0.25, 1, 1)  # the soft fence at the far side is no exit
+        # To reach the soft fence at the far side is no exit.
+        assert (found["success_rate"], found["falls"], found["fence_exits"]) == (0.25, 1, 1)
         assert found["return_mean"] == pytest.approx(2.0)
         assert found["return_iqm"] == pytest.approx(2.0)
         assert found["measures"]["speed_mps"] == pytest.approx(0.3)

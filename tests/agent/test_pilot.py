@@ -7,6 +7,7 @@ each command that an attempt moves it only after the attempt's row is durable (I
 import itertools
 import json
 import sqlite3
+import threading
 
 import numpy as np
 import pytest
@@ -37,13 +38,15 @@ from skills.skill import Displacement, Progress, ScriptedSkill
 from skills.skill import SkillKind as Kind
 
 LIMITS = Limits()
+MOTION_RAD = 0.01
+"""How far from the stance the skills of these tests hold the joints; nothing else commands that."""
 
 
 class Motion:
     """Holds a target that tells a robot's script which skill is running."""
 
     def __init__(self, spec, seconds: float, progress) -> None:
-        self._target = spec.stand_position_rad + 0.01
+        self._target = spec.stand_position_rad + MOTION_RAD
         self._spec = spec
         self._seconds = seconds
         self._progress = progress
@@ -83,7 +86,15 @@ class FakeSkill(ScriptedSkill):
 class World:
     """One run: a fake robot, a pilot, and the books in a temporary home."""
 
-    def __init__(self, root, *, attempts: int | None = 2, delay_s: float = 5.0, latches: Latches | None = None) -> None:
+    def __init__(
+        self,
+        root,
+        *,
+        attempts: int | None = 2,
+        delay_s: float = 5.0,
+        latches: Latches | None = None,
+        lockstep: bool = True,
+    ) -> None:
         self.robot = FakeRobot()
         self.home = Home(root / "home").prepare()
         self.writer = StoreWriter(self.home.db)
@@ -95,6 +106,8 @@ class World:
         self.visits: list[tuple[str, float]] = [("BOOT", 0.0)]
         self.jobs: list[float] = []
         self.can_go_home = True
+        self.checked = 0
+        """How many attempts were seen to have a durable row."""
         self.problems: list[str] = []
         self.error: str = ""
         self.limits = LIMITS
@@ -105,7 +118,7 @@ class World:
         self.pilot = Pilot(
             loop=self.loop,
             ledger=self.ledger,
-            brain=Brain(None, spec, seed=0, attempts_before=0, lockstep=True, decimation=2, history=3),
+            brain=Brain(None, spec, dt_s=0.02, seed=0, attempts_before=0, lockstep=lockstep, decimation=2, history=3),
             scheduler=Scheduler(self.tasks, workspace, np.random.default_rng(0)),
             abilities=Abilities(tasks=self.tasks, return_home=get("return_home"), stand_up=self.stand_up),
             workspace=workspace,
@@ -154,19 +167,20 @@ class World:
     def _step(self, robot: FakeRobot) -> None:
         """Runs before each step of the robot: nothing may hide from it."""
         state, now_s = self.state, self.loop.clock.now_s()
-        robot.goes_home = self.can_go_home and self.pilot.skill_name == "return_home"
+        robot.goes_home = self.can_go_home and self.pilot.practice.skill_name == "return_home"
         if robot.powered and not torque_allowed(state, now_s - self.visits[-1][1], self.limits):
             self.error = self.error or f"torque in {state} after {now_s - self.visits[-1][1]:.2f} s"
         self._script(robot)
 
     def _check_row(self, command: Command) -> None:
         """Another connection, as a process that starts after a crash, must see the row of a running attempt."""
-        moving = self.state is State.ATTEMPT and command.mode is CommandMode.POSITION
-        if moving and self.pilot.skill_name and not self._durable:
+        moving = np.array_equal(command.target, self.robot.spec.stand_position_rad + MOTION_RAD)
+        if moving and not self._durable:
             with sqlite3.connect(self.home.db) as other:
                 found = other.execute("SELECT skill FROM attempts WHERE state = 'started'").fetchall()
-            if found != [(self.pilot.skill_name,)]:
-                self.error = self.error or f"{self.pilot.skill_name} moved without its row: {found}"
+            if found != [(self.pilot.practice.skill_name,)]:
+                self.error = self.error or f"{self.pilot.practice.skill_name} moved without its row: {found}"
+            self.checked += 1
         self._durable = moving
 
     _durable = False
@@ -238,6 +252,35 @@ class TestOrdinaryRun:
         assert [row[:2] for row in attempts] == [("finished", "success")] * 3
         assert [row[2] for row in attempts] == pytest.approx([1.0] * 3)
         assert made.pilot.stop_reason == "attempts reached"
+        assert made.checked == 3
+
+    @pytest.mark.parametrize("cut_by", ["", "sigterm", "fall"])
+    def test_in_real_time_it_stands_until_the_row_is_durable_whatever_comes_between(self, world, cut_by):
+        made = world(attempts=1, lockstep=False)
+        start = made.ledger.start_attempt
+        disk = threading.Event()
+        waited = [0]
+
+        def slow(*args, **options):
+            made.writer.submit(lambda store: disk.wait(10.0))
+            return start(*args, **options)
+
+        def script(robot: FakeRobot) -> None:
+            if made.state is State.ATTEMPT and not disk.is_set():
+                waited[0] += 1
+                if waited[0] == 5 and cut_by == "fall":
+                    robot.tilt_rad = 2.5
+                if waited[0] == 5 and cut_by == "sigterm":
+                    made.signal = "sigterm"
+                if waited[0] == 5:
+                    disk.set()
+
+        made.ledger.start_attempt = slow
+        made.run(script)
+        assert made.rows("SELECT count(*) FROM attempts WHERE state = 'started'") == [(0,)]
+        first = made.rows("SELECT outcome, end_reason FROM attempts WHERE id = 1")
+        cut = ("aborted", "interrupted before it began")
+        assert first == ([cut] if cut_by else [("success", "succeeded")])
 
     def test_jobs_run_only_while_the_robot_stands(self, world):
         made = world(attempts=3)
@@ -354,12 +397,7 @@ class TestFences:
     def test_the_soft_fence_ends_the_attempt_and_the_reset_leads_back(self, world):
         made = world(attempts=2)
 
-        def go_out(robot: FakeRobot) -> None:
-            robot.velocity_mps = (
-                (3.0, 0.0) if made.pilot.skill_name in ("go", "back") and robot.time_s < 2.5 else (0, 0)
-            )
-
-        made.run(go_out)
+        made.run(Once(lambda robot: made.state is State.ATTEMPT, lambda robot: setattr(robot, "x_m", 2.4)))
         first = made.rows("SELECT outcome, end_reason FROM attempts WHERE id = 1")
         assert first == [("unsafe", "fence")]
         assert made.rows("SELECT outcome FROM attempts WHERE skill = 'return_home'") == [("success",)]
@@ -371,6 +409,17 @@ class TestFences:
         made = world(attempts=1)
         made.run(Once(lambda robot: made.state is State.RESET, lambda robot: setattr(robot, "x_m", x_m)))
         assert made.rows("SELECT outcome FROM attempts WHERE skill = 'return_home'") == [("success",)]
+        assert made.rows("SELECT count(*) FROM interventions") == [(0,)]
+
+    def test_near_the_hard_fence_a_fallen_robot_stands_up(self, world):
+        made = world(attempts=1)
+
+        def fall(robot: FakeRobot) -> None:
+            robot.x_m = 2.45
+            tip_over(robot)
+
+        made.run(Once(lambda robot: made.state is State.RESET, fall))
+        assert made.rows("SELECT recovered FROM self_recoveries") == [(1,)]
         assert made.rows("SELECT count(*) FROM interventions") == [(0,)]
 
     def test_a_reset_that_gets_nowhere_is_bounded(self, world):

@@ -1,0 +1,54 @@
+"""What the robot does with itself when no skill drives it: damp, take up its stance, sit down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from agent.loop import ControlLoop, Tick
+from sim.robot import Array, Command, CommandMode, Observation
+
+STANCE_RATE_RADPS = 4.0
+"""Joint speed at which the robot takes up its stance."""
+SHUTDOWN_DAMPING_S = 1.0
+"""Within the 10 s that SHUTDOWN may use torque."""
+
+
+class Postures:
+    """Postures of one robot; ``tick`` runs a control period and may raise `agent.attempts.Interrupt`."""
+
+    def __init__(self, loop: ControlLoop, tick: Callable[[Callable[[Observation], Command]], Tick]) -> None:
+        """Use one control loop."""
+        self._loop = loop
+        self._tick = tick
+        self._target: Array | None = None
+
+    def damp(self, observation: Observation) -> Command:
+        """The safe command: no target, only damping."""
+        del observation
+        return self._loop.gate.damping()
+
+    def stance(self, observation: Observation) -> Command:
+        """Approach the nominal stance at a bounded joint speed."""
+        spec = self._loop.robot.spec
+        step = STANCE_RATE_RADPS * self._loop.clock.dt_s
+        base = self._target if self._target is not None else observation.joint_position
+        self._target = base + np.clip(spec.stand_position_rad - base, -step, step)
+        return Command(mode=CommandMode.POSITION, target=self._target, kp=spec.kp, kd=spec.kd)
+
+    def stand(self, seconds: float) -> Tick:
+        """Hold the stance for at least one control period; returns the last reading."""
+        self._target = None
+        end_s = self._loop.reading.robot_s + seconds
+        while True:
+            now = self._tick(self.stance)
+            if now.robot_s >= end_s - 0.5 * self._loop.clock.dt_s:
+                return now
+
+    def sit_down(self) -> None:
+        """Damp until the robot has sunk to the floor, then no torque; nothing interrupts this."""
+        for _ in range(math.ceil(SHUTDOWN_DAMPING_S / self._loop.clock.dt_s)):
+            self._loop.tick(self.damp)
+        self._loop.tick(None)

@@ -1,0 +1,128 @@
+"""Choosing and making attempts, with everything that belongs to one: policy, books, learner, scheduler."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from agent.attempts import AttemptResult, AttemptRunner, Interrupt, TickFunction
+from agent.brain import Brain
+from agent.ledger import Ledger
+from agent.loop import ControlLoop, Tick
+from agent.postures import Postures
+from agent.scheduler import Pose2D, Scheduler
+from persistence.records import AttemptEnd, Evaluation, Outcome
+from sim.workspace import Workspace
+from skills.skill import LearnedSkill, Skill
+
+
+class Practice:
+    """Attempts of one run."""
+
+    def __init__(
+        self,
+        *,
+        loop: ControlLoop,
+        ledger: Ledger,
+        brain: Brain,
+        scheduler: Scheduler,
+        workspace: Workspace,
+        postures: Postures,
+        tick: TickFunction,
+    ) -> None:
+        """Make attempts on one control loop.
+
+        Args:
+            loop: the control loop.
+            ledger: the books.
+            brain: where policies come from and attempts go to.
+            scheduler: picks the next task.
+            workspace: where the robot may be.
+            postures: what the robot does while an attempt waits for its row.
+            tick: runs a control period; may raise `Interrupt`.
+        """
+        self.skill_name = ""
+        """Skill of the running attempt; empty between attempts."""
+        self.last_speed_mps: dict[str, float] = {}
+        """Forward speed of the last attempt of each skill."""
+        self.evaluations: deque[LearnedSkill] = deque()
+        """Skills whose evaluation is due; an attempt without exploration each, when the pose suits."""
+        self._loop = loop
+        self._ledger = ledger
+        self._brain = brain
+        self._scheduler = scheduler
+        self._postures = postures
+        self._tick = tick
+        self._runner = AttemptRunner(loop, workspace, tick)
+
+    def choose(self, now: Tick) -> tuple[Skill, bool]:
+        """The next task, and whether to attempt it as an evaluation."""
+        pose = Pose2D.of(now.observation)
+        if self.evaluations:
+            scores = self._scheduler.scores(pose, now.robot_s)
+            best = max(self.evaluations, key=lambda skill: scores[skill.name])
+            if scores[best.name] >= max(scores.values()) - self._scheduler.TEMPERATURE:
+                return best, True
+        return self._scheduler.choose(pose, now.robot_s), False
+
+    def attempt(self, skill: Skill, *, evaluation: bool = False) -> AttemptResult:
+        """One attempt with its books: the row that it began is durable before the robot moves for it (I10)."""
+        self.skill_name = skill.name
+        controller, version = self._brain.controller(skill, explore=not evaluation)
+        start = self._loop.reading
+        future = self._ledger.start_attempt(skill.name, start.robot_s, version, evaluation=evaluation)
+        try:
+            while not (self._brain.lockstep or future.done()):
+                self._tick(self._postures.stance)
+        except Interrupt:
+            aborted = AttemptEnd(
+                attempt_id=future.result(),
+                ended_s=self._loop.reading.robot_s,
+                outcome=Outcome.ABORTED,
+                end_reason="interrupted before it began",
+            )
+            self._ledger.finish_attempt(aborted, skill.name, version, None)
+            raise
+        attempt_id = future.result()
+        self._ledger.attempt_started(attempt_id)
+        pose = Pose2D.of(self._loop.reading.observation)
+        result = self._runner.run(skill, controller)
+        end = self._loop.reading
+        finished = self._ledger.finish_attempt(
+            AttemptEnd(
+                attempt_id=attempt_id,
+                ended_s=end.robot_s,
+                outcome=result.outcome,
+                end_reason=result.end_reason,
+                steps=result.steps,
+                return_=result.return_,
+                measures=result.measures,
+                reward_terms=result.reward_terms,
+            ),
+            skill.name,
+            version,
+            result.arrays,
+        )
+        self._brain.attempted(finished)
+        if "speed_mps" in result.measures:
+            self.last_speed_mps[skill.name] = result.measures["speed_mps"]
+        if result.steps and result.interrupt is None:
+            self._scheduler.attempted(skill.name, pose, Pose2D.of(end.observation), result.mean_reward, end.robot_s)
+        if evaluation and isinstance(skill, LearnedSkill) and result.interrupt is None:
+            self._evaluated(skill, result, version, end.robot_s)
+        self.skill_name = ""
+        return result
+
+    def _evaluated(self, skill: LearnedSkill, result: AttemptResult, version: int | None, now_s: float) -> None:
+        if skill in self.evaluations:
+            self.evaluations.remove(skill)
+        self._ledger.evaluation(
+            Evaluation(
+                skill=skill.name,
+                robot_s=now_s,
+                attempts=1,
+                success_rate=float(result.outcome is Outcome.SUCCESS),
+                return_mean=result.return_,
+                policy_version=version,
+                measures=result.measures,
+            )
+        )

@@ -1,0 +1,71 @@
+"""What the process asks of the system while the loop runs: to be told to stop, and in real time to be on time."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+SWITCH_INTERVAL_S = 0.0005
+"""Other threads give way to the loop after this long at most; Python's own setting is 5 ms."""
+PRIORITY = 10
+
+
+class StopSignal:
+    """SIGTERM, SIGINT and SIGHUP ask for a clean stop; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        """Nothing was asked yet."""
+        self.name: str | None = None
+        """The signal that came, in lower case; None while the run may go on."""
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals over for as long as the block runs; does nothing outside of the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        names = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        before = {number: signal.signal(number, self._handle) for number in names}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: object) -> None:
+        del frame
+        if self.name is not None:
+            os._exit(128 + number)
+        self.name = signal.Signals(number).name.lower()
+
+
+@contextlib.contextmanager
+def punctual(core: int | None) -> Iterator[None]:
+    """In real time the loop goes first, threads yield to it quickly, and garbage waits until an attempt is over.
+
+    Args:
+        core: bind the process to this core; None lets the system choose.
+    """
+    with contextlib.suppress(OSError):
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+        # Where the system allows it the loop goes before all ordinary processes; its children do not.
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+        sys.setswitchinterval(interval_s)
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

@@ -1,0 +1,111 @@
+"""What the daemon tells of itself while it runs: the status file behind `perdure status` and the live view."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import Future
+from typing import Any
+
+from agent.brain import Brain
+from agent.clock import SimulatedClock
+from agent.config import Config
+from agent.learner_link import LearnerLink
+from agent.ledger import Ledger
+from agent.pilot import Pilot
+from agent.status import Status, write_status
+from persistence.home import Home
+from persistence.metrics import metrics
+from persistence.writer import StoreWriter
+
+METRICS_S = 5.0
+"""Wall time between two looks at the persistence metrics."""
+
+
+class Reporter:
+    """Collects the status of one run; the metrics in it come from the writer's thread and are a little old."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        home: Home,
+        writer: StoreWriter,
+        ledger: Ledger,
+        pilot: Pilot,
+        brain: Brain,
+        link: LearnerLink | None,
+        clock: SimulatedClock,
+        attempts_before: int,
+    ) -> None:
+        """Report on a run that begins now."""
+        self._config = config
+        self._home = home
+        self._writer = writer
+        self._ledger = ledger
+        self._pilot = pilot
+        self._brain = brain
+        self._link = link
+        self._clock = clock
+        self._attempts_before = attempts_before
+        self._metrics: dict[str, Any] = {}
+        self._metrics_future: Future[dict[str, Any]] | None = None
+        self._due_s = 0.0
+        self._started_wall_s = time.monotonic()
+        self._started_robot_s = clock.now_s()
+
+    def write(self, last_error: str | None) -> None:
+        """Replace the status file."""
+        write_status(self._home.root, self.status(time.monotonic(), last_error))
+
+    def write_last(self, last_error: str | None) -> None:
+        """Replace the status file for the last time, with metrics of the closed books."""
+        self._metrics = self._writer.submit(metrics).result()
+        self._metrics_future, self._due_s = None, float("inf")
+        self.write(last_error)
+
+    def status(self, wall_s: float, last_error: str | None) -> Status:
+        """What the run is doing now."""
+        self._refresh_metrics(wall_s)
+        m = self._metrics
+        now_s = self._clock.now_s()
+        progress = self._link.progress if self._link else None
+        elapsed_s = max(1e-6, wall_s - self._started_wall_s)
+        return Status(
+            pid=os.getpid(),
+            run_id=self._ledger.run_id,
+            state=self._pilot.operation.state.value,
+            skill=self._pilot.practice.skill_name or None,
+            attempts=self._attempts_before + self._ledger.totals.attempts,
+            robot_s=now_s,
+            observed_hours=now_s / 3600.0,
+            productive_hours=m.get("productive_hours", 0.0),
+            speed_mps=self._pilot.practice.last_speed_mps.get("walk_forward"),
+            falls=m.get("falls", 0),
+            self_recoveries=m.get("self_recoveries", 0),
+            interventions=m.get("interventions", 0),
+            failures=m.get("failures", 0),
+            mtbf_hours=m.get("mtbf_hours"),
+            mtbf_lower_hours=m.get("mtbf_lower_hours"),
+            mtbf_upper_hours=m.get("mtbf_upper_hours"),
+            policy_version=self._brain.policy_version,
+            updates=progress.updates if progress else 0,
+            updates_per_s=progress.updates_per_s if progress else 0.0,
+            realtime_factor=(now_s - self._started_robot_s) / elapsed_s,
+            home=str(self._home.root),
+            robot=self._config.run.robot,
+            seed=self._config.run.seed,
+            mode=self._config.run.speed,
+            last_error=last_error,
+        )
+
+    def _refresh_metrics(self, wall_s: float) -> None:
+        """Ask the writer for the figures of the live view, in its own thread and on its own connection."""
+        future = self._metrics_future
+        if future is not None and future.done():
+            self._metrics_future = None
+            if future.exception() is None:
+                self._metrics = future.result()
+        if self._metrics_future is None and wall_s >= self._due_s:
+            self._due_s = wall_s + METRICS_S
+            self._metrics_future = self._writer.submit(metrics)
