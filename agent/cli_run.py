@@ -33,7 +33,7 @@ def run(
         str | None, typer.Option("--speed", help="realtime: wall clock; max: as fast as physics goes, repeatable.")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
-    web: Annotated[bool | None, typer.Option("--web/--no-web", help="Serve the web page.")] = None,
+    web: Annotated[bool | None, typer.Option("--web/--no-web", help="Serve a web page; there is none yet.")] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start from an empty home; what is in it is moved aside, not deleted.")
     ] = False,
@@ -60,6 +60,8 @@ def run(
     }
     settings = Config.load(config, dict(parse_assignment(text) for text in changes or ()) | overrides)
     check_names(settings)
+    if settings.run.web:
+        raise CliError("run.web is true, but this version has no web page yet; use --no-web, and `perdure status`")
     Home(where).prepare()
     _refuse_second_daemon(where)
     from agent.daemon import run_daemon

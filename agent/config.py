@@ -43,8 +43,8 @@ class RunConfig(Section):
     """``max`` runs as fast as physics goes, repeatable from the seed; ``realtime`` follows the wall clock."""
     seed: int = setting(0, 0, 2**32 - 1)
     """Seed of everything random."""
-    web: bool = setting(True)
-    """Whether the web page is served."""
+    web: bool = setting(False)
+    """Whether a web page is served. There is none yet, so true is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from persistence.episodes import Episode, write_episode
+from persistence.errors import PersistenceError
 from persistence.home import Home
 from persistence.records import (
     AttemptEnd,
@@ -94,7 +95,7 @@ class Ledger:
         current = StateInterval.of(
             self._state, self._since_s, now_s, unplanned=self._unplanned, attempt_id=self._attempt_id
         )
-        self._watch(self._writer.submit(lambda store: store.heartbeat(run_id, now_s, current, pending)))
+        self._submit(lambda store: store.heartbeat(run_id, now_s, current, pending))
 
     def end_run(self, now_s: float, reason: str) -> None:
         """Close the books; waits until they are durable."""
@@ -123,7 +124,7 @@ class Ledger:
         start = AttemptStart(
             run_id=self.run_id, skill=skill, started_s=now_s, policy_version=policy_version, evaluation=evaluation
         )
-        return self._watch(self._writer.submit(lambda store: store.start_attempt(start)))
+        return self._submit(lambda store: store.start_attempt(start))
 
     def attempt_started(self, attempt_id: int) -> None:
         """State intervals from now on belong to this attempt."""
@@ -154,13 +155,13 @@ class Ledger:
             self.on_finished(stored)
             return path
 
-        return self._watch(self._writer.submit(write))
+        return self._submit(write)
 
     def fell(self, recovery: SelfRecovery) -> None:
         """Note a fall and whether the robot stood up again by itself."""
         self.totals.falls += 1
         self.totals.self_recoveries += recovery.recovered
-        self._watch(self._writer.submit(lambda store: store.add_self_recovery(recovery)))
+        self._submit(lambda store: store.add_self_recovery(recovery))
 
     # ----------------------------------------------------------- interventions
 
@@ -171,7 +172,7 @@ class Ledger:
         e10_class = InterruptClass.FAILURE if failure else InterruptClass.ASSIST
         new = Intervention(cause=cause, e10_class=e10_class, opened_s=now_s)
         rows = self._take()
-        return self._watch(self._writer.submit(lambda store: store.open_intervention(new, rows)))
+        return self._submit(lambda store: store.open_intervention(new, rows))
 
     def close_interventions(self, now_s: float, *, operator: str, note: str) -> None:
         """Note that the person is done with all that was open."""
@@ -180,18 +181,18 @@ class Ledger:
             for item in store.open_interventions():
                 store.close_intervention(item.id, now_s, operator=operator, action=note)
 
-        self._watch(self._writer.submit(close))
+        self._submit(close)
 
     # ------------------------------------------------------------- other facts
 
     def latches(self, latches: list[dict[str, Any]], now_s: float) -> None:
         """Note what holds the robot, for the next start."""
-        self._watch(self._writer.submit(lambda store: store.append_event(LATCHES, now_s, {"latches": latches})))
+        self._submit(lambda store: store.append_event(LATCHES, now_s, {"latches": latches}))
 
     def fault(self, kind: str, now_s: float, severity: str) -> None:
         """Note a fault."""
         row = Fault(kind=kind, robot_s=now_s, severity=severity, attempt_id=self._attempt_id)
-        self._watch(self._writer.submit(lambda store: store.add_fault(row)))
+        self._submit(lambda store: store.add_fault(row))
 
     def checkpoint(self, row: CheckpointRow, policy: PolicyRow | None) -> None:
         """Note a checkpoint that is on disk, and the policy version in it."""
@@ -201,13 +202,19 @@ class Ledger:
             if policy is not None:
                 store.add_policy(policy)
 
-        self._watch(self._writer.submit(write))
+        self._submit(write)
 
     def evaluation(self, row: Evaluation) -> None:
         """Note the result of an evaluation."""
-        self._watch(self._writer.submit(lambda store: store.add_evaluation(row)))
+        self._submit(lambda store: store.add_evaluation(row))
 
-    def _watch(self, future: Future[T]) -> Future[T]:
+    def _submit(self, fn: Callable[[Store], T]) -> Future[T]:
+        """Hand a write over; one that fails, or finds no room, is remembered in `error`."""
+        try:
+            future = self._writer.submit(fn)
+        except PersistenceError as error:
+            future = Future()
+            future.set_exception(error)
         future.add_done_callback(self._note_error)
         return future
 

@@ -128,6 +128,10 @@ class TestRun:
         assert (where, fresh) == (home, True)
         assert (config.run.hours, config.run.seed, config.run.web, config.learner.batch) == (1.0, 5, False, 64)
 
+    def test_a_web_page_that_does_not_exist_is_not_promised(self, fails, tmp_path):
+        assert "no web page yet" in fails("run", "--home", tmp_path / "new", "--web")
+        assert not (tmp_path / "new").exists()
+
     def test_reads_the_file_of_the_home_unless_another_is_named(self, daemon, facts, tmp_path):
         (tmp_path / "perdure.toml").write_text("[run]\nseed = 3\n")
         other = tmp_path / "other.toml"

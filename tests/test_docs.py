@@ -1,0 +1,61 @@
+"""The documentation says what is true."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import typer
+
+from agent.cli_app import app
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def commands(command, path=()):
+    children = getattr(command, "commands", None)
+    if children is None:
+        return [path]
+    return [found for name, child in children.items() for found in commands(child, (*path, name))]
+
+
+def reference():
+    spec = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class TestReference:
+    def test_is_what_the_code_gives(self):
+        made = reference()
+        assert made.PATH.read_text(encoding="utf-8") == made.text(), "run `python docs/make_reference.py`"
+
+    def test_every_setting_is_explained(self):
+        made = reference()
+        bare = [line for line in made.text().splitlines() if re.fullmatch(r"\| `\w+` \|.*\| *\|", line)]
+        assert bare == []
+
+
+class TestReadme:
+    TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    def test_names_only_commands_that_exist(self):
+        known = {" ".join(path) for path in commands(typer.main.get_command(app))}
+        groups = {name.split()[0] for name in known}
+        for line in re.findall(r"^perdure ([^#\n]+)", self.TEXT, flags=re.M):
+            words = line.split()
+            assert words[0] in groups
+            assert words[0] in known or " ".join(words[:2]) in known
+
+    def test_links_and_pictures_exist(self):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", self.TEXT):
+            assert (ROOT / target).exists(), target
+
+    def test_every_make_target_it_names_exists(self):
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        for target in re.findall(r"\bmake ([a-z-]+)", self.TEXT):
+            assert re.search(rf"^{target}:", makefile, flags=re.M), target
+
+    def test_every_decision_record_has_a_status(self):
+        for path in (ROOT / "docs" / "decisions").glob("*.md"):
+            assert "Status: " in path.read_text(encoding="utf-8"), path.name
