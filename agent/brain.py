@@ -71,6 +71,12 @@ class Brain:
         self._pending: deque[Future[Path | None]] = deque()
         self._last_ticket = 0
 
+    def ready(self, skill: Skill) -> bool:
+        """Whether `controller` can answer at once; a lockstep run may wait for it instead."""
+        if self.lockstep or self._link is None or not isinstance(skill, LearnedSkill):
+            return True
+        return self._weights is not None or bool(self._link.progress.snapshots)
+
     def controller(self, skill: Skill, *, explore: bool) -> tuple[Controller, int | None]:
         """A controller for one attempt, and the policy version behind it (None for a script).
 
@@ -118,13 +124,16 @@ class Brain:
         if self._link is None:
             return
         progress = self._link.progress
-        if self.lockstep or self._weights is None:
+        newest = progress.snapshots.get(max(progress.snapshots, default=-1))
+        if self.lockstep:
             ticket = max(0, self._last_ticket - LOCKSTEP_LAG)
             self._link.wait_for(ticket)
-            # Without lockstep only the very first policy is waited for.
+            # A learner that was started again may know the ticket by a later snapshot only.
             path = progress.snapshots.get(ticket) or progress.snapshots[max(progress.snapshots)]
+        elif newest is not None:
+            path = newest
         else:
-            path = progress.snapshots[max(progress.snapshots)]
+            return
         if path != self._loaded:
             try:
                 weights = PolicyWeights.from_bytes(path.read_bytes())

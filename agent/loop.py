@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -30,20 +31,24 @@ class Lateness:
         """Keep the newest ``capacity`` periods."""
         self._late_s = np.zeros(capacity, dtype=np.float32)
         self._count = 0
+        self._first_s = self._last_s = 0.0
 
     def add(self, late_s: float) -> None:
-        """Note one period."""
+        """Note one period, which ends now."""
+        self._last_s = time.monotonic()
+        self._first_s = self._first_s or self._last_s
         self._late_s[self._count % len(self._late_s)] = late_s
         self._count += 1
 
     def summary(self, dt_s: float) -> dict[str, float]:
-        """``ticks``, ``late_ms_p50``, ``late_ms_p99``, ``late_ms_max``, ``missed`` (late by more than one period)."""
+        """``ticks``, ``hz``, ``late_ms_p50``, ``late_ms_p99``, ``late_ms_max``, ``missed`` (by over one period)."""
         seen: NDArray[np.float32] = self._late_s[: min(self._count, len(self._late_s))]
         if not len(seen):
-            return {"ticks": 0, "late_ms_p50": 0.0, "late_ms_p99": 0.0, "late_ms_max": 0.0, "missed": 0}
+            return {"ticks": 0, "hz": 0.0, "late_ms_p50": 0.0, "late_ms_p99": 0.0, "late_ms_max": 0.0, "missed": 0}
         p50, p99 = np.percentile(seen, (50, 99))
         return {
             "ticks": self._count,
+            "hz": (self._count - 1) / max(1e-9, self._last_s - self._first_s),
             "late_ms_p50": 1e3 * float(p50),
             "late_ms_p99": 1e3 * float(p99),
             "late_ms_max": 1e3 * float(seen.max()),

@@ -67,6 +67,10 @@ class Practice:
     def attempt(self, skill: Skill, *, evaluation: bool = False) -> AttemptResult:
         """One attempt with its books: the row that it began is durable before the robot moves for it (I10)."""
         self.skill_name = skill.name
+        while not self._brain.ready(skill):
+            # A learner takes seconds to start; in real time the robot waits on its feet.
+            self._tick(self._postures.stance)
+            self._brain.poll()
         controller, version = self._brain.controller(skill, explore=not evaluation)
         start = self._loop.reading
         future = self._ledger.start_attempt(skill.name, start.robot_s, version, evaluation=evaluation)

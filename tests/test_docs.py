@@ -42,7 +42,10 @@ class TestReadme:
     def test_names_only_commands_that_exist(self):
         known = {" ".join(path) for path in commands(typer.main.get_command(app))}
         groups = {name.split()[0] for name in known}
-        for line in re.findall(r"^perdure ([^#\n]+)", self.TEXT, flags=re.M):
+        blocks = "\n".join(re.findall(r"^```\n(.*?)^```", self.TEXT, flags=re.M | re.S))
+        lines = re.findall(r"^perdure ([^#\n]+)", blocks, flags=re.M)
+        assert lines
+        for line in lines:
             words = line.split()
             assert words[0] in groups
             assert words[0] in known or " ".join(words[:2]) in known

@@ -131,13 +131,21 @@ class TestLockstep:
 
 
 class TestRealtime:
-    def test_it_takes_the_newest_and_waits_for_none_but_the_first(self, link):
+    def test_it_takes_the_newest_and_waits_for_none(self, link):
         made = brain(link, lockstep=False)
         assert made.controller(get("walk_forward"), explore=True)[1] == 0
         link.publish(1, 100)
         link.publish(2, 200)
         assert made.controller(get("walk_forward"), explore=True)[1] == 200
-        assert link.waited == [0]
+        assert link.waited == []
+
+    def test_it_is_not_ready_for_a_learned_skill_before_the_first_policy(self, link):
+        made = brain(link, lockstep=False)
+        link.progress.snapshots.clear()
+        assert not made.ready(get("walk_forward"))
+        assert made.ready(get("return_home"))
+        link.publish(0, 0)
+        assert made.ready(get("walk_forward"))
 
     def test_an_attempt_whose_file_is_not_written_yet_is_handed_over_later_and_in_order(self, link):
         made = brain(link, lockstep=False)

@@ -75,6 +75,7 @@ class TestLateness:
     def test_nothing_seen(self):
         assert Lateness().summary(DT_S) == {
             "ticks": 0,
+            "hz": 0.0,
             "late_ms_p50": 0.0,
             "late_ms_p99": 0.0,
             "late_ms_max": 0.0,
