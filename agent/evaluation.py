@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,9 @@ from agent.policies import find_policy
 from agent.robots import load_robot
 from agent.safety import ActionGate, Monitors
 from agent.states import Event
+from persistence.home import Home
 from persistence.records import Outcome
+from persistence.store import Store
 from sim.dynamics import DynamicsParams, DynamicsRandomiser
 from sim.robot import Command, CommandMode, Observation
 from sim.simulated_robot import SimulatedRobot
@@ -65,7 +68,8 @@ def evaluate_skill(
     """
     chosen = get(skill)
     weights = find_policy(policy, robot, chosen.family, home) if isinstance(chosen, LearnedSkill) else None
-    results = attempts_of(chosen, robot, weights, attempts, seed, dynamics)
+    config = Config() if policy == "zoo" else stored_config(home)
+    results = attempts_of(chosen, robot, weights, attempts, seed, dynamics, config=config)
     return {
         "skill": skill,
         "robot": robot,
@@ -85,12 +89,27 @@ def attempts_of(
     seed: int,
     dynamics: str = "held-out",
     workspace: Workspace | None = None,
+    config: Config | None = None,
 ) -> list[AttemptResult]:
-    """Run evaluation attempts, each on a robot of its own; ``workspace`` None is the one that the daemon keeps to."""
+    """Run evaluation attempts, each on a robot of its own.
+
+    Args:
+        skill: what to attempt.
+        robot: name of an installed simulated robot.
+        weights: the policy; None for a scripted skill.
+        attempts: how many.
+        seed: of dynamics, starts and sensor noise.
+        dynamics: one of `DYNAMICS`.
+        workspace: the floor; None is the configuration's.
+        config: rates, history and limits that the policy was trained with; None means the defaults.
+
+    Raises:
+        ValueError: unknown robot or dynamics.
+    """
     if dynamics not in DYNAMICS:
         raise ValueError(f"unknown dynamics {dynamics!r}; valid: {', '.join(DYNAMICS)}")
     randomiser = DynamicsRandomiser(seed)
-    config = Config()
+    config = config or Config()
     floor = workspace or Workspace(size_m=config.workspace.size_m, soft_margin_m=config.workspace.soft_margin_m)
     results = []
     for index in range(attempts):
@@ -104,6 +123,16 @@ def attempts_of(
         finally:
             machine.close()
     return results
+
+
+def stored_config(home: Path) -> Config:
+    """The configuration of the newest run of a home; the defaults where there is none."""
+    path = Home(home).db
+    if not path.is_file():
+        return Config()
+    with Store.open(path, read_only=True) as store:
+        rows = store.rows("SELECT config FROM runs ORDER BY id DESC LIMIT 1")
+    return Config.from_dict(json.loads(rows[0]["config"])) if rows else Config()
 
 
 def _one(
