@@ -186,7 +186,12 @@ class _Worker:
         restored, steps_done = None, 0
         if self._job.max_checkpoint_seq is not None:
             loaded = load_newest(self._job.checkpoint_dir, max_seq=self._job.max_checkpoint_seq)
-            if loaded is not None:
+            if loaded is None:
+                skipped.append(
+                    f"checkpoint {self._job.max_checkpoint_seq} is recorded, but there is none on disk; "
+                    "learning begins anew from the stored attempts"
+                )
+            else:
                 skipped.extend(loaded.refused)
                 self._learner.load_state(loaded.tensors, loaded.meta["learner"])
                 restored = loaded.seq

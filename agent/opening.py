@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import structlog
@@ -119,25 +120,38 @@ def open_run(store: Store, config: Config, resume: ResumeState, latches: Latches
             name=skill.name, kind=records.SkillKind(skill.kind.value), family=family, description=skill.summary
         )
         store.register_skill(row, now_s)
-    version = str(versions().get("perdure") or "")
-    if resume.phase_id is None:
-        store.start_phase(f"perdure {version}", now_s, "first run")
+    _open_phase(store, config, before[0] if before else None, now_s)
     if latches.held_state is None:
         # Whoever started the daemon again has answered the crash; a robot that waited for a person still does.
         for item in store.open_interventions():
             store.close_intervention(item.id, now_s, operator="operator", action="started the daemon again")
-    if before:
-        _tell_changes(before[0]["config"], config)
     return run_id
 
 
-def _tell_changes(stored: str, config: Config) -> None:
-    """Say what the configuration changes against the last run: a resume must not drift silently."""
-    with contextlib.suppress(ValueError, TypeError):
-        changes = Config.from_dict(json.loads(stored)).diff(config)
-        if changes:
-            structlog.get_logger().warning("config.changed", changes=changes)
-            sys.stderr.write("configuration changed since the last run: " + "; ".join(changes) + "\n")
+def _open_phase(store: Store, config: Config, before: dict[str, Any] | None, now_s: float) -> None:
+    """Begin a new phase where the agent is not what it was: growth curves are fitted within a phase only.
+
+    Settings of [run] (how long, which seed) do not make another agent; all others and the version do. What changed is
+    said aloud: a resume must not drift silently.
+    """
+    version = versions().get("perdure")
+    name = f"perdure {version}"
+    if before is None:
+        store.start_phase(name, now_s, "first run")
+        return
+    try:
+        changes = Config.from_dict(json.loads(before["config"])).diff(config)
+    except ValueError as error:
+        changes = [f"the last run's configuration is not valid any more ({error})"]
+    if changes:
+        structlog.get_logger().warning("config.changed", changes=changes)
+        sys.stderr.write("configuration changed since the last run: " + "; ".join(changes) + "\n")
+    reasons = [change for change in changes if not change.startswith("run.")]
+    old = json.loads(before["versions"]).get("perdure")
+    if old != version:
+        reasons.append(f"version: {old} -> {version}")
+    if reasons:
+        store.start_phase(name, now_s, "; ".join(reasons))
 
 
 def learner_job(

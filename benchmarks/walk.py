@@ -55,7 +55,7 @@ def run(seed: int, n: int, home: Path | None = None, attempts: int | None = None
         with tempfile.TemporaryDirectory() as folder:
             return run(seed, n, Path(folder) / "home", attempts)
     status = _daemon.run_daemon(home, "--hours", str(n / 60), "--speed", "max", "--seed", str(seed), "--fresh")
-    count = attempts if attempts is not None else (ATTEMPTS if n >= 30 else 2)
+    count = attempts if attempts is not None else max(1, min(ATTEMPTS, n // 3))
     doctor = _daemon.perdure_json(home, "doctor", "--store")
     weights = find_policy("latest", ROBOT, FAMILY, home)
     skills = {skill.name: _evaluate(skill, weights, count) for skill in WALKING_SKILLS}

@@ -1,0 +1,73 @@
+"""How a run enters the books."""
+
+import pytest
+
+from agent.config import Config
+from agent.latches import Latches
+from agent.opening import learner_job, open_run, robot_seed, stored_episodes, tidy_episodes
+from persistence.home import Home
+from persistence.records import StateInterval
+from persistence.store import Store
+from sim.minitaur import minitaur_spec
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Home(tmp_path).prepare()
+
+
+def open_and_end(home, changes, now_s):
+    """One run of a second with a configuration; returns what it said on standard error's behalf: the phases so far."""
+    with Store.open(home.db) as store:
+        resume = store.recover()
+        run_id = open_run(store, Config.load(None, changes), resume, Latches(), now_s)
+        store.end_run(run_id, now_s + 1.0, "test", [StateInterval.of("STANDBY", now_s, now_s + 1.0)])
+        return [(row["name"].split()[0], row["reason"]) for row in store.rows("SELECT * FROM phases ORDER BY id")]
+
+
+class TestPhases:
+    def test_the_first_run_begins_one(self, home):
+        assert open_and_end(home, {}, 0.0) == [("perdure", "first run")]
+
+    def test_how_long_and_with_which_seed_is_not_another_agent(self, home):
+        open_and_end(home, {"run.seed": 1}, 0.0)
+        assert len(open_and_end(home, {"run.seed": 2, "run.hours": 3.0, "run.attempts": 4}, 1.0)) == 1
+
+    def test_another_setting_is_another_agent_and_is_told(self, home, capsys):
+        open_and_end(home, {}, 0.0)
+        phases = open_and_end(home, {"learner.batch": 64}, 1.0)
+        assert phases[1] == ("perdure", "learner.batch: 128 -> 64")
+        assert "learner.batch: 128 -> 64" in capsys.readouterr().err
+
+    def test_another_version_is_another_agent(self, home, monkeypatch):
+        open_and_end(home, {}, 0.0)
+        monkeypatch.setattr("agent.opening.versions", lambda: {"perdure": "9.9.9"})
+        assert open_and_end(home, {}, 1.0)[1][1] == "version: 0.1.0 -> 9.9.9"
+
+
+class TestEpisodes:
+    def test_files_without_a_row_go_and_files_with_one_stay(self, home):
+        (home.episodes / "attempt-00000007.safetensors").write_bytes(b"left over")
+        open_and_end(home, {}, 0.0)
+        with Store.open(home.db) as store:
+            assert tidy_episodes(store, home) == ["attempt-00000007.safetensors"]
+            assert stored_episodes(store, home) == []
+
+
+class TestLearnerJob:
+    def test_lockstep_has_no_spare_time_and_realtime_has(self, home):
+        for speed, idle in (("max", 0.0), ("realtime", 7.0)):
+            config = Config.load(None, {"run.speed": speed, "learner.idle_updates_per_step": 7.0})
+            job = learner_job(config, home, minitaur_spec(), ("walk_forward",), None)
+            assert job.idle_updates_per_step == idle
+
+    def test_settings_reach_the_learner_under_its_names(self, home):
+        config = Config.load(None, {"learner.gamma": 0.9, "learner.lr": 0.002, "learner.init_std": 0.7})
+        settings = learner_job(config, home, minitaur_spec(), ("walk_forward",), 3).settings
+        assert (settings["discount"], settings["learning_rate"], settings["initial_std"]) == (0.9, 0.002, 0.7)
+
+
+def test_each_run_of_a_home_has_noise_of_its_own():
+    seeds = {robot_seed(seed, run) for seed in range(3) for run in range(4)}
+    assert len(seeds) == 12
+    assert robot_seed(1, 2) == robot_seed(1, 2)
