@@ -19,6 +19,8 @@ from skills.skill import Displacement, Skill
 
 ROOM_M = 1.5
 """A walk with less free way than this is cut short by the fence before it teaches much."""
+OUTSIDE_TURN_COST = 0.5
+"""A turn drifts by some decimetres: beyond the soft fence a walk that leads back is better, where there is one."""
 TURNING_RAD = 1.0
 """A skill that turns by more than this in one attempt is a turn."""
 
@@ -145,7 +147,8 @@ class Scheduler:
         far = min(1.0, math.hypot(pose.x_m, pose.y_m) / half)
         bearing = math.atan2(-pose.y_m, -pose.x_m) - pose.yaw_rad
         if abs(by.turn_rad) > TURNING_RAD:
-            return far * (1.0 - abs(math.cos(bearing)))
+            drifting = 0.0 if self.workspace.inside_soft(pose.x_m, pose.y_m) else OUTSIDE_TURN_COST
+            return far * (1.0 - abs(math.cos(bearing))) - drifting
         heading = math.atan2(by.left_m, by.forward_m)
         room = room_m(pose, pose.yaw_rad + heading, half)
         return far * math.cos(bearing - heading) - 2.0 * max(0.0, 1.0 - room / ROOM_M)

@@ -18,6 +18,10 @@ _WALK_WITHIN_RAD = 0.15
 """Turn on the spot until the way points this close to the middle, ..."""
 _TURN_BEYOND_RAD = 0.45
 """... then walk until it points farther off than this. The generator cannot walk curves."""
+_FAR_M = 1.7
+"""Farther out than this a rough heading will do: turning on the spot drifts, and the fence is near."""
+_FAR_WITHIN_RAD = 0.75
+"""Under pi/4, so that even from a corner a walk within this of the way home leads along or away from both fences."""
 _STRIDE = 0.8
 _FREQUENCY = 0.5
 
@@ -71,7 +75,10 @@ class ReturnHomeController(GaitController):
         # Walking backward is as good: head home with whichever end is nearer.
         forward = 1.0 if abs(bearing) <= 0.5 * math.pi else -1.0
         error = math.remainder(bearing, math.pi)
-        self._turning = abs(error) > (_WALK_WITHIN_RAD if self._turning else _TURN_BEYOND_RAD)
+        if math.hypot(x, y) > _FAR_M:
+            self._turning = abs(error) > _FAR_WITHIN_RAD
+        else:
+            self._turning = abs(error) > (_WALK_WITHIN_RAD if self._turning else _TURN_BEYOND_RAD)
         turn = math.copysign(1.0, error)
         action[0] = _FREQUENCY
         action[1], action[2] = (-_STRIDE * turn, _STRIDE * turn) if self._turning else (_STRIDE * forward,) * 2

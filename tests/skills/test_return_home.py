@@ -23,14 +23,14 @@ def strides(observation):
 @pytest.mark.parametrize(
     ("x", "y", "yaw", "way"),
     [
-        (-2.0, 0.0, 0.0, (1, 1)),  # home straight ahead
-        (2.0, 0.0, 0.0, (-1, -1)),  # straight behind: back up
-        (0.0, -2.0, 0.5 * math.pi - 0.5, (-1, 1)),  # a little to the left
-        (0.0, -2.0, 0.5 * math.pi + 0.5, (1, -1)),  # a little to the right
-        (2.0, 0.0, 0.5, (1, -1)),  # behind and, seen from the tail, to be turned right
-        (2.0, 0.0, -0.5, (-1, 1)),
-        (2.0, 0.1, -math.pi, (1, 1)),  # the heading wraps
-        (2.0, -0.1, math.pi, (1, 1)),
+        (-1.2, 0.0, 0.0, (1, 1)),  # home straight ahead
+        (1.2, 0.0, 0.0, (-1, -1)),  # straight behind: back up
+        (0.0, -1.2, 0.5 * math.pi - 0.5, (-1, 1)),  # a little to the left
+        (0.0, -1.2, 0.5 * math.pi + 0.5, (1, -1)),  # a little to the right
+        (1.2, 0.0, 0.5, (1, -1)),  # behind and, seen from the tail, to be turned right
+        (1.2, 0.0, -0.5, (-1, 1)),
+        (1.2, 0.1, -math.pi, (1, 1)),  # the heading wraps
+        (1.2, -0.1, math.pi, (1, 1)),
     ],
 )
 def test_it_turns_towards_the_middle_or_walks_there_by_the_nearer_end(x, y, yaw, way):
@@ -38,21 +38,34 @@ def test_it_turns_towards_the_middle_or_walks_there_by_the_nearer_end(x, y, yaw,
 
 
 def test_it_steps_on_the_spot_while_the_tracker_is_blind():
-    assert strides(reading(-2.0, 0.0, 0.0, valid=False)) == (0.0, 0.0)
+    assert strides(reading(-1.2, 0.0, 0.0, valid=False)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "yaw", "way"),
+    [
+        (-2.2, 0.0, 0.5, (1, 1)),
+        (2.2, 0.0, 0.5, (-1, -1)),
+        (-2.2, -2.2, 0.25 * math.pi + 0.7, (1, 1)),
+        (0.0, -2.2, 0.5 * math.pi - 0.9, (-1, 1)),
+    ],
+)
+def test_near_the_fence_it_walks_in_with_a_rough_heading_rather_than_turn_there(x, y, yaw, way):
+    assert np.sign(strides(reading(x, y, yaw))) == pytest.approx(way)
 
 
 def test_it_does_not_switch_between_turning_and_walking_within_the_band():
     controller = ReturnHome().controller(SPEC, DT_S)
 
     def opposed(yaw):
-        observation = reading(-2.0, 0.0, yaw)
+        observation = reading(-1.2, 0.0, yaw)
         while True:
             controller.act(observation)
             if controller.decision is not None:
                 left, right = controller.decision.proposed[1:3]
                 return bool(left * right < 0)
 
-    controller.start(reading(-2.0, 0.0, 0.0))
+    controller.start(reading(-1.2, 0.0, 0.0))
     turning = [opposed(yaw) for yaw in (0.6, 0.3, 0.1, 0.3, 0.4, 0.5, 0.3)]
     assert turning == [True, True, False, False, False, True, True]
 
