@@ -9,10 +9,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 SWITCH_INTERVAL_S = 0.0005
 """Other threads give way to the loop after this long at most; Python's own setting is 5 ms."""
 PRIORITY = 10
+OTHERS_PRIORITY = 5
+"""Of the process's other threads. Above all ordinary processes too: one that is kept from running while it holds the
+interpreter's lock keeps the loop waiting."""
 
 
 class StopSignal:
@@ -51,11 +55,7 @@ def punctual(core: int | None) -> Iterator[None]:
     Args:
         core: bind the process to this core; None lets the system choose.
     """
-    with contextlib.suppress(OSError):
-        if core is not None:
-            os.sched_setaffinity(0, {core})
-        # Where the system allows it the loop goes before all ordinary processes; its children do not.
-        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
+    _schedule(core, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, PRIORITY, OTHERS_PRIORITY)
     interval_s = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.collect()
@@ -67,5 +67,16 @@ def punctual(core: int | None) -> Iterator[None]:
         gc.enable()
         gc.unfreeze()
         sys.setswitchinterval(interval_s)
+        _schedule(None, os.SCHED_OTHER, 0, 0)
+
+
+def _schedule(core: int | None, policy: int, priority: int, others_priority: int) -> None:
+    """Schedule all threads of the process, where the system allows it; child processes are as they were."""
+    main = os.getpid()
+    for entry in Path("/proc/self/task").iterdir():
+        thread = int(entry.name)
         with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+            if core is not None:
+                os.sched_setaffinity(thread, {core})
+            wanted = priority if thread == main else others_priority
+            os.sched_setscheduler(thread, policy, os.sched_param(wanted))
