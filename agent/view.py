@@ -110,7 +110,7 @@ def panel(status: Status) -> RenderableType:
 
 
 class PlainView:
-    """Prints a line at most every ``interval_s`` seconds, and whenever a person is needed."""
+    """Prints a line at most every ``interval_s`` seconds, whenever a person is needed, and at the end."""
 
     def __init__(self, out: IO[str], interval_s: float = PLAIN_INTERVAL_S) -> None:
         self._out = out
@@ -120,9 +120,9 @@ class PlainView:
 
     def update(self, status: Status, now_s: float) -> None:
         """Show ``status`` if it is time; ``now_s`` is monotonic wall time."""
-        alarm = status.state != self._state and status.state in ("NEED_HUMAN", "SAFE_STOP", "ESTOP")
+        news = status.state != self._state and status.state in ("NEED_HUMAN", "SAFE_STOP", "ESTOP", "SHUTDOWN")
         self._state = status.state
-        if now_s >= self._next_s or alarm:
+        if now_s >= self._next_s or news:
             self._next_s = now_s + self._interval_s
             self._out.write(plain_line(status) + "\n")
             self._out.flush()

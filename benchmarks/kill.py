@@ -20,6 +20,8 @@ import numpy as np
 from benchmarks import _daemon
 
 DEFAULT_N = 50
+KILL_WITHIN_S = 14.0
+"""A kill comes at a random moment within this long: while the learner starts, in attempts, and between them."""
 _SETTINGS = (
     *("--set", "learner.hidden=[32,32]", "--set", "learner.batch=32", "--set", "learner.warmup_steps=250"),
     *("--set", "schedule.checkpoint_every_min=0.5", "--set", "person.delay_s=5"),
@@ -39,7 +41,7 @@ def run(seed: int, n: int) -> dict[str, Any]:
         home = Path(folder) / "home"
         kills = 0
         while kills < n:
-            kills += _start_and_kill(home, seed, float(rng.uniform(0.0, 6.0)))
+            kills += _start_and_kill(home, seed, float(rng.uniform(0.0, KILL_WITHIN_S)))
         _daemon.run_daemon(home, "--attempts", "1", "--seed", str(seed), *_SETTINGS)
         return {"kills": kills, **_compare(home)}
 

@@ -153,6 +153,13 @@ class TestView:
         for part in ("1:02:03 (x7.2)", "1 h (0.211 h to 19.5 h)", "7 (6 self-recovered)", "151 updates/s"):
             assert part in screen.getvalue()
 
+    def test_plain_view_shows_how_a_short_run_ended(self):
+        out = io.StringIO()
+        view = PlainView(out, interval_s=10.0)
+        for now_s, state in ((0.0, "ARMING"), (0.5, "ATTEMPT"), (1.0, "SHUTDOWN"), (1.5, "SHUTDOWN")):
+            view.update(Status(state=state), now_s)
+        assert [line.split("state=")[1].split()[0] for line in out.getvalue().splitlines()] == ["ARMING", "SHUTDOWN"]
+
     def test_plain_view_keeps_its_interval_but_not_for_alarms(self):
         out = io.StringIO()
         view = PlainView(out, interval_s=10.0)
