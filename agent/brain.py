@@ -8,7 +8,7 @@ snapshot, taken without waiting.
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +103,7 @@ class Brain:
         """An attempt is over; once its file is on disk the learner gets it."""
         self._pending.append(finished)
         if self.lockstep:
-            finished.result()
+            wait([finished])
         self.poll()
 
     def poll(self) -> None:

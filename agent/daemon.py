@@ -59,6 +59,7 @@ from skills.walk import FAMILY
 HEARTBEAT_S = 1.0
 STATUS_S = 0.5
 SHUTDOWN_S = 15.0
+STORE_FAILED = "store failed"
 
 
 def run_daemon(config: Config, home: Path, fresh: bool = False) -> int:
@@ -250,10 +251,10 @@ class Run:
 
     def _books_failed(self, error: BaseException) -> None:
         """Without its books the robot must not go on (fault catalogue 42, 43)."""
-        if self._last_error is None:
+        if self._pilot.stop_reason != STORE_FAILED:
             self._last_error = f"{type(error).__name__}: {error}"
             self._log.error("store.failed", error=self._last_error)
-            self._pilot.stop_reason = "store failed"
+            self._pilot.stop_reason = STORE_FAILED
             raise Interrupt(Event.SIGTERM, "store_not_writable")
 
     def _serve_inbox(self) -> None:
@@ -342,7 +343,7 @@ class Run:
         if self._link is not None:
             last = SaveCheckpoint(self._checkpoint_seq + 1, now_s)
             self._link.close(last, SHUTDOWN_S)
-        if self._last_error is None or self._ledger.error is None:
+        if self._ledger.error is None:
             self._ledger.end_run(now_s, self._pilot.stop_reason or "stop")
         self._log.info(
             "run.ended",
@@ -352,4 +353,6 @@ class Run:
         )
         self._reporter.write_last(self._last_error)
         if self._ledger.error is not None:
-            raise RuntimeError(f"the store could not be written: {self._last_error}; see {self._home.log}")
+            raise RuntimeError(
+                f"the store could not be written: {self._last_error or self._ledger.error}; see {self._home.log}"
+            )

@@ -199,7 +199,8 @@ class Ledger:
 
         def write(store: Store) -> None:
             store.add_checkpoint(row)
-            if policy is not None:
+            # Two checkpoints with no update between them hold the same policy.
+            if policy is not None and not store.rows("SELECT 1 FROM policies WHERE version = ?", (policy.version,)):
                 store.add_policy(policy)
 
         self._submit(write)

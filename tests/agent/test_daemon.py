@@ -322,3 +322,12 @@ def _wait_for_attempt(root: Path, number: int, process: subprocess.Popen) -> Non
                     pass
         time.sleep(0.1)
     raise AssertionError("no attempt began")
+
+
+def test_runs_without_a_single_update_between_them_end_cleanly(tmp_path):
+    """Their last checkpoints hold the same policy version; the second must not be taken for a broken store."""
+    for _ in range(2):
+        assert run_daemon(config(run__attempts=1, learner__warmup_steps=100_000), tmp_path) == 0
+    with Store.open(tmp_path / "perdure.db", read_only=True) as store:
+        assert [row["seq"] for row in store.rows("SELECT seq FROM checkpoints ORDER BY seq")] == [1, 2]
+        assert [row["version"] for row in store.rows("SELECT version FROM policies")] == [0]
