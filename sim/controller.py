@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from sim.actuator import MotorBank
+import numpy as np
+
+from sim.motors import Motors
 from sim.robot import Command, CommandMode, RobotSpec
 
 COMMAND_TIMEOUT_S = 0.2
@@ -25,13 +27,14 @@ class JointController:
         next_tick: Physics step at which something changes next.
     """
 
-    def __init__(self, spec: RobotSpec, direction: tuple[float, ...], physics_hz: int) -> None:
+    def __init__(self, spec: RobotSpec, direction: tuple[float, ...], physics_hz: int, motors: Motors) -> None:
         """No command yet, no current.
 
         Args:
             spec: Limits and default gains.
             direction: 1 or -1 per joint: the motor's own angle is the joint angle times it.
             physics_hz: Physics steps per second.
+            motors: What it drives.
         """
         self._spec = spec
         self._direction = direction
@@ -41,23 +44,17 @@ class JointController:
             CommandMode.POSITION: (lower, upper),
             CommandMode.TORQUE: ([-t for t in torque], torque),
         }
-        self._extension_limits: list[tuple[int, float, float]] = []
-        if spec.leg_lower_rad is not None and spec.leg_upper_rad is not None:
-            stand, feet = spec.stand_position_rad.tolist(), spec.n_feet
-            low, high = spec.leg_lower_rad.tolist(), spec.leg_upper_rad.tolist()
-            for leg in range(feet):
-                nominal = 0.5 * (stand[2 * leg] + stand[2 * leg + 1])
-                self._extension_limits.append((2 * leg, nominal + low[feet + leg], nominal + high[feet + leg]))
+        self._extension_limits = _extension_limits(spec)
         self._timeout_ticks = round(COMMAND_TIMEOUT_S * physics_hz)
         self._stop_ticks = round(STOP_DAMPING_S * physics_hz)
-        self.motors = MotorBank(spec.n_joints, 1.0 / physics_hz)
+        self.motors = motors
         self.latency_ticks = 0
         self._sequence = -1
         self._zeros = [0.0] * spec.n_joints
         self._pending: deque[tuple[int, CommandMode, list[float], float, float]] = deque()
         self.mode: CommandMode | None = None
         self.offset: list[float] = self._zeros
-        """Duty offset, position gain and velocity gain of `MotorBank.step`."""
+        """Offset, position gain and velocity gain of `Motors.step`."""
         self.kp = 0.0
         self.kd = 0.0
         self.release()
@@ -131,13 +128,13 @@ class JointController:
         self._damp(self._spec.kd)
 
     def _keep_legs_open(self, values: list[float]) -> None:
-        """Shift the two motors of a leg together so that its extension stays in range and the five-bar never folds."""
-        for i, low, high in self._extension_limits:
-            extension = 0.5 * (values[i] + values[i + 1])
+        """Shift the motors of a leg together so that its extension stays in range and its linkage never folds."""
+        for joints, low, high in self._extension_limits:
+            extension = sum([share * values[i] for i, share, _ in joints])
             if not low <= extension <= high:
                 shift = min(max(extension, low), high) - extension
-                values[i] += shift
-                values[i + 1] += shift
+                for i, _, reach in joints:
+                    values[i] += reach * shift
 
     def _begin(self, mode: CommandMode, values: list[float], kp: float, kd: float) -> None:
         if mode is CommandMode.POSITION:
@@ -153,3 +150,21 @@ class JointController:
         self.mode = CommandMode.DAMPING
         self.offset = self._zeros
         self.kp, self.kd = 0.0, kd
+
+
+_LegLimit = tuple[list[tuple[int, float, float]], float, float]
+"""Joints of a leg, each with its share in the extension and its reach (how it moves with the extension), and the
+lowest and highest extension."""
+
+
+def _extension_limits(spec: RobotSpec) -> list[_LegLimit]:
+    """Limits of the extensions of all legs, for robots that have such limits."""
+    if spec.leg_lower_rad is None or spec.leg_upper_rad is None or spec.leg_to_joint is None:
+        return []
+    reach, share = spec.leg_to_joint, np.linalg.inv(spec.leg_to_joint)
+    out: list[_LegLimit] = []
+    for row in range(spec.n_feet, 2 * spec.n_feet):
+        joints = [(int(i), float(share[row, i]), float(reach[i, row])) for i in np.flatnonzero(reach[:, row])]
+        nominal = sum(s * float(spec.stand_position_rad[i]) for i, s, _ in joints)
+        out.append((joints, nominal + float(spec.leg_lower_rad[row]), nominal + float(spec.leg_upper_rad[row])))
+    return out

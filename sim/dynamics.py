@@ -7,21 +7,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
-
-CORNER_X_M = 0.21
-"""Half distance between front and back motor axes (pybullet_data/quadruped/minitaur.urdf)."""
-CORNER_Y_M = 0.0925
-"""Mean of the two motor planes of a side, 0.06 m and 0.125 m (same file)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicsParams:
     """Everything about the robot's dynamics that may differ from the nominal robot.
 
-    Nominal values without a note are neutral. Units are in the names; ratios multiply the nominal value.
+    The defaults are those of the Minitaur; each robot has its own nominal ones (`sim.body.Body.nominal`), which
+    ``dataclasses.replace`` varies. Values without a note are neutral. Units are in the names; ratios multiply the
+    nominal value.
 
     Raises:
         ValueError: a value is not finite or outside of what the simulator can represent; the message names it.
@@ -42,7 +40,7 @@ class DynamicsParams:
     viscous_friction_nms: float = 0.0
     """Torque per speed lost in each motor, N m s/rad. pybullet_envs minitaur/envs/motor.py: MOTOR_VISCOUS_DAMPING 0."""
     joint_friction_nm: float = 0.0
-    """Coulomb friction of each knee."""
+    """Coulomb friction of each joint that has any in the robot's model (`sim.body.Body.rubbing`)."""
     foot_friction: float = 1.0
     """Friction coefficient of feet and lower legs; minitaur.urdf: lateral_friction 1."""
     battery_v: float = 16.0
@@ -85,7 +83,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "viscous_friction_nms": (0.0, 0.5),
     "joint_friction_nm": (0.0, 1.0),
     "foot_friction": (0.0, 3.0),
-    "battery_v": (6.0, 20.0),
+    "battery_v": (6.0, 60.0),
     "battery_resistance_ohm": (0.0, 0.2),
     "battery_capacity_ah": (0.01, 1000.0),
     "action_latency_s": (0.0, 0.2),
@@ -117,6 +115,8 @@ class DynamicsRanges:
     battery_v: Range
     control_latency_s: Range
     """Both halves together."""
+    rims: Mapping[str, tuple[Range, Range]]
+    """By name: what lies below and above the range of that value, unseen until an evaluation."""
 
 
 # Ranges of pybullet_envs/minitaur/envs/env_randomizers/minitaur_env_randomizer_config.py: mass 0.8-1.2, inertia
@@ -137,23 +137,22 @@ TRAINING_RANGES = DynamicsRanges(
     foot_friction=(0.65, 1.15),
     battery_v=(14.6, 16.6),
     control_latency_s=(0.008, 0.032),
+    rims={
+        "base_mass_ratio": ((0.8, 0.85), (1.15, 1.2)),
+        "leg_mass_ratio": ((0.8, 0.85), (1.15, 1.2)),
+        "inertia_ratio": ((0.5, 0.6), (1.4, 1.5)),
+        "payload_kg": ((0.3, 0.4), (0.4, 0.5)),
+        "payload_offset_m": ((-0.07, -0.05), (0.05, 0.07)),
+        "com_offset_m": ((-0.015, -0.01), (0.01, 0.015)),
+        "motor_strength": ((0.8, 0.85), (1.15, 1.2)),
+        "viscous_friction_nms": ((0.018, 0.022), (0.022, 0.026)),
+        "joint_friction_nm": ((0.035, 0.042), (0.042, 0.05)),
+        "foot_friction": ((0.5, 0.65), (1.15, 1.25)),
+        "battery_v": ((14.0, 14.6), (16.6, 16.8)),
+        "control_latency_s": ((0.0, 0.008), (0.032, 0.04)),
+    },
 )
-"""Inner part of the published ranges, so that their rims stay unseen until an evaluation."""
-
-_RIM: dict[str, tuple[Range, Range]] = {
-    "base_mass_ratio": ((0.8, 0.85), (1.15, 1.2)),
-    "leg_mass_ratio": ((0.8, 0.85), (1.15, 1.2)),
-    "inertia_ratio": ((0.5, 0.6), (1.4, 1.5)),
-    "payload_kg": ((0.3, 0.4), (0.4, 0.5)),
-    "payload_offset_m": ((-0.07, -0.05), (0.05, 0.07)),
-    "com_offset_m": ((-0.015, -0.01), (0.01, 0.015)),
-    "motor_strength": ((0.8, 0.85), (1.15, 1.2)),
-    "viscous_friction_nms": ((0.018, 0.022), (0.022, 0.026)),
-    "joint_friction_nm": ((0.035, 0.042), (0.042, 0.05)),
-    "foot_friction": ((0.5, 0.65), (1.15, 1.25)),
-    "battery_v": ((14.0, 14.6), (16.6, 16.8)),
-    "control_latency_s": ((0.0, 0.008), (0.032, 0.04)),
-}
+"""The Minitaur's: the inner part of the published ranges, so that their rims stay unseen until an evaluation."""
 
 
 class DynamicsRandomiser:
@@ -163,13 +162,31 @@ class DynamicsRandomiser:
     ranges: all on their rims at once would be a robot that nobody owns.
     """
 
-    def __init__(self, seed: int, *, ranges: DynamicsRanges = TRAINING_RANGES, held_out_values: int = 3) -> None:
-        """Seed the two independent streams."""
-        if not 1 <= held_out_values <= len(_RIM):
-            raise ValueError(f"held_out_values={held_out_values} must be within [1, {len(_RIM)}]")
+    def __init__(
+        self,
+        seed: int,
+        *,
+        nominal: DynamicsParams | None = None,
+        ranges: DynamicsRanges = TRAINING_RANGES,
+        held_out_values: int = 3,
+    ) -> None:
+        """Seed the two independent streams.
+
+        Args:
+            seed: Of both streams.
+            nominal: What is not drawn, and the number of motors; the Minitaur's when None.
+            ranges: What is drawn.
+            held_out_values: Number of values that a held-out draw takes from their rims.
+
+        Raises:
+            ValueError: there are not as many values with rims.
+        """
+        if not 1 <= held_out_values <= len(ranges.rims):
+            raise ValueError(f"held_out_values={held_out_values} must be within [1, {len(ranges.rims)}]")
         training, held_out = np.random.SeedSequence(seed).spawn(2)
         self._training = np.random.default_rng(training)
         self._held_out = np.random.default_rng(held_out)
+        self._nominal = nominal or DynamicsParams()
         self._ranges = ranges
         self._n_held_out = held_out_values
 
@@ -179,19 +196,22 @@ class DynamicsRandomiser:
 
     def held_out(self) -> DynamicsParams:
         """The next draw of the evaluation stream."""
-        names = self._held_out.choice(sorted(_RIM), size=self._n_held_out, replace=False)
+        names = self._held_out.choice(sorted(self._ranges.rims), size=self._n_held_out, replace=False)
         return self._draw(self._held_out, frozenset(str(name) for name in names))
 
     def _draw(self, rng: np.random.Generator, rim: frozenset[str]) -> DynamicsParams:
+        ranges = self._ranges
+
         def value(name: str) -> float:
-            low, high = _RIM[name][rng.integers(2)] if name in rim else getattr(self._ranges, name)
+            low, high = ranges.rims[name][rng.integers(2)] if name in rim else getattr(ranges, name)
             return float(rng.uniform(low, high))
 
         strength = value("motor_strength")
-        spread = self._ranges.motor_spread
-        motors = tuple(float(s) for s in strength * (1 + rng.uniform(-spread, spread, 8)))
+        spread, n_motors = ranges.motor_spread, len(self._nominal.motor_strength)
+        motors = tuple(float(s) for s in strength * (1 + rng.uniform(-spread, spread, n_motors)))
         latency = value("control_latency_s")
-        return DynamicsParams(
+        return replace(
+            self._nominal,
             base_mass_ratio=value("base_mass_ratio"),
             leg_mass_ratio=value("leg_mass_ratio"),
             inertia_ratio=value("inertia_ratio"),
@@ -208,7 +228,9 @@ class DynamicsRandomiser:
         )
 
 
-def corner_masses_kg(params: DynamicsParams, motor_kg: float, total_kg: float) -> tuple[float, float, float, float]:
+def corner_masses_kg(
+    params: DynamicsParams, mount_kg: float, total_kg: float, mount_m: tuple[float, float]
+) -> tuple[float, float, float, float]:
     """Mass to hang at each leg mount (front left, back left, front right, back right) for payload and centre of mass.
 
     A mass m at (x, y) between the mounts equals m (1 ± x / a)(1 ± y / b) / 4 at the corners (±a, ±b): the same total
@@ -216,20 +238,22 @@ def corner_masses_kg(params: DynamicsParams, motor_kg: float, total_kg: float) -
 
     Args:
         params: Wanted dynamics.
-        motor_kg: Mass of the motors of one leg.
+        mount_kg: Mass of what sits at one mount by itself.
         total_kg: Mass of the whole robot, payload included.
+        mount_m: Half distances (a, b) between the mounts, along and across the robot.
 
     Raises:
-        ValueError: a mount would need a mass below a tenth of its motors; reduce com_offset_m.
+        ValueError: a mount would need less than a tenth of its own mass; reduce com_offset_m.
     """
+    a, b = mount_m
     px, py = params.payload_offset_m
     dx, dy = params.com_offset_m
     out = []
     for sx, sy in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
-        payload = 0.25 * params.payload_kg * (1 + sx * px / CORNER_X_M) * (1 + sy * py / CORNER_Y_M)
-        shift = 0.25 * total_kg * (sx * dx / CORNER_X_M + sy * dy / CORNER_Y_M)
-        mass = motor_kg + payload + shift
-        if mass < 0.1 * motor_kg:
+        payload = 0.25 * params.payload_kg * (1 + sx * px / a) * (1 + sy * py / b)
+        shift = 0.25 * total_kg * (sx * dx / a + sy * dy / b)
+        mass = mount_kg + payload + shift
+        if mass < 0.1 * mount_kg:
             raise ValueError(f"com_offset_m={params.com_offset_m} leaves {mass:.2f} kg at a leg mount; reduce it")
         out.append(mass)
     return out[0], out[1], out[2], out[3]

@@ -1,7 +1,7 @@
-"""Gymnasium environment ``perdure/Minitaur-v0``: walk forward with direct leg-space actions.
+"""Gymnasium environments ``perdure/Minitaur-v0`` and ``perdure/A1-v0``: walk forward with direct leg-space actions.
 
-It is for comparing learners on common ground. Its reward comes from the simulator's truth, which the daemon's skills
-never see.
+They are for comparing learners on common ground. Their reward comes from the simulator's truth, which the daemon's
+skills never see.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from sim.dynamics import DynamicsRandomiser
 from sim.robot import Array, Command, CommandMode, Observation
 from sim.simulated_robot import SimulatedRobot
 from sim.state import Pose, Truth
 
-ENV_ID = "perdure/Minitaur-v0"
-SWING_RANGE_RAD = 0.5
-EXTENSION_RANGE_RAD = 0.5
+ENV_ID, A1_ENV_ID = "perdure/Minitaur-v0", "perdure/A1-v0"
+LEG_RANGES_RAD = (0.5, 0.5, 0.3)
+"""What an action of 1 means for a swing, an extension and, where legs have it, an abduction."""
 TARGET_SPEED_MPS = 0.5
 ENERGY_WEIGHT_PER_J = 0.0005
 FALL_UP_Z = 0.85
@@ -47,12 +46,12 @@ def make_simulated_robot(name: str, seed: int) -> SimulatedRobot:
     return robot
 
 
-class MinitaurEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
+class WalkEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     """Walk forward for ``episode_s`` seconds without falling.
 
-    Action: (8,), swing and extension of each leg in [-1, 1]. Observation: (34,), joint positions about the stance,
-    joint velocities, up vector in the body frame, body rates, contacts and the smoothed last action, scaled to order
-    one.
+    Action: swings, extensions and, where legs have them, abductions of all legs in [-1, 1], (8,) for the Minitaur and
+    (12,) for the A1. Observation: joint positions about the stance, joint velocities, up vector in the body frame, body
+    rates, contacts and the smoothed last action, scaled to order one, (34,) and (46,).
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 25}  # noqa: RUF012 - Gymnasium's own attribute
@@ -66,7 +65,7 @@ class MinitaurEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         randomise: bool = False,
         render_mode: str | None = None,
     ) -> None:
-        """Describe the spaces; the world is built by the first reset.
+        """Describe the spaces; the robot that acts is made by the first reset.
 
         Args:
             robot: Entry point name of a simulated robot.
@@ -91,8 +90,12 @@ class MinitaurEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._randomise = randomise
         self._robot: SimulatedRobot | None = None
         self._sequence = 0
-        self.action_space = spaces.Box(-1.0, 1.0, (8,), np.float32)
-        self.observation_space = spaces.Box(-OBSERVATION_LIMIT, OBSERVATION_LIMIT, (34,), np.float32)
+        with make_simulated_robot(robot, 0) as example:
+            spec = example.spec
+        self._legs = np.repeat(LEG_RANGES_RAD[: spec.leg_dofs], spec.n_feet)
+        width = 2 * spec.n_joints + 6 + spec.n_feet + len(self._legs)
+        self.action_space = spaces.Box(-1.0, 1.0, (len(self._legs),), np.float32)
+        self.observation_space = spaces.Box(-OBSERVATION_LIMIT, OBSERVATION_LIMIT, (width,), np.float32)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -103,7 +106,7 @@ class MinitaurEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             self.close()
             noise_seed, dynamics_seed = (int(s) for s in self.np_random.integers(1 << 31, size=2))
             self._robot = make_simulated_robot(self._robot_name, noise_seed)
-            self._dynamics = DynamicsRandomiser(dynamics_seed)
+            self._dynamics = self._robot.body.randomiser(dynamics_seed)
             self._sequence = 0
         robot = self._robot
         if self._randomise:
@@ -111,7 +114,7 @@ class MinitaurEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         robot.cool()
         robot.place(Pose.standing())
         self._steps = 0
-        self._action: Array = np.zeros(8)
+        self._action: Array = np.zeros(len(self._legs))
         for _ in range(25):
             self._command(self._action, 1)
         self._truth = robot.truth()
@@ -148,8 +151,7 @@ class MinitaurEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     def _command(self, action: Array, ticks: int) -> None:
         robot = self._live
         spec = robot.spec
-        legs = action * np.repeat((SWING_RANGE_RAD, EXTENSION_RANGE_RAD), 4)
-        target = spec.stand_position_rad + cast(Array, spec.leg_to_joint) @ legs
+        target = spec.stand_position_rad + cast(Array, spec.leg_to_joint) @ (action * self._legs)
         for _ in range(ticks):
             robot.write(
                 Command(mode=CommandMode.POSITION, target=target, kp=spec.kp, kd=spec.kd, sequence=self._sequence)
@@ -184,5 +186,6 @@ def _reward(before: Truth, after: Truth, dt_s: float) -> tuple[float, dict[str, 
     return reward, {"speed_mps": speed, "energy_j": energy, "turn_radps": turn}
 
 
-if ENV_ID not in gym.registry:
-    gym.register(id=ENV_ID, entry_point="sim.gym_env:MinitaurEnv")
+for _id, _robot in ((ENV_ID, "minitaur"), (A1_ENV_ID, "a1")):
+    if _id not in gym.registry:
+        gym.register(id=_id, entry_point="sim.gym_env:WalkEnv", kwargs={"robot": _robot})

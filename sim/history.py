@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from sim.actuator import JointStates
+from sim.motors import JointStates
 
-BASE_EVERY = 5
-"""Physics steps per measurement of IMU, tracker and motor current: 100 Hz. Joint encoders measure at every step."""
+BASE_HZ = 100
+"""Measurements of IMU, tracker and motor current per second. Joint encoders measure at every physics step."""
 _BASE_DEPTH = 24
 """Measurements of the base remembered: 0.24 s, more than the largest latency that the parameters take."""
 
@@ -22,10 +22,16 @@ class History:
     Attributes:
         joints: One entry per physics step, for just as long as the latencies need: more would only drive the rest out
             of the processor's cache.
+        base_every: Physics steps per measurement of the base.
     """
 
-    def __init__(self) -> None:
-        """Nothing remembered yet; call `fill` before reading."""
+    def __init__(self, physics_hz: int) -> None:
+        """Nothing remembered yet; call `fill` before reading.
+
+        Args:
+            physics_hz: Physics steps per second.
+        """
+        self.base_every = physics_hz // BASE_HZ
         self.joints: deque[JointStates] = deque()
         self._bases: deque[Sample] = deque(maxlen=_BASE_DEPTH)
         self._contacts: deque[tuple[int, list[float]]] = deque(maxlen=16)
@@ -45,7 +51,7 @@ class History:
         self.joints = deque(known + known[-1:] * (depth - len(known)), maxlen=depth)
 
     def note_base(self, sample: Sample) -> None:
-        """Add a measurement of the base, each `BASE_EVERY` physics steps."""
+        """Add a measurement of the base, each `base_every` physics steps."""
         self._bases.appendleft(sample)
 
     def note_contact(self, contact: list[float], tick: int) -> None:
@@ -54,7 +60,8 @@ class History:
 
     def base(self, tick: int, behind: int) -> Sample:
         """The measurement of the base nearest to ``behind`` physics steps before ``tick``, which is now."""
-        index = (behind - tick % BASE_EVERY + BASE_EVERY // 2) // BASE_EVERY
+        every = self.base_every
+        index = (behind - tick % every + every // 2) // every
         return self._bases[min(max(index, 0), _BASE_DEPTH - 1)]
 
     def contact(self, tick: int) -> list[float]:

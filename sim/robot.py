@@ -9,7 +9,7 @@ vectors; x points forward, y left, z up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
@@ -47,6 +47,12 @@ class RobotSpec:
     kd: float
     """Default velocity gain of the robot's own joint controller, in its units."""
     control_rate_hz: float = 50.0
+    policy_rate_hz: float = 25.0
+    """Rate of decisions that suits the robot; the control rate is a whole multiple of it."""
+    extra_names: tuple[str, ...] = ()
+    """Further channels that the robot measures, such as a task's own observation and reward."""
+    symmetries: tuple[str, ...] = ()
+    """Mirror images under which the robot's dynamics stay the same: ``left_right``, ``front_back``."""
     mass_kg: float = 0.0
     hip_positions_m: Array | None = None
     """Where the legs attach, in the body frame, in the order of ``foot_names``. Shape: (n_feet, 3)."""
@@ -54,7 +60,8 @@ class RobotSpec:
     """Linear map from leg space around the stance: joint = stand_position + leg_to_joint @ (swing, extension).
 
     The columns are the swings of all feet in the order of ``foot_names`` (positive moves the foot forward), then their
-    extensions (positive lengthens the leg). Shape: (n_joints, 2 * n_feet), rad per rad.
+    extensions (positive lengthens the leg), then, for legs that have them, their abductions (positive moves the foot to
+    the left). Shape: (n_joints, leg_dofs * n_feet), rad per rad.
     """
     leg_lower_rad: Array | None = None
     """Lowest (swing, extension) around the stance, which no limit of a single joint can state. Shape: (2 * n_feet,)."""
@@ -73,6 +80,11 @@ class RobotSpec:
     def n_feet(self) -> int:
         """Number of feet."""
         return len(self.foot_names)
+
+    @property
+    def leg_dofs(self) -> int:
+        """Degrees of freedom of a leg in leg space: 2, or 3 with abduction; 0 for a robot without legs."""
+        return 0 if self.leg_to_joint is None else self.leg_to_joint.shape[1] // self.n_feet
 
 
 @dataclass(slots=True)
@@ -104,6 +116,8 @@ class Observation:
     """Whether the tracker saw the robot at this reading."""
     image: NDArray[np.uint8] | None = None
     """Optional camera frame. Shape: (height, width, 3)."""
+    extra: Array = field(default_factory=lambda: np.zeros(0))
+    """The channels of `RobotSpec.extra_names`. Shape: (n_extra,)."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +126,12 @@ class FrameLayout:
 
     n_joints: int
     n_feet: int
+    n_extra: int = 0
+
+    @classmethod
+    def of(cls, spec: RobotSpec) -> FrameLayout:
+        """The layout of a robot's frames."""
+        return cls(spec.n_joints, spec.n_feet, len(spec.extra_names))
 
     @property
     def fields(self) -> tuple[tuple[str, int], ...]:
@@ -129,6 +149,7 @@ class FrameLayout:
             ("base_position", 3),
             ("base_yaw", 1),
             ("base_valid", 1),
+            ("extra", self.n_extra),
         )
 
     @property
@@ -160,6 +181,7 @@ class FrameLayout:
                 o.motor_temperature_c,
                 o.base_position,
                 (o.base_yaw, float(o.base_valid)),
+                o.extra,
             ),
             dtype=np.float32,
         )
@@ -230,6 +252,11 @@ class Frames:
     def base_valid(self) -> NDArray[np.bool_]:
         """Shape: (...): whether the tracker saw the robot."""
         return self.field("base_valid")[..., 0] > 0.5
+
+    @property
+    def extra(self) -> FloatArray:
+        """The robot's further channels. Shape: (..., n_extra)."""
+        return self.field("extra")
 
     @property
     def up(self) -> FloatArray:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from sim.actuator import TORQUE_CONSTANT_NM_PER_A
 from sim.robot import Array
 
 _BLOCK = 64
@@ -76,13 +75,19 @@ class SensorModel:
     """
 
     def __init__(
-        self, params: SensorParams, motor_direction: Sequence[float], n_feet: int, rng: np.random.Generator
+        self,
+        params: SensorParams,
+        motor_direction: Sequence[float],
+        torque_per_a_nm: float,
+        n_feet: int,
+        rng: np.random.Generator,
     ) -> None:
         """Draw the biases of this robot.
 
         Args:
             params: Sizes of noise and biases.
             motor_direction: 1 or -1 per joint: the reading is the true value times it.
+            torque_per_a_nm: Makes readings of torque out of motor currents.
             n_feet: Number of contact sensors.
             rng: Stream that all later noise comes from.
         """
@@ -91,7 +96,7 @@ class SensorModel:
         n = len(motor_direction)
         direction = np.asarray(motor_direction, dtype=np.float64)
         ones = np.ones(n + 11)
-        self._gain: Array = np.concatenate((direction, direction, direction * TORQUE_CONSTANT_NM_PER_A, ones))
+        self._gain: Array = np.concatenate((direction, direction, direction * torque_per_a_nm, ones))
         self._scale: Array = np.concatenate(
             (
                 np.full(n, params.joint_position_rad),

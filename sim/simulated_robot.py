@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
 from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim import bullet_world as bw
-from sim.bullet_world import MOTOR_DIRECTION, PHYSICS_HZ, World
+from sim.body import Body
+from sim.bullet_world import World
 from sim.controller import JointController
 from sim.dynamics import DynamicsParams
-from sim.history import BASE_EVERY, History, Sample
+from sim.history import History, Sample
 from sim.quiet_bullet import p
 from sim.robot import Command, Health, Observation, RobotSpec
 from sim.sensors import SensorModel, SensorParams, rotate_small, to_body, yaw_of
@@ -29,48 +29,56 @@ _HEIGHT_LIMITS_M = (-0.2, 10.0)
 
 
 class SimulatedRobot:
-    """A Minitaur in its own PyBullet world, at 500 Hz.
+    """A robot in its own PyBullet world.
 
     The robot clock is simulated time; it goes on through `place` and never back. All randomness comes from ``seed``.
+
+    Attributes:
+        body: What is fixed about the robot, as the physics sees it; its nominal dynamics among others.
     """
 
     def __init__(
         self,
         spec: RobotSpec,
+        body: Body,
         *,
         seed: int = 0,
         dynamics: DynamicsParams | None = None,
         sensors: SensorParams | None = None,
-        fallen_pose: Callable[[np.random.Generator], Pose] | None = None,
     ) -> None:
         """Build the world and put the robot into its stance at the origin, motors without current.
 
         Args:
-            spec: What is fixed about the robot.
+            spec: What is fixed about the robot, as its users see it.
+            body: What is fixed about it, as the physics sees it.
             seed: Seed of the sensors' noise.
             dynamics: Nominal when None.
             sensors: Realistic noise when None.
-            fallen_pose: Draws a fallen pose of this robot.
 
         Raises:
             ValueError: ``dynamics`` does not fit the robot.
         """
         self._spec = spec
+        self.body = body
+        self._hz = body.physics_hz
+        self._motors = body.motor_model(spec.n_joints, 1.0 / self._hz)
         self._sensors = SensorModel(
-            sensors or SensorParams(), MOTOR_DIRECTION, spec.n_feet, np.random.default_rng(seed)
+            sensors or SensorParams(),
+            body.direction,
+            self._motors.constants.torque_per_a_nm,
+            spec.n_feet,
+            np.random.default_rng(seed),
         )
-        self._fallen_pose = fallen_pose
-        self._direction = np.array(MOTOR_DIRECTION)
-        self._controller = JointController(spec, MOTOR_DIRECTION, PHYSICS_HZ)
-        self._motors = self._controller.motors
+        self._direction = np.array(body.direction)
+        self._controller = JointController(spec, body.direction, self._hz, self._motors)
         self._tick = 0
         self._problem = ""
         self._camera_world: World | None = None
         self._closed = False
-        self._dynamics = dynamics or DynamicsParams()
+        self._dynamics = dynamics or body.nominal
         self._world: World | None = None
         self._cached: Observation | None = None
-        self._history = History()
+        self._history = History(self._hz)
         self._seen: deque[list[float]] = deque()
         self._seen_gains: tuple[float, float] | None = None
         self._read_tick = -1
@@ -87,7 +95,7 @@ class SimulatedRobot:
     @property
     def time_s(self) -> float:
         """Robot clock."""
-        return self._tick / PHYSICS_HZ
+        return self._tick / self._hz
 
     @property
     def dynamics(self) -> DynamicsParams:
@@ -120,7 +128,7 @@ class SimulatedRobot:
         if valid:
             self._tracked, self._tracked_yaw = x[k + 6 : k + 9], math.remainder(float(x[k + 9]), math.tau)
         self._cached = Observation(
-            stamp_s=(self._tick - self._observation_ticks) / PHYSICS_HZ,
+            stamp_s=(self._tick - self._observation_ticks) / self._hz,
             joint_position=x[:n],
             joint_velocity=x[n : 2 * n],
             joint_torque=x[2 * n : 3 * n],
@@ -187,7 +195,7 @@ class SimulatedRobot:
         """
         self._check_open()
         try:
-            self._advance(round(dt_s * PHYSICS_HZ))
+            self._advance(round(dt_s * self._hz))
         except ValueError:  # a joint state is NaN
             self._recover()
         self._motors.settle_heat()
@@ -222,10 +230,10 @@ class SimulatedRobot:
             ambient_c=params.ambient_c,
         )
         self._dynamics = params
-        self._controller.latency_ticks = round(params.action_latency_s * PHYSICS_HZ)
-        self._observation_ticks = round(params.observation_latency_s * PHYSICS_HZ)
-        self._tracker_ticks = round(self._sensors.params.tracker_delay_s * PHYSICS_HZ)
-        steps = params.pd_latency_s * PHYSICS_HZ
+        self._controller.latency_ticks = round(params.action_latency_s * self._hz)
+        self._observation_ticks = round(params.observation_latency_s * self._hz)
+        self._tracker_ticks = round(self._sensors.params.tracker_delay_s * self._hz)
+        steps = params.pd_latency_s * self._hz
         self._pd_ticks = int(steps + 1e-9)
         self._pd_blend = max(0.0, steps - self._pd_ticks)
         self._seen_gains = None
@@ -240,14 +248,8 @@ class SimulatedRobot:
         self._motors.cool()
 
     def random_fallen_pose(self, rng: np.random.Generator) -> Pose:
-        """Any orientation, legs anywhere, resting after a short fall.
-
-        Raises:
-            RuntimeError: the robot was made without a drawer of fallen poses.
-        """
-        if self._fallen_pose is None:
-            raise RuntimeError("this robot has no fallen poses; pass fallen_pose when making it")
-        return self._fallen_pose(rng)
+        """Any orientation, legs anywhere, resting after a short fall."""
+        return self.body.fallen_pose(rng)
 
     def truth(self) -> Truth:
         """What really is, for evaluation only."""
@@ -276,7 +278,7 @@ class SimulatedRobot:
         if not (1 <= width <= 2048 and 1 <= height <= 2048):
             raise ValueError(f"picture of {width} x {height} pixels; both must be within [1, 2048]")
         if self._camera_world is None:
-            self._camera_world = bw.build_world(visual=True)
+            self._camera_world = bw.build_world(self.body, visual=True)
         bw.copy_pose(self._live, self._camera_world)
         position = self._sample()[0]
         pixels = bw.render(self._camera_world, width, height, position)
@@ -324,6 +326,7 @@ class SimulatedRobot:
         step, coast, feedback = motors.step, motors.coast, motors.feedback
         offset, kp, kd, blend = controller.offset, controller.kp, controller.kd, self._pd_blend
         behind, limp = self._pd_ticks, controller.mode is None
+        every = self._history.base_every
         now = history[0]
         seen = self._what_motors_see(kp, kd, limp)
         while tick < until:
@@ -338,7 +341,7 @@ class SimulatedRobot:
             tick += 1
             now = read(body, joints, client)
             history.appendleft(now)
-            if tick % BASE_EVERY == 0:
+            if tick % every == 0:
                 self._history.note_base(self._sample())
 
     def _what_motors_see(self, kp: float, kd: float, limp: bool) -> deque[list[float]]:
@@ -354,7 +357,7 @@ class SimulatedRobot:
         joints = self._spec.stand_position_rad if pose.joint_position is None else pose.joint_position
         if len(joints) != self._spec.n_joints:
             raise ValueError(f"pose has {len(joints)} joint positions, the robot has {self._spec.n_joints} joints")
-        world = bw.build_world()
+        world = bw.build_world(self.body)
         if self._world is not None:
             self._world.close()
         bw.apply_dynamics(world, self._dynamics)
@@ -364,7 +367,7 @@ class SimulatedRobot:
         self._forget_past()
         if pose.settle_s > 0.0:
             self._controller.damp()
-            self._run(0, round(pose.settle_s * PHYSICS_HZ))
+            self._run(0, round(pose.settle_s * self._hz))
             self._motors.power_cycle()
             self._forget_past()
         self._controller.release()

@@ -22,18 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.robot import Array, Command, CommandMode, Observation, RobotSpec, Transition
-from skills.skill import Progress, ScriptedSkill, SkillKind
-
-UPRIGHT_TILT_RAD = math.radians(15.0)
-"""Tilt below which the robot counts as upright."""
-_STANCE_RAD = 0.4
-"""Largest distance of a joint from the stance while standing; the weight bends it by about 0.1."""
-_STILL_RADPS = 0.6
-"""Largest body rate while standing still; far above the noise of a gyroscope, 0.01 rad/s in simulation."""
-_STILL_JOINT_RADPS = 2.0
-_HOLD_S = 0.5
-"""How long the robot must stand still before it has stood up."""
+from sim.robot import Array, Observation, RobotSpec, Transition
+from skills.recovery_script import UPRIGHT_TILT_RAD, Move, RecoveryScript, up_of
+from skills.skill import ScriptedSkill, SkillKind
+from skills.stand_up_abducted import AbductedStandUp
 
 _SHORT_RAD, _LONG_RAD = -1.4, 0.8
 """Extension from the stance of a folded and of a stretched leg; the leg's own limits are a little wider."""
@@ -45,24 +37,6 @@ _BELLY_ROLL_RAD, _BACK_ROLL_RAD = 1.1, 2.2
 """Rolls below and above which the robot counts as belly down and as upside down; between them it lies on a side."""
 _BACK_MOVES = frozenset({"tuck", "throw", "follow"})
 _ROCK_MOVES = frozenset({"load", "swing", "home"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Move:
-    """One target of the legs, held or approached for a while."""
-
-    name: str
-    duration_s: float
-    swing_rad: Array
-    """Shape: (n_feet,)."""
-    extension_rad: Array
-    """From the stance. Shape: (n_feet,)."""
-    gain: float = 1.0
-    """Multiplies the robot's position gain."""
-    ramp: bool = False
-    """Approach the target over most of the duration instead of at once."""
-    damping: float = 1.0
-    """Multiplies the robot's velocity gain."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,89 +79,31 @@ class StandUp(ScriptedSkill):
     summary = "stand up from any fallen pose"
     horizon_s = 20.0
 
-    def controller(self, spec: RobotSpec, dt_s: float) -> StandUpController:
-        """A fresh script for one try.
+    def controller(self, spec: RobotSpec, dt_s: float) -> RecoveryScript:
+        """A fresh script for one try, the one for the robot's legs.
 
         Raises:
             ValueError: the robot does not say how its legs map to joints.
         """
-        return StandUpController(spec, dt_s)
+        return AbductedStandUp(spec, dt_s) if spec.leg_dofs == 3 else StandUpController(spec, dt_s)
 
     def success(self, transition: Transition) -> bool:
         """Whether the last frame is upright."""
         return bool(transition.next_frame.up[-1, 2] > math.cos(UPRIGHT_TILT_RAD))
 
 
-class StandUpController:
-    """A feedback script over short moves; the same observations give the same commands."""
-
-    def __init__(self, spec: RobotSpec, dt_s: float) -> None:
-        """Prepare for one try.
-
-        Raises:
-            ValueError: the robot lacks ``leg_to_joint`` or ``hip_positions_m``.
-        """
-        if spec.leg_to_joint is None or spec.hip_positions_m is None:
-            raise ValueError(f"robot {spec.name!r} has no leg_to_joint or no hip_positions_m; add both to its spec")
-        self._spec = spec
-        self._dt = dt_s
-        self._to_joint = spec.leg_to_joint
-        self._to_leg = np.linalg.inv(spec.leg_to_joint)
-        self._n = spec.n_feet
-        self._hips = spec.hip_positions_m[:, :2]
-        self._left = np.sign(self._hips[:, 1])
-        self._begin()
+class StandUpController(RecoveryScript):
+    """The script for legs that swing all the way round; the same observations give the same commands."""
 
     def _begin(self) -> None:
-        self._moves: list[_Move] = []
-        self._elapsed_s = 0.0
-        self._from = np.zeros(2 * self._n)
-        self._still_s = 0.0
+        super()._begin()
         self._throws = 0
         self._rocks = 0
         self._repairs = 0
         self._stood_badly = False
-        self._contact = np.zeros(self._n)
 
-    def start(self, observation: Observation) -> None:
-        """Begin a try."""
-        del observation
-        self._begin()
-
-    def progress(self, observation: Observation) -> Progress:
-        """Succeeded after half a second of standing still, upright, on most feet, joints near the stance."""
-        o = observation
-        standing = (
-            _up(o)[2] > math.cos(UPRIGHT_TILT_RAD)
-            and float(np.abs(o.joint_position - self._spec.stand_position_rad).max()) < _STANCE_RAD
-            and float(np.abs(o.joint_velocity).max()) < _STILL_JOINT_RADPS
-            and float(np.abs(o.angular_velocity).max()) < _STILL_RADPS
-            and float(self._contact.mean()) > 0.5
-        )
-        self._still_s = self._still_s + self._dt if standing else 0.0
-        return Progress.SUCCEEDED if self._still_s >= _HOLD_S else Progress.RUNNING
-
-    def act(self, observation: Observation) -> Command:
-        """The command for this control period."""
-        self._contact += 0.1 * (observation.foot_contact - self._contact)
-        legs = self._to_leg @ (observation.joint_position - self._spec.stand_position_rad)
-        roll = _roll(observation)
-        if self._moves and self._overtaken(self._moves[0].name, roll):
-            self._moves.clear()
-        if not self._moves:
-            self._moves = self._plan(observation, legs, roll)
-            self._enter(legs)
-        move = self._moves[0]
-        self._elapsed_s += self._dt
-        command = self._position(move)
-        if self._elapsed_s >= move.duration_s:
-            self._stood_badly = self._moves.pop(0).name == "stand"
-            self._enter(legs)
-        return command
-
-    def _enter(self, legs: Array) -> None:
-        self._elapsed_s = 0.0
-        self._from = legs
+    def _ended(self, name: str) -> None:
+        self._stood_badly = name == "stand"
 
     def _overtaken(self, name: str, roll: float) -> bool:
         """Whether the body has moved on while a move for another posture is under way."""
@@ -199,17 +115,17 @@ class StandUpController:
 
     # --- choice of moves ---------------------------------------------------------------------------------------------
 
-    def _plan(self, observation: Observation, legs: Array, roll: float) -> list[_Move]:
+    def _plan(self, observation: Observation, legs: Array, roll: float) -> list[Move]:
         if abs(roll) > _BACK_ROLL_RAD:
             return self._throw_over(observation, legs)
         if abs(roll) > _BELLY_ROLL_RAD:
             return self._rock(observation)
         return self._rise(observation)
 
-    def _throw_over(self, observation: Observation, legs: Array) -> list[_Move]:
+    def _throw_over(self, observation: Observation, legs: Array) -> list[Move]:
         """Tuck the legs above the back, thrust with one side, follow through with short legs."""
         self._throws += 1
-        up = _up(observation)
+        up = up_of(observation)
         side = math.copysign(1.0, up[1]) if abs(up[1]) > 0.05 else 1.0
         if self._throws % 3 == 0:
             # Twice in vain: something is in the way on that side.
@@ -218,36 +134,36 @@ class StandUpController:
         short = np.full(self._n, _SHORT_RAD)
         thrust = np.where(self._left * side > 0.0, _LONG_RAD, _SHORT_RAD)
         return [
-            _Move(name="tuck", duration_s=0.5, swing_rad=above, extension_rad=short, ramp=True),
-            _Move(name="throw", duration_s=0.45, swing_rad=above, extension_rad=thrust, gain=_THRUST),
-            _Move(name="follow", duration_s=0.4, swing_rad=above, extension_rad=short),
+            Move(name="tuck", duration_s=0.5, swing_rad=above, extension_rad=short, ramp=True),
+            Move(name="throw", duration_s=0.45, swing_rad=above, extension_rad=thrust, gain=_THRUST),
+            Move(name="follow", duration_s=0.4, swing_rad=above, extension_rad=short),
         ]
 
-    def _rock(self, observation: Observation) -> list[_Move]:
+    def _rock(self, observation: Observation) -> list[Move]:
         """Lower legs folded, upper legs stretched below the belly, then swung over the back and home again.
 
         Each stroke pushes the body the other way. The pause varies from round to round, because the rocking period,
         which a stroke must meet to feed it, differs with how the lower legs prop the body.
         """
         self._rocks += 1
-        upper = self._left * math.copysign(1.0, _up(observation)[1]) > 0.0
+        upper = self._left * math.copysign(1.0, up_of(observation)[1]) > 0.0
         zeros, short = np.zeros(self._n), np.full(self._n, _SHORT_RAD)
         over = np.where(upper, math.pi, 0.0)
         stretched = np.where(upper, _REACH_RAD, _SHORT_RAD)
         pause = (0.5, 0.35, 0.7)[self._rocks % 3]
         return [
-            _Move(name="load", duration_s=pause, swing_rad=zeros, extension_rad=stretched),
-            _Move(name="swing", duration_s=0.25, swing_rad=over, extension_rad=stretched, gain=_THRUST),
-            _Move(name="home", duration_s=0.25, swing_rad=zeros, extension_rad=short),
+            Move(name="load", duration_s=pause, swing_rad=zeros, extension_rad=stretched),
+            Move(name="swing", duration_s=0.25, swing_rad=over, extension_rad=stretched, gain=_THRUST),
+            Move(name="home", duration_s=0.25, swing_rad=zeros, extension_rad=short),
         ]
 
-    def _rise(self, observation: Observation) -> list[_Move]:
+    def _rise(self, observation: Observation) -> list[Move]:
         """Fold, rise, stand; before it, repair legs that did not carry the last time."""
         zeros, short = np.zeros(self._n), np.full(self._n, _SHORT_RAD)
         moves = [
-            _Move(name="fold", duration_s=0.6, swing_rad=zeros, extension_rad=short, ramp=True),
-            _Move(name="lift", duration_s=0.5, swing_rad=zeros, extension_rad=zeros, ramp=True),
-            _Move(name="stand", duration_s=1.2, swing_rad=zeros, extension_rad=zeros),
+            Move(name="fold", duration_s=0.6, swing_rad=zeros, extension_rad=short, ramp=True),
+            Move(name="lift", duration_s=0.5, swing_rad=zeros, extension_rad=zeros, ramp=True),
+            Move(name="stand", duration_s=1.2, swing_rad=zeros, extension_rad=zeros),
         ]
         if self._stood_badly:
             self._stood_badly = False
@@ -258,17 +174,17 @@ class StandUpController:
 
     def _bad_leg(self, observation: Observation) -> NDArray[np.bool_]:
         """The leg below the lowest corner of the body, or all that do not touch the floor when it lies level."""
-        down = self._hips @ _up(observation)[:2]
+        down = self._hips @ up_of(observation)[:2]
         if down.max() - down.min() > 0.05:
             return np.asarray(down == down.min())
         return np.asarray(self._contact < 0.5)
 
-    def _repair(self, bad: NDArray[np.bool_]) -> list[_Move]:
+    def _repair(self, bad: NDArray[np.bool_]) -> list[Move]:
         """Point the bad legs somewhere, then flick them; the next repair uses another flick."""
         flick = _FLICKS[self._repairs % len(_FLICKS)]
         self._repairs += 1
         return [
-            _Move(
+            Move(
                 name="flick",
                 duration_s=stroke.duration_s,
                 swing_rad=np.where(bad, stroke.swing_rad * np.sign(self._hips[:, 0]), 0.0),
@@ -278,30 +194,3 @@ class StandUpController:
             )
             for stroke in flick
         ]
-
-    # --- commands ----------------------------------------------------------------------------------------------------
-
-    def _position(self, move: _Move) -> Command:
-        target = np.concatenate((move.swing_rad, move.extension_rad))
-        if move.ramp:
-            share = min(1.0, self._elapsed_s / (0.7 * move.duration_s))
-            target = self._from + share * (target - self._from)
-        spec = self._spec
-        return Command(
-            mode=CommandMode.POSITION,
-            target=spec.stand_position_rad + self._to_joint @ target,
-            kp=move.gain * spec.kp,
-            kd=move.damping * spec.kd,
-        )
-
-
-def _up(observation: Observation) -> Array:
-    """World's up in the body frame. Shape: (3,)."""
-    x, y, z, w = observation.orientation_xyzw
-    return np.array((2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)))
-
-
-def _roll(observation: Observation) -> float:
-    """Roll of the body: 0 level, positive with the left side up, beyond pi / 2 upside down."""
-    up = _up(observation)
-    return math.atan2(up[1], up[2])

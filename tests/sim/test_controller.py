@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from sim.bullet_world import MOTOR_DIRECTION
+from sim.actuator import MotorBank
 from sim.controller import JointController
-from sim.minitaur import EXTENSION_LOWER_RAD, EXTENSION_UPPER_RAD, minitaur_spec
+from sim.minitaur import EXTENSION_LOWER_RAD, EXTENSION_UPPER_RAD, MOTOR_DIRECTION, minitaur_spec
 from sim.robot import Command, CommandMode
 
 
 def controller(latency_ticks=0):
-    out = JointController(minitaur_spec(), MOTOR_DIRECTION, 500)
+    out = JointController(minitaur_spec(), MOTOR_DIRECTION, 500, MotorBank(8, 0.002))
     out.latency_ticks = latency_ticks
     return out
 

@@ -47,7 +47,7 @@ def test_streams_are_seeded_and_independent():
 
 def test_corner_masses_keep_total_and_centre():
     params = DynamicsParams(payload_kg=0.4, payload_offset_m=(0.05, -0.03), com_offset_m=(0.01, 0.005))
-    fl, bl, fr, br = corner_masses_kg(params, 0.5, 6.4)
+    fl, bl, fr, br = corner_masses_kg(params, 0.5, 6.4, (0.21, 0.0925))
     assert fl + bl + fr + br == pytest.approx(2.0 + 0.4)
     moment_x = 0.21 * (fl + fr - bl - br)
     moment_y = 0.0925 * (fl + bl - fr - br)

@@ -8,8 +8,9 @@ from gymnasium.utils.env_checker import check_env
 import sim.gym_env as gym_env
 
 
-def test_environment_passes_gymnasiums_checker():
-    env = gym.make(gym_env.ENV_ID, render_mode="rgb_array")
+@pytest.mark.parametrize("name", [gym_env.ENV_ID, gym_env.A1_ENV_ID])
+def test_environment_passes_gymnasiums_checker(name):
+    env = gym.make(name, render_mode="rgb_array")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_env(env.unwrapped)
@@ -44,7 +45,7 @@ def test_same_seed_gives_the_same_episode():
 @pytest.mark.parametrize("arguments", [{"policy_hz": 30}, {"render_mode": "human"}, {"episode_s": 0.0}])
 def test_bad_arguments_are_refused(arguments):
     with pytest.raises(ValueError, match=r"offered|above"):
-        gym_env.MinitaurEnv(**arguments)
+        gym_env.WalkEnv(**arguments)
 
 
 def test_unknown_robot_is_named_with_the_known_ones():

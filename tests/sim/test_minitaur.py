@@ -3,7 +3,7 @@ import pybullet as p
 import pytest
 
 from sim import bullet_world as bw
-from sim.minitaur import leg_pose_to_joints, make_minitaur, minitaur_spec
+from sim.minitaur import knee_angle_rad, leg_length_m, leg_pose_to_joints, make_minitaur, minitaur_spec
 from sim.state import Pose
 
 
@@ -13,7 +13,7 @@ def feet_in_body_frame(robot):
     feet = []
     for leg in range(4):
         state = p.getLinkState(
-            world.body, world.knees[2 * leg + 1], computeForwardKinematics=1, physicsClientId=world.client
+            world.body, world.passive[2 * leg + 1], computeForwardKinematics=1, physicsClientId=world.client
         )
         foot = p.multiplyTransforms(state[4], state[5], [0, 0.005, 0.2], [0, 0, 0, 1])[0]
         feet.append(np.array(foot) - base)
@@ -33,7 +33,7 @@ def robot():
 
 def test_knee_angle_of_the_stance_is_the_published_one():
     # pybullet_envs' Minitaur uses -2.1834 rad for motors at pi / 2.
-    assert bw.knee_angle_rad(np.pi / 2) == pytest.approx(-2.1834, abs=1e-3)
+    assert knee_angle_rad(np.pi / 2) == pytest.approx(-2.1834, abs=1e-3)
 
 
 @pytest.mark.parametrize("extension", [0.4, 1.2, 1.9, 2.6])
@@ -41,7 +41,7 @@ def test_leg_length_is_that_of_the_five_bar(robot, extension):
     place(robot, 0.0, extension)
     # Legs lean out by 5 degrees; the motors lie up to 5 mm off the base plane.
     down = -feet_in_body_frame(robot)[:, 2]
-    np.testing.assert_allclose(down, bw.leg_length_m(extension), atol=0.006)
+    np.testing.assert_allclose(down, leg_length_m(extension), atol=0.006)
 
 
 @pytest.mark.parametrize("extension", [0.4, 1.9, 2.7])
@@ -56,7 +56,7 @@ def test_positive_swing_moves_every_foot_forward(robot):
     before = feet_in_body_frame(robot)
     place(robot, 0.3, 1.9)
     moved = feet_in_body_frame(robot)[:, 0] - before[:, 0]
-    np.testing.assert_allclose(moved, bw.leg_length_m(1.9) * np.sin(0.3), atol=0.005)
+    np.testing.assert_allclose(moved, leg_length_m(1.9) * np.sin(0.3), atol=0.005)
 
 
 def test_spec_maps_legs_to_joints_and_limits_hold_the_stance():

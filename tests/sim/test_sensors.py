@@ -8,7 +8,7 @@ from sim.sensors import SensorModel, SensorParams, rotate_small, to_body, yaw_of
 
 
 def model(params, seed=0):
-    return SensorModel(params, (-1.0, 1.0), 2, np.random.default_rng(seed))
+    return SensorModel(params, (-1.0, 1.0), 0.0954, 2, np.random.default_rng(seed))
 
 
 def test_noise_has_the_stated_deviation_and_no_mean():

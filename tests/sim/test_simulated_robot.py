@@ -243,7 +243,7 @@ def test_dynamics_reach_the_physics(robot):
     links = [-1, *range(p.getNumJoints(world.body, physicsClientId=world.client))]
     info = {k: p.getDynamicsInfo(world.body, k, physicsClientId=world.client) for k in links}
     assert sum(i[0] for i in info.values()) == pytest.approx(6.0 + 1.5 + 0.4)
-    assert all(info[k][1] == pytest.approx(0.3) for k in world.knees)
+    assert all(info[k][1] == pytest.approx(0.3) for k in world.passive)
     robot.place(Pose())
     again = robot._live
     assert p.getDynamicsInfo(again.body, -1, physicsClientId=again.client)[0] == pytest.approx(4.5)

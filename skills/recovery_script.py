@@ -1,0 +1,160 @@
+"""What recovery scripts share: short moves of the legs, chosen by feedback, and the judgement of a stand."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from sim.robot import Array, Command, CommandMode, Observation, RobotSpec
+from skills.skill import Progress
+
+UPRIGHT_TILT_RAD = math.radians(15.0)
+"""Tilt below which the robot counts as upright."""
+_STANCE_RAD = 0.4
+"""Largest distance of a joint from the stance while standing; the weight bends it by about 0.1."""
+_STILL_RADPS = 0.6
+"""Largest body rate while standing still; far above the noise of a gyroscope, 0.01 rad/s in simulation."""
+_STILL_JOINT_RADPS = 2.0
+_HOLD_S = 0.5
+"""How long the robot must stand still before it has stood up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """One target of the legs, held or approached for a while."""
+
+    name: str
+    duration_s: float
+    swing_rad: Array
+    """Shape: (n_feet,)."""
+    extension_rad: Array
+    """From the stance. Shape: (n_feet,)."""
+    abduction_rad: Array | None = None
+    """Of legs that have it. Shape: (n_feet,)."""
+    gain: float = 1.0
+    """Multiplies the robot's position gain."""
+    ramp: bool = False
+    """Approach the target over most of the duration instead of at once."""
+    damping: float = 1.0
+    """Multiplies the robot's velocity gain."""
+
+    @property
+    def legs(self) -> Array:
+        """The target in leg space. Shape: (leg_dofs * n_feet,), rad."""
+        parts = (self.swing_rad, self.extension_rad)
+        return np.concatenate(parts if self.abduction_rad is None else (*parts, self.abduction_rad))
+
+
+class RecoveryScript(ABC):
+    """A feedback script over short moves; the same observations give the same commands."""
+
+    def __init__(self, spec: RobotSpec, dt_s: float) -> None:
+        """Prepare for one try.
+
+        Raises:
+            ValueError: the robot lacks ``leg_to_joint`` or ``hip_positions_m``.
+        """
+        if spec.leg_to_joint is None or spec.hip_positions_m is None:
+            raise ValueError(f"robot {spec.name!r} has no leg_to_joint or no hip_positions_m; add both to its spec")
+        self._spec = spec
+        self._dt = dt_s
+        self._to_joint = spec.leg_to_joint
+        self._to_leg = np.linalg.inv(spec.leg_to_joint)
+        self._n = spec.n_feet
+        self._hips = spec.hip_positions_m[:, :2]
+        self._left = np.sign(self._hips[:, 1])
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget the last try."""
+        self._moves: list[Move] = []
+        self._elapsed_s = 0.0
+        self._from = np.zeros(len(self._to_leg))
+        self._still_s = 0.0
+        self._contact = np.zeros(self._n)
+
+    def start(self, observation: Observation) -> None:
+        """Begin a try."""
+        del observation
+        self._begin()
+
+    def progress(self, observation: Observation) -> Progress:
+        """Succeeded after half a second of standing still, upright, on most feet, joints near the stance."""
+        o = observation
+        standing = (
+            up_of(o)[2] > math.cos(UPRIGHT_TILT_RAD)
+            and float(np.abs(o.joint_position - self._spec.stand_position_rad).max()) < _STANCE_RAD
+            and float(np.abs(o.joint_velocity).max()) < _STILL_JOINT_RADPS
+            and float(np.abs(o.angular_velocity).max()) < _STILL_RADPS
+            and float(self._contact.mean()) > 0.5
+        )
+        self._still_s = self._still_s + self._dt if standing else 0.0
+        return Progress.SUCCEEDED if self._still_s >= _HOLD_S else Progress.RUNNING
+
+    def act(self, observation: Observation) -> Command:
+        """The command for this control period."""
+        self._contact += 0.1 * (observation.foot_contact - self._contact)
+        legs = self._to_leg @ (observation.joint_position - self._spec.stand_position_rad)
+        roll = roll_of(observation)
+        if self._moves and self._overtaken(self._moves[0].name, roll):
+            self._moves.clear()
+        if not self._moves:
+            self._moves = self._plan(observation, legs, roll)
+            self._enter(legs)
+        move = self._moves[0]
+        self._elapsed_s += self._dt
+        command = self._position(move)
+        if self._elapsed_s >= move.duration_s:
+            self._ended(self._moves.pop(0).name)
+            self._enter(legs)
+        return command
+
+    @abstractmethod
+    def _plan(self, observation: Observation, legs: Array, roll: float) -> list[Move]:
+        """The next moves, at least one.
+
+        Args:
+            observation: Newest reading.
+            legs: Leg-space position from the stance, as `RobotSpec.leg_to_joint` orders it.
+            roll: `roll_of` the body.
+        """
+
+    @abstractmethod
+    def _overtaken(self, name: str, roll: float) -> bool:
+        """Whether the body has moved on while a move for another posture is under way."""
+
+    def _ended(self, name: str) -> None:
+        """Note that a move came to its end."""
+        del name
+
+    def _enter(self, legs: Array) -> None:
+        self._elapsed_s = 0.0
+        self._from = legs
+
+    def _position(self, move: Move) -> Command:
+        target = move.legs
+        if move.ramp:
+            share = min(1.0, self._elapsed_s / (0.7 * move.duration_s))
+            target = self._from + share * (target - self._from)
+        spec = self._spec
+        return Command(
+            mode=CommandMode.POSITION,
+            target=spec.stand_position_rad + self._to_joint @ target,
+            kp=move.gain * spec.kp,
+            kd=move.damping * spec.kd,
+        )
+
+
+def up_of(observation: Observation) -> Array:
+    """World's up in the body frame. Shape: (3,)."""
+    x, y, z, w = observation.orientation_xyzw
+    return np.array((2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)))
+
+
+def roll_of(observation: Observation) -> float:
+    """Roll of the body: 0 level, positive with the left side up, beyond pi / 2 upside down."""
+    up = up_of(observation)
+    return math.atan2(up[1], up[2])
