@@ -23,7 +23,14 @@ class SacConfig:
     updates_per_step: float = 1.0
     """Gradient updates per policy step of the robot; read by whoever calls `update`, not by the learner."""
     ensemble: int = 2
-    """Number of critics; the target and the actor take the smallest of them."""
+    """Number of critics."""
+    target_subset: int = 0
+    """Critics drawn at each update whose smallest value makes the target, 2 in REDQ (Chen et al. 2021, arXiv
+    2101.05982); 0: the smallest of all."""
+    actor_mean: bool = False
+    """Whether the actor climbs the mean of all critics, as in REDQ, rather than the smallest."""
+    batch_norm: bool = False
+    """Batch renormalisation in the critics and no target critics: CrossQ (Bhatt et al. 2024, arXiv 1902.05605)."""
     layer_norm: bool = False
     """Normalise the critics' hidden layers; keeps many updates per step stable."""
     dropout: float = 0.0
@@ -47,6 +54,24 @@ class SacConfig:
     """Steps after which mean and standard deviation are kept, so that the networks' input stops moving."""
     obs_clip: float = 10.0
     """Bound of a normalised feature, in standard deviations."""
+    reset_every: int = 0
+    """Updates after which networks, temperatures and optimiser begin anew on the old data, against overfitting to early
+    data (Nikishin et al. 2022, arXiv 2205.07802); 0: never."""
+    reset_recovery: int | None = None
+    """Updates that new networks get before they act; the policy from before the reset acts until then. None: a quarter
+    of ``reset_every``, or 2000 where that is 0: networks are also new after the learner has diverged for good."""
+    cost_limit: float = 0.02
+    """What the mean of each cost per step is kept below; costs are relative exceedances of a physical limit."""
+    kp: float = 0.1
+    """Proportional gain of the multipliers, per ``cost_limit`` exceeded."""
+    ki: float = 1.0
+    """Integral gain, per ``cost_limit`` exceeded during ``cost_window`` steps."""
+    kd: float = 0.1
+    """Derivative gain, per ``cost_limit`` that the cost rises from one attempt to the next."""
+    lambda_max: float = 10.0
+    """Upper bound of a multiplier."""
+    cost_window: float = 2500.0
+    """Steps of a skill over which its costs are averaged, exponentially."""
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, naming the field, its value and what is valid."""
@@ -56,6 +81,15 @@ class SacConfig:
             value = getattr(self, name)
             self._need(name, math.isfinite(value) and value > 0, "positive and finite")
         self._need("hidden", len(self.hidden) >= 1 and min(self.hidden) >= 1, "one or more positive widths")
+        self._need("target_subset", 0 <= self.target_subset <= self.ensemble, f"in [0, ensemble = {self.ensemble}]")
+        self._need("reset_every", self.reset_every >= 0, "at least 0")
+        recovers = self.reset_recovery is None or 0 <= self.reset_recovery < (self.reset_every or math.inf)
+        self._need("reset_recovery", recovers, f"at least 0 and below reset_every = {self.reset_every}, or None")
+        for name in ("cost_limit", "lambda_max", "cost_window"):
+            value = getattr(self, name)
+            self._need(name, math.isfinite(value) and value > 0, "positive and finite")
+        for name in ("kp", "ki", "kd"):
+            self._need(name, 0 <= getattr(self, name) < math.inf, "zero or positive, and finite")
         self._need("discount", 0 <= self.discount < 1, "in [0, 1)")
         self._need("tau", 0 < self.tau <= 1, "in (0, 1]")
         self._need("dropout", 0 <= self.dropout < 1, "in [0, 1)")
@@ -65,6 +99,13 @@ class SacConfig:
         )
         self._need("log_std_min", -math.inf < self.log_std_min < self.log_std_max, "below log_std_max")
         self._need("log_std_max", self.log_std_max < math.inf, "finite")
+
+    @property
+    def recovery_updates(self) -> int:
+        """Updates that new networks get before they act."""
+        if self.reset_recovery is not None:
+            return self.reset_recovery
+        return self.reset_every // 4 if self.reset_every else 2000
 
     def _need(self, name: str, valid: bool, what: str) -> None:
         if not valid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,8 +15,26 @@ Arrays = dict[str, NDArray[Any]]
 Meta = dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class AttemptSummary:
+    """What came of one attempt."""
+
+    skill: int
+    """Index in the learner's skills."""
+    policy_version: int | None
+    """Of the policy that acted; None where it was none of the learner's."""
+    steps: int
+    """Policy steps; at least 1."""
+    mean_reward: float
+    """Of the attempt's own skill, per step."""
+    mean_costs: NDArray[np.float64]
+    """Mean of each safety cost per step. Shape: (C,)."""
+    fell: bool
+    """Whether it ended with a fall."""
+
+
 class TransitionBatch(Protocol):
-    """Transitions with the reward of each of K skills."""
+    """Transitions with the reward of each of K skills, and C costs that all of them share."""
 
     @property
     def obs(self) -> Float32:
@@ -37,6 +56,10 @@ class TransitionBatch(Protocol):
     def terminated(self) -> Float32:
         """1 where the step is the end for a skill; 0 also where time ran out. Shape: (batch, K)."""
 
+    @property
+    def cost(self) -> Float32:
+        """Safety costs of the step, each at least 0. Shape: (batch, C)."""
+
 
 class Replay(Protocol):
     """Where a learner draws its transitions from."""
@@ -53,6 +76,10 @@ class Replay(Protocol):
     def skills(self) -> int:
         """Number K of skills."""
 
+    @property
+    def costs(self) -> int:
+        """Number C of safety costs; 0 where none are kept."""
+
     def __len__(self) -> int:
         """Number of steps that can be drawn."""
 
@@ -64,16 +91,28 @@ class Replay(Protocol):
 
 
 class Learner(Protocol):
-    """Improves a policy from a replay memory that somebody else fills."""
+    """Improves policies from a replay memory that somebody else fills."""
+
+    @property
+    def updates(self) -> int:
+        """Gradient updates taken so far; refused ones do not count."""
+
+    @property
+    def refused_reason(self) -> str:
+        """Why the last `update` was undone, in one line; empty if it was not."""
 
     def update(self, n: int) -> dict[str, float]:
         """Take ``n`` gradient updates; returns figures to log.
 
-        A learner whose numbers stop being finite goes back to the state before the call and reports ``refused`` = 1.
+        A learner whose numbers stop being finite, or that diverges, goes back to the state before the call and reports
+        ``refused`` = 1.
         """
 
-    def snapshot(self) -> PolicyWeights:
-        """A copy of the policy as it is now."""
+    def attempted(self, summary: AttemptSummary) -> None:
+        """Take note of an attempt whose steps are in the replay memory now."""
+
+    def candidates(self) -> tuple[PolicyWeights, ...]:
+        """The policies that may act now, each a copy: for each skill the best first, then those to be tried once."""
 
     def state(self) -> tuple[Arrays, Meta]:
         """Everything that the next update depends on besides the replay memory; the second part is JSON."""

@@ -4,8 +4,8 @@ One actor and one ensemble of critics serve K skills. Each drawn transition is g
 its command joins the observation, its reward and termination make the target, its prior shifts the actor's mean, and
 its own temperature weighs the entropy. With K = 1, no command and a prior of zero this is plain soft actor-critic.
 
-The gradients of critics, actor and temperatures are all taken at the same parameters and applied by one Adam step. (The
-paper applies the critics' first; one pass of the critics then serves both losses here.)
+What is drawn and how it is prepared is in `skills.learners.minibatch`, the arithmetic of an update in
+`skills.learners.core`; this file decides when to update, reset, refuse, and which policy may act.
 """
 
 from __future__ import annotations
@@ -17,35 +17,29 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from skills.learners.config import SacConfig
-from skills.learners.gaussian import SquashedAction, squash
-from skills.learners.learner import Arrays, Float32, Meta, Replay
-from skills.learners.networks import Trunk, bind, initialise, parameter_count
-from skills.policy import PolicyWeights, layers_from_flat, prior_preactivation
+from skills.learners.core import SacCore
+from skills.learners.guard import Guard, Remedy
+from skills.learners.lagrangian import PidLagrangian
+from skills.learners.learner import Arrays, AttemptSummary, Meta, Replay
+from skills.learners.minibatch import CHUNK, Sampler
+from skills.policy import PolicyWeights, layers_from_flat
+from skills.symmetry import Mirror
 
-CHUNK = 16
-"""Updates whose transitions are drawn in one go; more of them leave the cache."""
-STATE_FORMAT = 1
+STATE_FORMAT = 2
+SLOW_UPDATES = 1000
+"""Updates at half the learning rate after several refusals in a row."""
 
 
-class Minibatch(NamedTuple):
-    """What one gradient update learns from; B transitions, each of one skill."""
+class _Progress(NamedTuple):
+    """What a refused call takes back besides the networks."""
 
-    inputs: Tensor
-    """Observation, command and action; the transitions, then their next observations, whose action is filled in by the
-    update. Shape: (2 B, I + A)."""
-    reward: Tensor
-    """Shape: (B,)."""
-    discount: Tensor
-    """Gamma, or 0 where the step ended the episode. Shape: (B,)."""
-    skill: Tensor
-    """One-hot. Shape: (B, K)."""
-    prior: Tensor
-    """atanh of the skill's prior action, twice. Shape: (2 B, A)."""
-    noise: Tensor
-    """Standard normal. Shape: (2 B, A)."""
+    updates: int = 0
+    reset_at: int = 0
+    """Update at which the networks were new."""
+    held: PolicyWeights | None = None
+    """The policy that acts while new networks recover."""
 
 
 class SacLearner:
@@ -59,110 +53,139 @@ class SacLearner:
         config: SacConfig | None = None,
         seed: int = 0,
         skill_weights: Sequence[float] | None = None,
+        mirrors: Sequence[Mirror] = (),
     ) -> None:
         """Make new networks.
 
         Args:
-            replay: where transitions come from; its widths fix the networks'.
+            replay: where transitions come from; its widths fix the networks'. Costs that it keeps are constrained.
             commands: what each skill tells the policy to do; C may be 0. Shape: (K, C).
             priors: what each skill does when the network puts out zero, in [-1, 1]. Shape: (K, A).
             config: settings.
             seed: of the networks and of every draw.
             skill_weights: how often each skill is given a transition, relative to the others; None: equally often.
+            mirrors: mirror images under which a transition is as true as the original; each gets an equal part of
+                every minibatch, as the original does.
 
         Raises:
             ValueError: shapes disagree with the replay memory, or weights are negative, not finite or all zero.
         """
         self.config = config or SacConfig()
-        self._replay = replay
-        skills, actions = replay.skills, replay.actions
-        if commands.ndim != 2 or len(commands) != skills or priors.shape != (skills, actions):
-            raise ValueError(
-                f"commands {commands.shape} and priors {priors.shape} do not fit the replay memory's {skills} skills "
-                f"and {actions} actions; ({skills}, C) and ({skills}, {actions}) are needed"
-            )
-        self._commands = commands.astype(np.float32)
-        self._priors = prior_preactivation(priors)
-        self._skill_edges = _edges(skill_weights, skills)
         self._rng = np.random.default_rng(seed)
         self._generator = torch.Generator().manual_seed(seed)
-        self._updates = 0
+        self._sampler = Sampler(replay, commands, priors, self.config, mirrors, skill_weights)
+        width, actions, skills = self._sampler.input_width, replay.actions, replay.skills
+        self._core = SacCore(width, actions, skills, self.config, self._generator)
+        self._lagrangian = PidLagrangian(skills, replay.costs, self.config)
+        self._guard = Guard(self.config.discount, actions, self._core.entropy_target)
+        self._progress = _Progress()
+        self._good = self._core.bank.clone()
         self._refused = 0
-        self._norm_count = 0
-        self._mean = np.zeros(replay.obs_width, np.float32)
-        self._std = np.ones(replay.obs_width, np.float32)
-        c = self.config
-        self._width = replay.obs_width + commands.shape[1]
-        self._actions = actions
-        self._entropy_target = -float(actions) if c.target_entropy is None else c.target_entropy
-        self._build_parameters(skills)
-        self._build_buffers(skills)
+        self._refused_reason = ""
+        self._slow_until = 0
 
     @property
     def updates(self) -> int:
         """Gradient updates taken so far; refused ones do not count."""
-        return self._updates
+        return self._progress.updates
+
+    @property
+    def refused_reason(self) -> str:
+        """Why the last `update` was undone, in one line for the log; empty if it was not."""
+        return self._refused_reason
 
     def update(self, n: int) -> dict[str, float]:
         """Take ``n`` gradient updates.
 
         Returns:
-            ``updates``, ``refused_updates`` (both since the start) and ``refused`` (1 if this call was undone); unless
-            it was, also figures of the last minibatch: ``critic_loss``, ``q_mean``, ``entropy``, ``temperature`` (mean
-            over skills), ``temperature_<k>`` and ``grad_norm``.
+            ``updates``, ``refused_updates`` (both since the start), ``refused`` (1 if this call was undone) and for
+            each cost ``lambda_<skill>_<cost>`` and ``cost_<skill>_<cost>``; unless the call was undone, also figures of
+            the last minibatch: ``critic_loss``, ``q_mean``, ``q_size`` (largest size), ``entropy``, ``temperature``
+            (mean over skills), ``temperature_<k>`` and ``grad_norm``.
 
         Raises:
             ValueError: ``n`` is below 1, or the replay memory is empty.
         """
         if n < 1:
             raise ValueError(f"update was asked for {n} updates; at least 1 is needed")
-        self._refresh_normaliser()
-        self._good.copy_(self._bank)
+        self._sampler.refresh_normaliser()
+        self._good.copy_(self._core.bank)
+        before = self._progress
+        slow = 0.5 if self.updates < self._slow_until else 1.0
+        self._core.learning_rate = slow * self.config.learning_rate
         with torch.inference_mode():
-            for done in range(0, n, CHUNK):
-                for minibatch in self._draw(min(CHUNK, n - done)):
-                    self._step(minibatch)
-            finite = bool(torch.isfinite(self._bank).all())
-            figures = self._figures()
-        counts = {"refused": 0.0}
-        if finite and all(map(math.isfinite, figures.values())):
-            self._updates += n
+            reward_size = self._take(n)
+            figures = self._core.figures()
+            # A sum that is finite has no term that is not; one pass over the parameters instead of three.
+            finite = math.isfinite(float(self._core.bank.sum()))
+        self._refused_reason = self._guard.fault(figures, finite, reward_size)
+        if self._refused_reason:
+            self._undo(n, before)
+            figures = {}
         else:
-            self._bank.copy_(self._good)
-            self._refused += n
-            figures, counts = {}, {"refused": 1.0}
-        return {"updates": float(self._updates), "refused_updates": float(self._refused), **counts, **figures}
+            self._guard.accept(figures)
+        counts = {
+            "updates": float(self.updates),
+            "refused_updates": float(self._refused),
+            "refused": float(bool(self._refused_reason)),
+        }
+        return counts | self._lagrangian.figures() | figures
+
+    def attempted(self, summary: AttemptSummary) -> None:
+        """Move the multipliers of the attempt's skill; an attempt in which no policy acted says nothing about ours.
+
+        Raises:
+            ValueError: the skill is none of this learner's, or the costs do not fit.
+        """
+        skills = len(self._lagrangian.cost)
+        if not 0 <= summary.skill < skills:
+            raise ValueError(f"skill {summary.skill} of the attempt is not one of the learner's {skills}, from 0 on")
+        if summary.policy_version is not None and summary.steps:
+            self._lagrangian.attempted(summary.skill, summary.steps, summary.mean_costs)
+
+    def candidates(self) -> tuple[PolicyWeights, ...]:
+        """The policy that may act: the one now, or the one from before a reset while new networks recover."""
+        held = self._progress.held
+        return (self.snapshot() if held is None else held,)
 
     def snapshot(self) -> PolicyWeights:
-        """A copy of the actor; its version is the number of updates behind it."""
-        flat = self._actor_flat.numpy().copy()
+        """A copy of the actor as it is now; its version is the number of updates behind it."""
+        flat = self._core.actor_flat.numpy().copy()
         return PolicyWeights(
-            version=self._updates,
-            layers=layers_from_flat(flat, self._actor_sizes),
-            obs_mean=self._mean.copy(),
-            obs_std=self._std.copy(),
+            version=self.updates,
+            layers=layers_from_flat(flat, self._core.actor_sizes),
+            obs_mean=self._sampler.mean.copy(),
+            obs_std=self._sampler.std.copy(),
             obs_clip=self.config.obs_clip,
             log_std_min=self.config.log_std_min,
             log_std_max=self.config.log_std_max,
         )
 
     def state(self) -> tuple[Arrays, Meta]:
-        """Weights, target weights, temperatures, optimiser moments, normaliser, counters and random states."""
+        """Networks, optimiser, normaliser, multipliers, counters, random states, and a policy that is being held."""
         arrays: Arrays = {
-            "bank": self._bank.numpy().copy(),
-            "obs_mean": self._mean.copy(),
-            "obs_std": self._std.copy(),
+            "bank": self._core.bank.numpy().copy(),
+            "obs_mean": self._sampler.mean.copy(),
+            "obs_std": self._sampler.std.copy(),
             "torch_rng": self._generator.get_state().numpy().copy(),
+            "multipliers": self._lagrangian.state(),
         }
+        p = self._progress
+        if p.held is not None:
+            arrays["held_policy"] = np.frombuffer(p.held.to_bytes(), np.uint8)
         meta: Meta = {
             "kind": "sac",
             "format": STATE_FORMAT,
-            "updates": self._updates,
+            "updates": p.updates,
+            "reset_at": p.reset_at,
             "refused_updates": self._refused,
-            "normaliser_count": self._norm_count,
-            "actor_sizes": list(self._actor_sizes),
-            "critic_sizes": list(self._critic_sizes),
+            "slow_until": self._slow_until,
+            "guard": self._guard.state(),
+            "normaliser_count": self._sampler.norm_count,
+            "actor_sizes": list(self._core.actor_sizes),
+            "critic_sizes": list(self._core.critic_sizes),
             "ensemble": self.config.ensemble,
+            "batch_norm": self.config.batch_norm,
             "rng": self._rng.bit_generator.state,
         }
         return arrays, meta
@@ -170,214 +193,81 @@ class SacLearner:
     def load_state(self, arrays: Arrays, meta: Meta) -> None:
         """Continue from what `state` returned; learning rate and the like may differ, the networks may not.
 
+        Multipliers of another set of costs are not taken over: constraints were switched on or off since.
+
         Raises:
             ValueError: the state is of another kind or shape, lacks a part, or holds NaN; nothing is changed then.
         """
+        self._check(arrays, meta)
+        held = PolicyWeights.from_bytes(arrays["held_policy"].tobytes()) if "held_policy" in arrays else None
+        if held is not None and not held.finite:
+            raise ValueError("learner state holds NaN or infinity in held_policy; load an older checkpoint")
+        self._progress = _Progress(int(meta["updates"]), int(meta["reset_at"]), held)
+        self._guard.load_state(meta["guard"])
+        self._rng.bit_generator.state = meta["rng"]
+        self._generator.set_state(torch.from_numpy(arrays["torch_rng"].copy()))
+        self._core.bank.copy_(torch.from_numpy(arrays["bank"].copy()))
+        self._sampler.mean, self._sampler.std = arrays["obs_mean"].copy(), arrays["obs_std"].copy()
+        self._sampler.norm_count = int(meta["normaliser_count"])
+        self._refused, self._slow_until = int(meta["refused_updates"]), int(meta["slow_until"])
+        if arrays["multipliers"].shape == self._lagrangian.state().shape:
+            self._lagrangian.load_state(arrays["multipliers"])
+
+    def _check(self, arrays: Arrays, meta: Meta) -> None:
         mine, my_meta = self.state()
-        for key in ("kind", "format", "actor_sizes", "critic_sizes", "ensemble"):
+        for key in ("kind", "format", "actor_sizes", "critic_sizes", "ensemble", "batch_norm"):
             if meta.get(key) != my_meta[key]:
                 raise ValueError(f"learner state has {key} {meta.get(key)!r}; this learner needs {my_meta[key]!r}")
-        for name, array in mine.items():
-            given = arrays.get(name)
-            if given is None or given.shape != array.shape or given.dtype != array.dtype:
+        for name in mine.keys() - {"held_policy"}:
+            given, array = arrays.get(name), mine[name]
+            shape = given.shape if given is not None and name == "multipliers" else array.shape
+            if given is None or given.dtype != array.dtype or given.shape != shape:
                 found = "nothing" if given is None else f"{given.dtype} {given.shape}"
                 raise ValueError(f"learner state has {found} as {name}; {array.dtype} {array.shape} is needed")
             if not np.isfinite(given).all():
                 raise ValueError(f"learner state holds NaN or infinity in {name}; load an older checkpoint")
-        lacking = my_meta.keys() - meta.keys()
+        lacking = [name for name in my_meta if name not in meta]
+        lacking += [name for name in my_meta["guard"] if name not in meta.get("guard", {})]
         if lacking:
             raise ValueError(f"learner state lacks {sorted(lacking)}; load another checkpoint")
-        self._rng.bit_generator.state = meta["rng"]
-        self._generator.set_state(torch.from_numpy(arrays["torch_rng"].copy()))
-        self._bank.copy_(torch.from_numpy(arrays["bank"].copy()))
-        self._mean, self._std = arrays["obs_mean"].copy(), arrays["obs_std"].copy()
-        self._updates, self._refused = int(meta["updates"]), int(meta["refused_updates"])
-        self._norm_count = int(meta["normaliser_count"])
 
-    def _build_parameters(self, skills: int) -> None:
-        """One tensor holds all that learning changes: parameters, target critics, Adam's moments and step count."""
-        c = self.config
-        self._actor_sizes = (self._width, *c.hidden, 2 * self._actions)
-        self._critic_sizes = (self._width + self._actions, *c.hidden, 1)
-        actor = parameter_count(1, self._actor_sizes)
-        critic = parameter_count(c.ensemble, self._critic_sizes)
-        learned = actor + critic + skills
-        self._bank = torch.zeros(3 * learned + critic + 1)
-        self._good = self._bank.clone()
-        parameters, self._target_flat, first, second, step = torch.split_with_sizes(
-            self._bank, [learned, critic, learned, learned, 1]
-        )
-        self._grad = torch.zeros(learned)
-        self._actor_flat, self._critic_flat, self._log_alpha = torch.split_with_sizes(
-            parameters, [actor, critic, skills]
-        )
-        actor_grad, critic_grad, self._log_alpha_grad = torch.split_with_sizes(self._grad, [actor, critic, skills])
-        self._actor = bind(self._actor_flat, 1, self._actor_sizes)
-        self._actor_grads = bind(actor_grad, 1, self._actor_sizes)
-        self._critic = bind(self._critic_flat, c.ensemble, self._critic_sizes)
-        self._critic_grads = bind(critic_grad, c.ensemble, self._critic_sizes)
-        self._target = bind(self._target_flat, c.ensemble, self._critic_sizes)
-        initialise(self._actor, self._generator)
-        initialise(self._critic, self._generator)
-        for tensor in self._actor[-1]:
-            tensor.mul_(c.output_gain)
-        self._actor[-1].bias[..., self._actions :] += math.log(c.initial_std)
-        self._log_alpha.fill_(math.log(c.initial_temperature))
-        self._target_flat.copy_(self._critic_flat)
-        parameters.grad = self._grad
-        self._optimiser = torch.optim.Adam([parameters], lr=c.learning_rate, fused=True)
-        self._optimiser.state[parameters] = {"step": step[0], "exp_avg": first, "exp_avg_sq": second}
-
-    def _build_buffers(self, skills: int) -> None:
-        """Everything an update writes, made once."""
-        c, batch = self.config, self.config.batch
-        self._actor_trunk = Trunk(1, self._actor_sizes, 2 * batch)
-        self._critic_trunk, self._target_trunk = (
-            Trunk(
-                c.ensemble,
-                self._critic_sizes,
-                rows,
-                layer_norm=c.layer_norm,
-                dropout=c.dropout,
-                generator=self._generator,
+    def _take(self, n: int) -> float:
+        """Take ``n`` updates. Returns the largest size of a reward in them."""
+        reward_size = 0.0
+        for done in range(0, n, CHUNK):
+            minibatches, size = self._sampler.draw(
+                min(CHUNK, n - done), self._rng, self._generator, self._lagrangian.multiplier
             )
-            for rows in (2 * batch, batch)
-        )
-        self._shared = torch.zeros(c.ensemble, batch, c.hidden[0])
-        self._actor_out_grad = torch.zeros(1, batch, 2 * self._actions)
-        self._critic_out_grad = torch.zeros(c.ensemble, 2 * batch, 1)
-        self._action_grad = torch.zeros(c.ensemble, batch, self._actions)
-        # Torch aligns its memory the same way in every process; elsewhere a matrix product may round otherwise.
-        self._inputs: Float32 = torch.zeros(CHUNK, 2 * batch, self._width + self._actions).numpy()
-        self._one_hot = np.eye(skills, dtype=np.float32)
-        self._log_prob = torch.zeros(batch)
+            reward_size = max(reward_size, size)
+            for minibatch in minibatches:
+                p, c = self._progress, self.config
+                if c.reset_every and p.updates - p.reset_at >= c.reset_every:
+                    self._reset()
+                self._core.step(minibatch)
+                self._count()
+        return reward_size
 
-    def _refresh_normaliser(self) -> None:
-        c = self.config
-        if not c.normalise or self._norm_count >= c.normalise_steps:
-            return
-        self._norm_count, mean, variance = self._replay.feature_moments()
-        std = np.sqrt(variance)
-        # A feature that hardly moves carries noise at most; scaling it up would only amplify that.
-        std[std < 1e-3] = 1.0
-        times = self._replay.obs_width // len(mean)
-        self._mean = np.tile(mean, times).astype(np.float32)
-        self._std = np.tile(std, times).astype(np.float32)
+    def _count(self) -> None:
+        """One update more; networks that have recovered act again."""
+        p = self._progress
+        updates = p.updates + 1
+        recovered = updates - p.reset_at >= self.config.recovery_updates
+        self._progress = _Progress(updates, p.reset_at, None if recovered else p.held)
 
-    def _draw(self, updates: int) -> list[Minibatch]:
-        """Transitions for several updates, each given to one skill."""
-        c, width, actions = self.config, self._width, self._actions
-        shape = (updates, c.batch)
-        drawn = self._replay.sample(self._rng, updates * c.batch)
-        skill = np.searchsorted(self._skill_edges, self._rng.random(updates * c.batch), side="right")
-        inputs = self._inputs[:updates]
-        scale = 1.0 / self._std
-        for half, obs in ((inputs[:, : c.batch], drawn.obs), (inputs[:, c.batch :], drawn.next_obs)):
-            into = half[..., : len(scale)]
-            np.subtract(obs.reshape(*shape, -1), self._mean, out=into)
-            into *= scale
-            np.clip(into, -c.obs_clip, c.obs_clip, out=into)
-            half[..., len(scale) : width] = self._commands[skill].reshape(*shape, -1)
-        inputs[:, : c.batch, width:] = drawn.action.reshape(*shape, -1)
-        row = np.arange(len(skill))
-        discount = c.discount * (1.0 - drawn.terminated[row, skill])
-        prior = self._priors[skill].reshape(*shape, actions)
-        tensors = (
-            torch.from_numpy(inputs),
-            torch.from_numpy(drawn.reward[row, skill].reshape(shape)),
-            torch.from_numpy(discount.reshape(shape)),
-            torch.from_numpy(self._one_hot[skill].reshape(*shape, -1)).clone(),
-            torch.from_numpy(np.concatenate((prior, prior), axis=1)),
-            torch.randn(updates, 2 * c.batch, actions, generator=self._generator),
-        )
-        return [Minibatch(*parts) for parts in zip(*(tensor.unbind(0) for tensor in tensors), strict=True)]
+    def _reset(self) -> None:
+        """Begin with new networks; the policy that may act now goes on acting until they have recovered."""
+        (held,) = self.candidates()
+        self._core.reset()
+        self._progress = _Progress(self.updates, self.updates, held)
 
-    def _step(self, minibatch: Minibatch) -> None:
-        """One gradient update of everything."""
-        batch = self.config.batch
-        alpha = torch.mv(minibatch.skill, self._log_alpha.exp())
-        drawn = self._act(minibatch)
-        minibatch.inputs[batch:, self._width :] = drawn.action[batch:]
-        target = self._soft_target(minibatch, alpha, drawn.log_prob[batch:])
-        action_grad = self._learn_critic(minibatch, target, drawn.action[:batch])
-        self._learn_actor(minibatch, alpha, action_grad, drawn)
-        # Temperature, per skill: J(alpha) = -log(alpha) E[log pi + target entropy]  (eq. 18, in log alpha).
-        self._log_prob = drawn.log_prob[:batch]
-        excess = (self._log_prob + self._entropy_target).mul_(-1.0 / batch)
-        torch.mv(minibatch.skill.T, excess, out=self._log_alpha_grad)
-        self._optimiser.step()
-        self._target_flat.lerp_(self._critic_flat, self.config.tau)
-
-    def _act(self, minibatch: Minibatch) -> SquashedAction:
-        """Actions of the current actor at the observations and the next ones."""
-        first = self._actor[0]
-        torch.baddbmm(first.bias, minibatch.inputs[None, :, : self._width], first.weight, out=self._actor_trunk.first)
-        out = self._actor_trunk.forward(self._actor)[0]
-        return squash(out, minibatch.prior, minibatch.noise, self.config.log_std_min, self.config.log_std_max)
-
-    def _soft_target(self, minibatch: Minibatch, alpha: Tensor, log_prob: Tensor) -> Tensor:
-        """Target y = r + gamma (1 - d) (min_j Q'_j(s', u') - alpha log pi(u' | s'))  (eqs. 2, 3, 5). Shape: (B,)."""
-        batch, first = self.config.batch, self._target[0]
-        inputs = minibatch.inputs[batch:].expand(self.config.ensemble, -1, -1)
-        torch.baddbmm(first.bias, inputs, first.weight, out=self._target_trunk.first)
-        value = self._target_trunk.forward(self._target)[..., 0].amin(0)
-        return value.sub_(alpha * log_prob).mul_(minibatch.discount).add_(minibatch.reward)
-
-    def _learn_critic(self, minibatch: Minibatch, target: Tensor, action: Tensor) -> Tensor:
-        """Gradients of the critics' loss 1/2 E[(Q_j - y)^2]; returns d(-E[min_j Q_j(s, u)]) / du. Shape: (B, A)."""
-        batch, width, trunk = self.config.batch, self._width, self._critic_trunk
-        first, into = self._critic[0], self._critic_grads[0]
-        inputs = minibatch.inputs[:batch].expand(self.config.ensemble, -1, -1)
-        by_action = first.weight[:, width:]
-        # The critics see each observation twice, with the stored action and with the actor's: its product is shared.
-        torch.baddbmm(first.bias, inputs[..., :width], first.weight[:, :width], out=self._shared)
-        torch.baddbmm(self._shared, inputs[..., width:], by_action, out=trunk.first[:, :batch])
-        torch.baddbmm(self._shared, action.expand(self.config.ensemble, -1, -1), by_action, out=trunk.first[:, batch:])
-        q = trunk.forward(self._critic)[..., 0]
-        grad = self._critic_out_grad[..., 0]
-        torch.sub(q[:, :batch], target, out=grad[:, :batch]).div_(batch)
-        smallest = q[:, batch:].argmin(0, keepdim=True)
-        grad[:, batch:].zero_().scatter_(0, smallest, -1.0 / batch)
-        trunk.backward(self._critic, self._critic_grads, self._critic_out_grad, batch)
-        learned, passed = trunk.first_grad.chunk(2, dim=1)
-        torch.bmm(inputs.mT, learned, out=into.weight)
-        torch.sum(learned, dim=1, keepdim=True, out=into.bias)
-        return torch.bmm(passed, by_action.mT, out=self._action_grad).sum(0)
-
-    def _learn_actor(self, minibatch: Minibatch, alpha: Tensor, by_action: Tensor, drawn: SquashedAction) -> None:
-        """Gradients of the actor's loss E[alpha log pi(u | s) - min_j Q_j(s, u)]  (eq. 7), by reparametrisation."""
-        batch, c = self.config.batch, self.config
-        action, log_std, spread = (part[:batch] for part in (drawn.action, drawn.log_std, drawn.spread))
-        share = alpha[:, None] / batch
-        # d log pi / dx = 2 u through -log(1 - tanh(x)^2); d log pi / d log std = -1 besides what goes through x.
-        by_x = by_action.addcmul_(by_action, action.square(), value=-1.0).addcmul_(action, share, value=2.0)
-        grad = self._actor_out_grad[0]
-        grad[:, : self._actions] = by_x
-        inside = (log_std > c.log_std_min).logical_and_(log_std < c.log_std_max)
-        torch.mul(by_x.mul_(spread).sub_(share), inside, out=grad[:, self._actions :])
-        self._actor_trunk.backward(self._actor, self._actor_grads, self._actor_out_grad, batch)
-        learned, into = self._actor_trunk.first_grad[:, :batch], self._actor_grads[0]
-        torch.bmm(minibatch.inputs[None, :batch, : self._width].mT, learned, out=into.weight)
-        torch.sum(learned, dim=1, keepdim=True, out=into.bias)
-
-    def _figures(self) -> dict[str, float]:
-        """What the last minibatch showed."""
-        batch = self.config.batch
-        error = self._critic_out_grad[:, :batch] * batch
-        alpha = self._log_alpha.exp()
-        return {
-            "critic_loss": 0.5 * float(error.square().mean()),
-            "q_mean": float(self._critic_trunk.out[:, :batch].mean()),
-            "entropy": -float(self._log_prob.mean()),
-            "temperature": float(alpha.mean()),
-            "grad_norm": float(self._grad.norm()),
-            **{f"temperature_{index}": value for index, value in enumerate(alpha.tolist())},
-        }
-
-
-def _edges(weights: Sequence[float] | None, skills: int) -> NDArray[np.float64]:
-    """Inner edges of the unit interval's cuts whose lengths are the skills' shares. Shape: (K - 1,)."""
-    share = np.ones(skills) if weights is None else np.asarray(weights, np.float64)
-    if share.shape != (skills,) or not np.isfinite(share).all() or share.min() < 0 or share.sum() <= 0:
-        raise ValueError(f"skill weights {weights} must be {skills} numbers of at least 0, not all 0")
-    return np.cumsum(share / share.sum())[:-1]
+    def _undo(self, n: int, before: _Progress) -> None:
+        """Take the last ``n`` updates back; if that happens again and again, change something."""
+        self._core.bank.copy_(self._good)
+        self._progress = before
+        self._refused += n
+        remedy = self._guard.refuse()
+        if remedy is Remedy.SLOW:
+            self._core.forget_moments()
+            self._slow_until = self.updates + SLOW_UPDATES
+        elif remedy is Remedy.RESET:
+            self._reset()

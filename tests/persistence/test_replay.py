@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistence.replay import ReplayBuffer
+from persistence.replay import MixedReplay, ReplayBuffer
 
 
 def episode(number, steps, skills=2):
@@ -25,7 +25,7 @@ def episode(number, steps, skills=2):
 
 def check(batch, history):
     """Every number of every drawn transition follows from its action's tag."""
-    for obs, action, reward, next_obs, terminated in zip(*batch, strict=True):
+    for obs, action, reward, next_obs, terminated, cost in zip(*batch, strict=True):
         number, step = divmod(int(action[0]), 1000)
         now = [max(step - back, 0) for back in reversed(range(history))]
         then = [max(step + 1 - back, 0) for back in reversed(range(history))]
@@ -33,6 +33,7 @@ def check(batch, history):
         assert next_obs.reshape(history, 2).tolist() == [[number, t] for t in then]
         assert reward.tolist() == [action[0], action[0] + 100_000]
         assert terminated[1] == 0
+        assert cost.tolist() == [action[0] / 2]
 
 
 class TestStack:
@@ -55,11 +56,12 @@ class TestStack:
     def test_no_stack_crosses_episodes_whatever_was_evicted(self, lengths, capacity, history, seed):
         """Random lengths, ring wraps and validity: each drawn transition is one that was stored, of its own episode."""
         rng = np.random.default_rng(seed)
-        buffer = ReplayBuffer(capacity, 2, 1, 2, history)
+        buffer = ReplayBuffer(capacity, 2, 1, 2, history, costs=1)
         allowed = set()
         for number, steps in enumerate(lengths):
             valid = rng.random(steps) < 0.7
-            buffer.add_episode(*episode(number, steps), valid)
+            arrays = episode(number, steps)
+            buffer.add_episode(*arrays, valid, arrays[1] / 2)
             allowed |= {number * 1000 + int(step) for step in np.flatnonzero(valid)}
             assert buffer.steps <= capacity
             if len(buffer):
@@ -113,7 +115,71 @@ class TestMoments:
         np.testing.assert_allclose(variance, rows.var(axis=0), rtol=1e-12)
 
 
+def constant(value, steps, capacity=400, **widths):
+    """A buffer whose every number is ``value``, with two costs."""
+    buffer = ReplayBuffer(capacity, **({"features": 3, "actions": 1, "skills": 2, "history": 2, "costs": 2} | widths))
+    if steps:
+        shapes = ((steps + 1, buffer.features), (steps, 1), (steps, 2), (steps, 2))
+        buffer.add_episode(*(np.full(shape, value) for shape in shapes), costs=np.full((steps, buffer.costs), value))
+    return buffer
+
+
+class TestMixture:
+    @pytest.mark.parametrize(("share", "batch", "prior"), [(0.5, 256, 128), (0.25, 8, 2), (0.0, 10, 0), (1.0, 10, 10)])
+    def test_the_share_is_kept_in_every_field_and_every_part_of_a_draw(self, share, batch, prior):
+        """Recent rows hold 0, prior ones 1; the prior memory is fifty times as large, which must not matter."""
+        drawn = MixedReplay(constant(0, 4), constant(1, 200), share).sample(np.random.default_rng(0), batch)
+        from_prior = drawn.action[:, 0]
+        assert from_prior.sum() == prior
+        for field in drawn:
+            assert np.array_equal(field, np.broadcast_to(from_prior[:, None], field.shape))
+        for part in np.split(from_prior, 2):
+            assert abs(part.sum() - prior / 2) <= 1
+
+    def test_an_empty_memory_leaves_all_to_the_other(self):
+        rng = np.random.default_rng(0)
+        assert MixedReplay(constant(0, 0), constant(1, 9), 0.5).sample(rng, 20).action.min() == 1
+        assert MixedReplay(constant(0, 9), constant(1, 0), 0.5).sample(rng, 20).action.max() == 0
+        with pytest.raises(ValueError, match="no valid step"):
+            MixedReplay(constant(0, 0), constant(1, 0), 0.5).sample(rng, 20)
+
+    def test_what_is_added_later_is_drawn(self):
+        recent = constant(0, 0)
+        mixed = MixedReplay(recent, constant(1, 9), 0.5)
+        assert len(mixed) == 9
+        recent.add_episode(
+            np.full((5, 3), 2), np.full((4, 1), 2), np.zeros((4, 2)), np.zeros((4, 2)), None, np.zeros((4, 2))
+        )
+        assert len(mixed) == 13
+        assert set(mixed.sample(np.random.default_rng(0), 50).action[:, 0]) == {1, 2}
+
+    def test_moments_are_those_of_both(self):
+        """Six rows of 1 and two of 5: mean 2, variance (6 * 1 + 2 * 9) / 8 = 3."""
+        count, mean, variance = MixedReplay(constant(1, 6), constant(5, 2), 0.5).feature_moments()
+        assert count == 8
+        np.testing.assert_allclose(mean, 2.0)
+        np.testing.assert_allclose(variance, 3.0)
+        assert MixedReplay(constant(1, 0), constant(5, 0), 0.5).feature_moments()[0] == 0
+
+    def test_widths_are_those_of_the_parts_and_must_agree(self):
+        mixed = MixedReplay(constant(0, 1), constant(0, 1), 0.5)
+        assert (mixed.obs_width, mixed.actions, mixed.skills, mixed.costs) == (6, 1, 2, 2)
+        with pytest.raises(ValueError, match="costs 2, prior data 1"):
+            MixedReplay(constant(0, 1), constant(0, 1, costs=1), 0.5)
+        with pytest.raises(ValueError, match=r"share .* 1\.5"):
+            MixedReplay(constant(0, 1), constant(0, 1), 1.5)
+
+
 class TestBadInput:
+    def test_costs_must_be_given_where_they_are_kept_and_finite(self):
+        buffer = ReplayBuffer(10, 2, 1, 2, costs=1)
+        with pytest.raises(ValueError, match=r"costs .* \(4, 0\); \(4, 1\)"):
+            buffer.add_episode(*episode(0, 4))
+        with pytest.raises(ValueError, match=r"costs .* NaN"):
+            buffer.add_episode(*episode(0, 4), costs=np.full((4, 1), np.nan))
+        with pytest.raises(ValueError, match="costs is -1"):
+            ReplayBuffer(10, 2, 1, 2, costs=-1)
+
     def test_empty_buffer_refuses_to_sample(self):
         buffer = ReplayBuffer(10, 2, 1, 2)
         buffer.add_episode(*episode(0, 3), np.zeros(3, bool))
