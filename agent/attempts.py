@@ -13,8 +13,8 @@ from agent.states import Event
 from persistence.records import Outcome
 from sim.robot import Command, FrameLayout, Observation
 from sim.workspace import Workspace
+from skills.decisions import DecisionController
 from skills.experience import AttemptArrays, attempt_return, mean_reward_terms, transitions
-from skills.gait import GaitController
 from skills.skill import Controller, LearnedSkill, Progress, Skill, SkillKind
 
 FENCE_RETREAT_M = 0.2
@@ -48,7 +48,7 @@ class AttemptResult:
     outcome: Outcome
     end_reason: str
     arrays: AttemptArrays | None
-    """None when the skill's controller makes no gait decisions, or made none."""
+    """None when the skill's controller makes no decisions, or made none."""
     steps: int
     return_: float | None
     mean_reward: float
@@ -70,14 +70,14 @@ class AttemptRunner:
         self._workspace = workspace
         self._tick = tick
         spec = loop.robot.spec
-        self._layout = FrameLayout(spec.n_joints, spec.n_feet)
+        self._layout = FrameLayout.of(spec)
 
     def run(self, skill: Skill, controller: Controller) -> AttemptResult:
         """Drive ``controller`` until the attempt is over."""
         now = self._loop.reading
         controller.start(now.observation)
-        gait = controller if isinstance(controller, GaitController) else None
-        recorder = AttemptRecorder(self._layout, gait.resting_action) if gait else None
+        deciding = controller if isinstance(controller, DecisionController) else None
+        recorder = AttemptRecorder(self._layout, deciding.family.name, deciding.resting_action) if deciding else None
         # Half a control period of slack: sums of float periods must not cost or add one.
         end_s = now.robot_s + skill.horizon_s - 0.5 * self._loop.clock.dt_s
         # A reset comes back from wherever the robot is; the hard fence still stops it, as it stops everything.
@@ -88,8 +88,8 @@ class AttemptRunner:
 
         def act(observation: Observation) -> Command:
             command = controller.act(observation)
-            if gait is not None and recorder is not None and gait.decision is not None:
-                recorder.decided(observation, gait.decision)
+            if deciding is not None and recorder is not None and deciding.decision is not None:
+                recorder.decided(observation, deciding.decision)
             return command
 
         try:
@@ -97,11 +97,12 @@ class AttemptRunner:
                 now = self._tick(act)
                 progress = controller.progress(now.observation)
                 margins.append((now.robot_s, self._margin(now.observation)))
-                reason = self._over(now, progress, end_s, ahead_m(margins) < least_margin_m)
+                at_fence = ahead_m(margins) < least_margin_m
+                reason = skill.over(now.observation) or self._over(now, progress, end_s, at_fence)
         except Interrupt as caught:
             interrupt, reason = caught, caught.cause
         last = self._loop.reading.observation
-        arrays = recorder.finish(last, gait.phase_rad) if gait is not None and recorder is not None else None
+        arrays = recorder.finish(last, deciding.phase_rad) if deciding is not None and recorder is not None else None
         if interrupt is not None and interrupt.cause == SIMULATION:
             arrays = None  # nothing true can be learned from physics that exploded
         return self._judge(skill, arrays, reason, progress, interrupt)

@@ -8,14 +8,15 @@ snapshot, taken without waiting.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
 
 import numpy as np
 
 from agent.learner_link import LearnerLink
+from agent.selection import Selection
 from sim.robot import RobotSpec
-from skills.gait import GaitController
 from skills.policy import PolicyWeights
 from skills.policy_control import policy_controller
 from skills.skill import Controller, LearnedSkill, ScriptedSkill, Skill
@@ -42,7 +43,8 @@ class Brain:
         lockstep: bool,
         decimation: int,
         history: int,
-        fixed: PolicyWeights | None = None,
+        past_actions: bool = True,
+        fixed: Sequence[PolicyWeights] = (),
     ) -> None:
         """Connect skills and learner.
 
@@ -55,10 +57,11 @@ class Brain:
             lockstep: whether to wait for the learner at fixed points.
             decimation: control periods per policy step.
             history: feature rows in an observation.
-            fixed: the policy of a run without a learner.
+            past_actions: whether policies see what was sent before.
+            fixed: the policies of a run without a learner.
         """
         self.lockstep = lockstep
-        self.policy_version: int | None = fixed.version if fixed else None
+        self.policy_version: int | None = fixed[0].version if fixed else None
         self._link = link
         self._spec = spec
         self._dt_s = dt_s
@@ -66,8 +69,10 @@ class Brain:
         self._count = attempts_before
         self._decimation = decimation
         self._history = history
-        self._weights = fixed
-        self._loaded: Path | None = None
+        self._past_actions = past_actions
+        self._candidates = tuple(fixed)
+        self._loaded: tuple[Path, ...] = ()
+        self._selection = Selection()
         self._pending: deque[Future[Path | None]] = deque()
         self._last_ticket = 0
 
@@ -75,7 +80,7 @@ class Brain:
         """Whether `controller` can answer at once; a lockstep run may wait for it instead."""
         if self.lockstep or self._link is None or not isinstance(skill, LearnedSkill):
             return True
-        return self._weights is not None or bool(self._link.progress.snapshots)
+        return bool(self._candidates or self._link.progress.snapshots)
 
     def controller(self, skill: Skill, *, explore: bool) -> tuple[Controller, int | None]:
         """A controller for one attempt, and the policy version behind it (None for a script).
@@ -89,15 +94,26 @@ class Brain:
         if not isinstance(skill, LearnedSkill):
             raise TypeError(f"skill {skill.name!r} is neither learned nor scripted")
         self._refresh()
-        if self._weights is None:
+        able = [weights for weights in self._candidates if weights.skill in (None, skill.name)]
+        if not able:
             raise PolicyUnavailableError(
                 f"skill {skill.name!r} has no policy; run with the learner or from a checkpoint"
             )
+        figures = self._link.progress.metrics if self._link else {}
+        weights = self._selection.choose(skill.name, able, explore=explore, figures=figures)
+        self.policy_version = weights.version
         rng = np.random.default_rng((self._seed, self._count)) if explore else None
-        controller: GaitController = policy_controller(
-            skill, self._spec, self._dt_s, self._weights, rng, decimation=self._decimation, history=self._history
+        controller = policy_controller(
+            skill,
+            self._spec,
+            self._dt_s,
+            weights,
+            rng,
+            decimation=self._decimation,
+            history=self._history,
+            past_actions=self._past_actions,
         )
-        return controller, self._weights.version
+        return controller, weights.version
 
     def attempted(self, finished: Future[Path | None]) -> None:
         """An attempt is over; once its file is on disk the learner gets it."""
@@ -119,8 +135,17 @@ class Brain:
                 self._last_ticket = self._link.ingest(path)
         self._link.poll()
 
+    def catch_up(self) -> None:
+        """Wait until the learner has learned from every attempt that it was handed.
+
+        Raises:
+            LearnerUnavailableError: it was silent for too long.
+        """
+        if self._link is not None:
+            self._link.wait_for(self._last_ticket)
+
     def _refresh(self) -> None:
-        """Take the snapshot that the next attempt is to use."""
+        """Take the snapshots that the next attempt is to choose from."""
         if self._link is None:
             return
         progress = self._link.progress
@@ -129,16 +154,15 @@ class Brain:
             ticket = max(0, self._last_ticket - LOCKSTEP_LAG)
             self._link.wait_for(ticket)
             # A learner that was started again may know the ticket by a later snapshot only.
-            path = progress.snapshots.get(ticket) or progress.snapshots[max(progress.snapshots)]
+            paths = progress.snapshots.get(ticket) or progress.snapshots[max(progress.snapshots)]
         elif newest is not None:
-            path = newest
+            paths = newest
         else:
             return
-        if path != self._loaded:
+        if paths != self._loaded:
             try:
-                weights = PolicyWeights.from_bytes(path.read_bytes())
+                candidates = tuple(PolicyWeights.from_bytes(path.read_bytes()) for path in paths)
             except OSError:
-                return  # already replaced by a newer one, which the next attempt gets
-            if weights.finite:
-                self._weights, self._loaded = weights, path
-                self.policy_version = weights.version
+                return  # already replaced by newer ones, which the next attempt gets
+            if all(weights.finite for weights in candidates):
+                self._candidates, self._loaded = candidates, paths

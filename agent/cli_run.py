@@ -23,7 +23,7 @@ def run(
     config: Annotated[
         Path | None, typer.Option("--config", help="Configuration file; default: perdure.toml in the home.")
     ] = None,
-    robot: Annotated[str | None, typer.Option("--robot", help="Name of an installed robot.")] = None,
+    robot: Annotated[str | None, typer.Option("--robot", help="Name of an installed robot, or gym:ID.")] = None,
     skills: Annotated[
         str | None, typer.Option("--skills", help="Skills that may run, separated by commas; default: all.")
     ] = None,
@@ -33,6 +33,13 @@ def run(
         str | None, typer.Option("--speed", help="realtime: wall clock; max: as fast as physics goes, repeatable.")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--start", help="What an empty home begins with: nothing, or the zoo's trained state.")
+    ] = None,
+    reset_free: Annotated[
+        bool | None,
+        typer.Option("--reset-free/--no-reset-free", help="A gym:ID environment is reset only by the person."),
+    ] = None,
     web: Annotated[bool | None, typer.Option("--web/--no-web", help="Serve a web page; there is none yet.")] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start from an empty home; what is in it is moved aside, not deleted.")
@@ -56,9 +63,12 @@ def run(
         "run.attempts": attempts,
         "run.speed": speed,
         "run.seed": seed,
+        "run.start": start,
+        "run.reset_free": reset_free,
         "run.web": web,
     }
-    settings = Config.load(config, dict(parse_assignment(text) for text in changes or ()) | overrides)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    settings = Config.load(config, dict(parse_assignment(text) for text in changes or ()) | given)
     check_names(settings)
     if settings.run.web:
         raise CliError("run.web is true, but this version has no web page yet; use --no-web, and `perdure status`")
@@ -88,11 +98,11 @@ def check_names(config: Config) -> None:
     """
     from importlib.metadata import entry_points
 
-    from agent.robots import GROUP
+    from agent.robots import GROUP, GYM_PREFIX
     from agent.settings import ConfigError, unknown_name
 
     robots = entry_points(group=GROUP).names
-    if config.run.robot not in robots:
+    if config.run.robot not in robots and not config.run.robot.startswith(GYM_PREFIX):
         raise ConfigError(unknown_name("robot", config.run.robot, robots))
     if config.run.skills:
         from skills.registry import skills

@@ -72,7 +72,7 @@ def show(skill: SkillArgument, json_: JsonOption = False) -> None:
 @app.command("eval")
 def eval_(
     skill: SkillArgument,
-    robot: Annotated[str, typer.Option("--robot", help="Name of an installed robot.")] = "minitaur",
+    robot: Annotated[str, typer.Option("--robot", help="Name of an installed robot, or gym:ID.")] = "minitaur",
     policy: Annotated[str, typer.Option("--policy", help="zoo, latest, or the version of a stored policy.")] = "latest",
     attempts: Annotated[int, typer.Option("--attempts", help="Number of attempts.", min=1)] = 10,
     seed: Annotated[int, typer.Option("--seed", help="Seed of dynamics and starts.", min=0)] = 0,
@@ -85,12 +85,12 @@ def eval_(
     """Evaluate a skill, by default in dynamics that training never saw."""
     from importlib.metadata import entry_points
 
-    from agent.robots import GROUP
+    from agent.robots import GROUP, GYM_PREFIX
     from agent.settings import unknown_name
 
     _skill(skill)
     robots = entry_points(group=GROUP).names
-    if robot not in robots:
+    if robot not in robots and not robot.startswith(GYM_PREFIX):
         raise CliError(unknown_name("robot", robot, robots))
     if policy not in ("zoo", "latest") and not policy.isdecimal():
         raise CliError(f"--policy {policy!r} is unknown; valid: zoo, latest, or a version number")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from agent.settings import (
     toml_text,
     unknown_name,
 )
+from sim.robot import RobotSpec
 
 CONFIG_NAME = "perdure.toml"
 
@@ -32,7 +33,7 @@ class RunConfig(Section):
     """What to run and for how long; each has a command line option of the same name."""
 
     robot: str = setting("minitaur")
-    """Name of an installed robot (entry point group ``perdure.robots``)."""
+    """Name of an installed robot (entry point group ``perdure.robots``), or ``gym:ID`` for a Gymnasium environment."""
     skills: tuple[str, ...] = setting(())
     """Skills that may run; empty means all that the robot supports."""
     hours: float | None = setting(None, 1e-4, 1e5, unit="h of robot time")
@@ -43,24 +44,28 @@ class RunConfig(Section):
     """``max`` runs as fast as physics goes, repeatable from the seed; ``realtime`` follows the wall clock."""
     seed: int = setting(0, 0, 2**32 - 1)
     """Seed of everything random."""
+    start: str = setting("nothing", choices=("nothing", "zoo"))
+    """What an empty home begins with: nothing, or the trained state that the library ships for the robot."""
+    reset_free: bool = setting(False)
+    """Only for ``gym:`` robots: the environment is reset only when a person would have been called."""
     web: bool = setting(False)
     """Whether a web page is served. There is none yet, so true is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlConfig(Section):
-    """Rates of the control loop."""
+    """Rates of the control loop; a rate that is left out is the robot's own (`Config.for_robot`)."""
 
-    rate_hz: int = setting(50, 10, 500, unit="Hz")
+    rate_hz: int | None = setting(None, 1, 500, unit="Hz")
     """Control rate."""
-    policy_rate_hz: int = setting(25, 1, 500, unit="Hz")
+    policy_rate_hz: int | None = setting(None, 1, 500, unit="Hz")
     """Rate of policy decisions; the control rate must be a whole multiple of it."""
     core: int | None = setting(None, 0, 4095)
     """CPU core that the control loop is bound to; left out: the system chooses."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rate_hz % self.policy_rate_hz:
+        if self.rate_hz and self.policy_rate_hz and self.rate_hz % self.policy_rate_hz:
             divisors = [str(d) for d in range(1, self.rate_hz + 1) if self.rate_hz % d == 0]
             raise ConfigError(
                 f"policy_rate_hz = {self.policy_rate_hz} does not divide rate_hz = {self.rate_hz}; "
@@ -68,9 +73,20 @@ class ControlConfig(Section):
             )
 
     @property
+    def dt_s(self) -> float:
+        """Control period. Raises ConfigError while the rate is open."""
+        return 1.0 / self._known("rate_hz")
+
+    @property
     def decimation(self) -> int:
-        """Control periods per policy decision."""
-        return self.rate_hz // self.policy_rate_hz
+        """Control periods per policy decision. Raises ConfigError while a rate is open."""
+        return self._known("rate_hz") // self._known("policy_rate_hz")
+
+    def _known(self, name: str) -> int:
+        value: int | None = getattr(self, name)
+        if value is None:
+            raise ConfigError(f"control.{name} is open; Config.for_robot fills it in")
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +123,37 @@ class LearnerConfig(Section):
     """Share of the new critic weights that goes into the target weights at each update."""
     lr: float = setting(3e-4, 1e-7, 0.1)
     """Learning rate of actor, critics and temperature."""
-    updates_per_step: float = setting(1.0, 0.01, 100.0, unit="updates per policy step")
+    updates_per_step: float = setting(2.0, 0.01, 100.0, unit="updates per policy step")
     """How much is learned from each step; fixed in lockstep mode."""
     idle_updates_per_step: float = setting(4.0, 0.0, 100.0, unit="updates per policy step")
     """In realtime mode spare time goes into updates, up to this many per stored step."""
+    algorithm: str = setting("sac", choices=("sac", "ars"))
+    """``sac``: off-policy, from every stored step; ``ars``: random search over the policy, from attempts' returns."""
+    population: tuple[str, ...] = setting(())
+    """Further learners on the same stored steps, each by what it changes, as ``"lr=1e-3,gamma=0.97"``; the robot acts
+    with the best by its attempts' returns."""
     ensemble: int = setting(2, 2, 20, unit="critics")
     """Critics in the ensemble."""
+    target_subset: int = setting(0, 0, 20, unit="critics")
+    """Critics drawn at each update whose smallest value makes the target (REDQ); 0: all of them."""
+    actor_mean: bool = setting(False)
+    """Whether the actor climbs the mean of all critics (REDQ) rather than the smallest."""
+    batch_norm: bool = setting(False)
+    """Batch normalisation in the critics and no target network (CrossQ)."""
+    reset_every: int = setting(0, 0, 10**9, unit="updates")
+    """Begin with new networks on the old data after this many updates, against overfitting to early data; 0: never."""
+    symmetry: bool = setting(True)
+    """Whether the mirror images that the robot claims of itself are learned from too."""
+    constraints: bool = setting(True)
+    """Whether safety costs (roll, pitch, power, jerk) are kept at their limits by Lagrange multipliers."""
+    cost_limit: float = setting(0.005, 1e-6, 100.0)
+    """Mean of each safety cost per step that is allowed; a cost is by how much a limit is exceeded, relative to it."""
+    past_actions: bool = setting(True)
+    """Whether policies see the last actions; with ``history`` this makes up for latency."""
+    prior_data: tuple[str, ...] = setting(())
+    """Homes of other runs with the same robot whose attempts are learned from too."""
+    prior_share: float = setting(0.5, 0.0, 0.95)
+    """Share of each batch that comes from prior data."""
     layer_norm: bool = setting(True)
     """Layer normalisation in the critics."""
     dropout: float = setting(0.0, 0.0, 0.9)
@@ -134,6 +175,8 @@ class LearnerConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.algorithm == "ars" and self.population:
+            raise ConfigError('population needs algorithm = "sac"; leave one of them out')
         if not self.hidden:
             raise ConfigError("hidden = [] has no layer; give one or more widths, such as [256, 256]")
 
@@ -189,6 +232,14 @@ class SafetyConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SimConfig(Section):
+    """What a simulated robot is like; refused on others."""
+
+    latency_ms: float | None = setting(None, 0.0, 200.0, unit="ms")
+    """Total delay from measurement to action in force; left out: the robot's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything that can be set."""
 
@@ -199,6 +250,7 @@ class Config:
     person: PersonConfig = field(default_factory=PersonConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     safety: SafetyConfig = field(default_factory=SafetyConfig)
+    sim: SimConfig = field(default_factory=SimConfig)
 
     @classmethod
     def load(cls, path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -239,6 +291,24 @@ class Config:
             except ConfigError as error:
                 raise ConfigError(f"{where}[{name}] {error}") from error
         return cls(**made)
+
+    def for_robot(self, spec: RobotSpec) -> Config:
+        """This configuration with the robot's own rates where none are given.
+
+        Raises:
+            ConfigError: the rates do not divide, or rewards that the robot measures would be lost between decisions.
+        """
+        control = replace(
+            self.control,
+            rate_hz=self.control.rate_hz or round(spec.control_rate_hz),
+            policy_rate_hz=self.control.policy_rate_hz or round(spec.policy_rate_hz),
+        )
+        if "reward" in spec.extra_names and control.decimation != 1:
+            raise ConfigError(
+                f"policy_rate_hz = {control.policy_rate_hz} is not rate_hz = {control.rate_hz}, but {spec.name} gives "
+                "a reward in every control period; leave both out, or make them equal"
+            )
+        return replace(self, control=control)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Mapping[str, Any]]) -> Config:
@@ -283,6 +353,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "person": PersonConfig,
     "schedule": ScheduleConfig,
     "safety": SafetyConfig,
+    "sim": SimConfig,
 }
 """Section classes by the name of their table in the file."""
 

@@ -7,6 +7,7 @@ import gc
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from agent.brain import Brain
 from agent.clock import SimulatedClock, Steppable
 from agent.config import Config
 from agent.jobs import RobotClockJobs
-from agent.learner_link import LearnerLink
+from agent.learner_link import LearnerLink, LearnerUnavailableError
 from agent.learner_process import SaveCheckpoint, Saved
 from agent.ledger import Ledger
 from agent.logs import configure_logging
@@ -38,7 +39,7 @@ from agent.opening import (
 )
 from agent.operation import Operation
 from agent.person import Placeable, SimulatedPerson
-from agent.pilot import Abilities, Goal, Pilot
+from agent.pilot import Goal, Pilot
 from agent.policies import find_policy
 from agent.punctual import StopSignal, punctual
 from agent.reporter import Reporter
@@ -53,8 +54,8 @@ from persistence.store import Store
 from persistence.writer import StoreWriter
 from sim.robot import FrameLayout, Frames, Observation, Robot, RobotSpec
 from sim.workspace import Workspace
+from skills.policy import PolicyWeights
 from skills.skill import LearnedSkill
-from skills.walk import FAMILY
 
 HEARTBEAT_S = 1.0
 STATUS_S = 0.5
@@ -121,7 +122,14 @@ class Run:
             orphans = writer.submit(lambda store: tidy_episodes(store, self._home)).result()
             if orphans:
                 self._log.info("episodes.orphans_removed", files=orphans)
-            robot = load_robot(self._config.run.robot, robot_seed(self._config.run.seed, resume.run_id or 0))
+            run = self._config.run
+            robot = load_robot(
+                run.robot,
+                robot_seed(run.seed, resume.run_id or 0),
+                latency_ms=self._config.sim.latency_ms,
+                reset_free=run.reset_free,
+            )
+            self._config = self._config.for_robot(robot.spec)
             stack.callback(robot.close)
             stack.callback(self._end_learner)
             self._start(robot, resume)
@@ -134,27 +142,30 @@ class Run:
 
     def _start(self, robot: Robot, resume: ResumeState) -> None:
         config, writer = self._config, self._writer
-        dt_s = 1.0 / config.control.rate_hz
+        dt_s = config.control.dt_s
         if not isinstance(robot, Steppable):
             raise ValueError(f"robot {config.run.robot!r} is no simulator; its driver must bring a clock of its own")
-        abilities = abilities_of(config.run.skills)
+        abilities = abilities_of(config.run.skills, robot.spec)
         # What cannot work is refused here, before the run is in the books.
-        fixed = None
-        if not config.learner.enabled and any(isinstance(skill, LearnedSkill) for skill in abilities.tasks):
-            fixed = find_policy("latest", config.run.robot, FAMILY, self._home.root)
+        fixed: tuple[PolicyWeights, ...] = ()
+        learning = tuple(skill for skill in abilities.tasks if isinstance(skill, LearnedSkill))
+        if learning and not config.learner.enabled:
+            which = "zoo" if config.run.start == "zoo" and resume.checkpoint_seq is None else "latest"
+            fixed = tuple(find_policy(which, config.run.robot, skill, self._home.root) for skill in learning)
         self._clock = SimulatedClock(robot, dt_s, start_s=resume.robot_time_s, realtime=self._realtime)
         now_s = self._clock.now_s()
         latches = writer.submit(lambda store: restore_latches(store, resume, now_s)).result()
         run_id = writer.submit(lambda store: open_run(store, config, resume, latches, now_s)).result()
         workspace = Workspace(size_m=config.workspace.size_m, soft_margin_m=config.workspace.soft_margin_m)
         gate = ActionGate(robot.spec, dt_s)
-        monitors = Monitors(robot.spec, workspace, config.safety, config.control.rate_hz)
+        monitors = Monitors(robot.spec, workspace, config.safety, 1.0 / dt_s)
         loop = ControlLoop(robot, self._clock, gate, monitors)
         self._ledger = Ledger(self._home, writer, run_id, State.BOOT.value, now_s, unplanned=resume.crashed)
         self._ledger.on_finished = lambda end: self._log.info(
             "attempt.finished", attempt=end.attempt_id, outcome=end.outcome.value, end_reason=end.end_reason
         )
-        self._link = self._start_learner(robot.spec, abilities, resume) if config.learner.enabled else None
+        self._family = learning[0].family.name if learning else ""
+        self._link = self._start_learner(robot.spec, learning, resume) if learning and config.learner.enabled else None
         self._brain = Brain(
             self._link,
             robot.spec,
@@ -164,6 +175,7 @@ class Run:
             lockstep=not self._realtime,
             decimation=config.control.decimation,
             history=config.learner.history,
+            past_actions=config.learner.past_actions,
             fixed=fixed,
         )
         person = None
@@ -203,11 +215,8 @@ class Run:
             attempts_before=resume.attempts,
         )
 
-    def _start_learner(self, spec: RobotSpec, abilities: Abilities, resume: ResumeState) -> LearnerLink | None:
-        names = tuple(skill.name for skill in abilities.tasks if isinstance(skill, LearnedSkill))
-        if not names:
-            return None
-        job = learner_job(self._config, self._home, spec, names, resume.checkpoint_seq)
+    def _start_learner(self, spec: RobotSpec, tasks: Sequence[LearnedSkill], resume: ResumeState) -> LearnerLink:
+        job = learner_job(self._config, self._home, spec, tasks, resume.checkpoint_seq)
 
         def episodes() -> list[Path]:
             return self._writer.submit(lambda store: stored_episodes(store, self._home)).result()
@@ -274,6 +283,7 @@ class Run:
         self._brain.poll()
         if self._link is not None:
             self._tell_skipped(self._link.progress.skipped)
+            self._note_refused(self._link.progress.refused, now_s)
         for name in self._jobs.run_due(now_s):
             self._log.info("job.done", job=name, robot_s=now_s)
         if self._realtime:
@@ -286,6 +296,14 @@ class Run:
             sys.stderr.write(f"damaged and not used: {note}\n")
             self._last_error = note
         skipped.clear()
+
+    def _note_refused(self, refused: list[str], now_s: float) -> None:
+        """Updates that diverged were undone: the robot goes on with the last good policy, and it is in the books."""
+        for reason in refused:
+            self._log.error("learner.refused", reason=reason)
+            self._last_error = f"updates undone: {reason}"
+            self._ledger.fault("learner_diverged", now_s, "soft")
+        refused.clear()
 
     def _evaluate(self) -> None:
         waiting = {skill.name for skill in self._pilot.practice.evaluations}
@@ -315,7 +333,12 @@ class Run:
     def _saved(self, saved: Saved) -> None:
         row = CheckpointRow(seq=saved.seq, robot_s=saved.robot_s, path=saved.name, manifest_sha256=saved.sha256)
         policy = PolicyRow(
-            version=saved.version, robot_s=saved.robot_s, family=FAMILY, updates=saved.version, file=saved.name
+            version=saved.version,
+            robot_s=saved.robot_s,
+            family=self._family,
+            updates=saved.updates,
+            file=saved.name,
+            figures=saved.figures,
         )
         self._ledger.checkpoint(row, policy)
 
@@ -327,7 +350,7 @@ class Run:
     def _self_test(self, observation: Observation) -> list[str]:
         health = self._pilot.loop.robot.health()
         problems = list(health.problems) if not health.ok else []
-        layout = FrameLayout(self._pilot.loop.robot.spec.n_joints, self._pilot.loop.robot.spec.n_feet)
+        layout = FrameLayout.of(self._pilot.loop.robot.spec)
         frames = Frames(layout.pack(observation), layout)
         problems += [f"{name} is not finite" for name, _ in layout.fields if not np.isfinite(frames.field(name)).all()]
         return problems
@@ -341,6 +364,12 @@ class Run:
         now_s = self._clock.now_s()
         self._brain.poll()
         if self._link is not None:
+            if not self._realtime and self._signal.name is None:
+                # Nobody is in a hurry: a repeatable run ends with all that its attempts teach.
+                try:
+                    self._brain.catch_up()
+                except LearnerUnavailableError as error:
+                    self._last_error = str(error)
             last = SaveCheckpoint(self._checkpoint_seq + 1, now_s)
             self._link.close(last, SHUTDOWN_S)
         if self._ledger.error is None:
@@ -349,7 +378,7 @@ class Run:
             "run.ended",
             robot_s=now_s,
             reason=self._pilot.stop_reason,
-            **self._pilot.loop.lateness.summary(1.0 / self._config.control.rate_hz),
+            **self._pilot.loop.lateness.summary(self._config.control.dt_s),
         )
         self._reporter.write_last(self._last_error)
         if self._ledger.error is not None:

@@ -6,23 +6,24 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from agent.attempts import SIMULATION, AttemptResult, AttemptRunner, Interrupt
-from agent.clock import SimulatedClock
+from agent.clock import SimulatedClock, Steppable
 from agent.config import Config
 from agent.loop import ControlLoop, Tick
+from agent.person import Placeable
 from agent.policies import find_policy
-from agent.robots import load_robot
+from agent.robots import GYM_PREFIX, delayed, load_robot
 from agent.safety import ActionGate, Monitors
 from agent.states import Event
 from persistence.home import Home
 from persistence.records import Outcome
 from persistence.store import Store
-from sim.dynamics import DynamicsParams, DynamicsRandomiser
-from sim.robot import Command, CommandMode, Observation
+from sim.dynamics import DynamicsRandomiser
+from sim.robot import Command, CommandMode, Observation, Robot
 from sim.simulated_robot import SimulatedRobot
 from sim.state import Pose, SimulationError
 from sim.workspace import Workspace
@@ -34,6 +35,18 @@ from skills.skill import Controller, LearnedSkill, ScriptedSkill, Skill
 CORNER_MARGIN_M = 0.25
 """A walking attempt starts this far inside a corner of the workspace, along its diagonal: the longest straight way."""
 DYNAMICS = ("held-out", "nominal")
+
+
+class Subject(Robot, Steppable, Placeable, Protocol):
+    """A robot whose time can be run and that can be put where an attempt starts."""
+
+
+@runtime_checkable
+class Fallible(Protocol):
+    """A robot that can be laid down in any way."""
+
+    def random_fallen_pose(self, rng: np.random.Generator) -> Pose:
+        """A pose in which it has fallen."""
 
 
 def evaluate_skill(
@@ -49,7 +62,7 @@ def evaluate_skill(
 
     Args:
         skill: name of the skill.
-        robot: name of an installed simulated robot.
+        robot: name of an installed simulated robot, or ``gym:ID``.
         policy: ``zoo``, ``latest`` or a version; ignored by scripted skills.
         attempts: how many.
         seed: of dynamics, starts and sensor noise.
@@ -58,23 +71,23 @@ def evaluate_skill(
             the daemon trains on.
 
     Returns:
-        ``skill``, ``robot``, ``policy_version``, ``dynamics``, ``attempts``, ``success_rate``, ``falls``,
-        ``fence_exits`` (of the hard fence; an attempt that reaches the soft one on the far side is over and counts as
-        it is), ``return_mean``, ``return_iqm``, ``measures`` (means over attempts), ``per_attempt`` (outcome, reason
-        and measures of each).
+        ``skill``, ``robot``, ``policy_version``, ``dynamics`` (``own`` where a robot has no others), ``attempts``,
+        ``success_rate``, ``falls``, ``fence_exits`` (of the hard fence; an attempt that reaches the soft one on the far
+        side is over and counts as it is), ``return_mean``, ``return_iqm``, ``measures`` (means over attempts),
+        ``per_attempt`` (outcome, reason and measures of each).
 
     Raises:
         ValueError: unknown skill, robot, policy or dynamics.
     """
     chosen = get(skill)
-    weights = find_policy(policy, robot, chosen.family, home) if isinstance(chosen, LearnedSkill) else None
+    weights = find_policy(policy, robot, chosen, home) if isinstance(chosen, LearnedSkill) else None
     config = Config() if policy == "zoo" else stored_config(home)
     results = attempts_of(chosen, robot, weights, attempts, seed, dynamics, config=config)
     return {
         "skill": skill,
         "robot": robot,
         "policy_version": weights.version if weights else None,
-        "dynamics": dynamics,
+        "dynamics": "own" if robot.startswith(GYM_PREFIX) else dynamics,
         "attempts": attempts,
         "seed": seed,
         **summary(results),
@@ -95,7 +108,7 @@ def attempts_of(
 
     Args:
         skill: what to attempt.
-        robot: name of an installed simulated robot.
+        robot: name of an installed simulated robot, or ``gym:ID``.
         weights: the policy; None for a scripted skill.
         attempts: how many.
         seed: of dynamics, starts and sensor noise.
@@ -104,21 +117,23 @@ def attempts_of(
         config: rates, history and limits that the policy was trained with; None means the defaults.
 
     Raises:
-        ValueError: unknown robot or dynamics.
+        ValueError: unknown robot or dynamics, or the robot cannot be put where an attempt of the skill starts.
     """
     if dynamics not in DYNAMICS:
         raise ValueError(f"unknown dynamics {dynamics!r}; valid: {', '.join(DYNAMICS)}")
-    randomiser = DynamicsRandomiser(seed)
+    randomiser: DynamicsRandomiser | None = None
     config = config or Config()
     floor = workspace or Workspace(size_m=config.workspace.size_m, soft_margin_m=config.workspace.soft_margin_m)
     results = []
     for index in range(attempts):
-        params = randomiser.held_out() if dynamics == "held-out" else DynamicsParams()
         machine = load_robot(robot, seed * 10_007 + index)
-        if not isinstance(machine, SimulatedRobot):
+        if not (isinstance(machine, Steppable) and isinstance(machine, Placeable)):
             raise ValueError(f"robot {robot!r} is no simulated robot; its skills are evaluated by the daemon")
         try:
-            machine.set_dynamics(params)
+            if isinstance(machine, SimulatedRobot):
+                randomiser = randomiser or machine.body.randomiser(seed)
+                params = randomiser.held_out() if dynamics == "held-out" else machine.dynamics
+                machine.set_dynamics(delayed(params, config.sim.latency_ms))
             results.append(_one(machine, skill, weights, config, floor, np.random.default_rng((seed, index))))
         finally:
             machine.close()
@@ -136,16 +151,17 @@ def stored_config(home: Path) -> Config:
 
 
 def _one(
-    robot: SimulatedRobot,
+    robot: Subject,
     skill: Skill,
     weights: PolicyWeights | None,
     config: Config,
     workspace: Workspace,
     rng: np.random.Generator,
 ) -> AttemptResult:
-    dt_s = 1.0 / config.control.rate_hz
+    config = config.for_robot(robot.spec)
+    dt_s = config.control.dt_s
     robot.place(start_pose(robot, skill, workspace, rng))
-    monitors = Monitors(robot.spec, workspace, config.safety, config.control.rate_hz)
+    monitors = Monitors(robot.spec, workspace, config.safety, 1.0 / dt_s)
     loop = ControlLoop(robot, SimulatedClock(robot, dt_s), ActionGate(robot.spec, dt_s), monitors)
 
     def tick(act: Callable[[Observation], Command]) -> Tick:
@@ -153,7 +169,7 @@ def _one(
             now = loop.tick(act)
         except SimulationError as error:
             raise Interrupt(Event.HARD_FAULT, SIMULATION) from error
-        if isinstance(skill, LearnedSkill) and now.alerts.fallen:
+        if isinstance(skill, LearnedSkill) and now.alerts.fallen and not skill.lies_down:
             raise Interrupt(Event.FALL_PREDICTED, "fallen")
         if now.alerts.hard_fence:
             raise Interrupt(Event.HARD_FAULT, "hard_fence")
@@ -168,18 +184,27 @@ def _one(
         controller = skill.controller(robot.spec, dt_s)
     elif isinstance(skill, LearnedSkill) and weights is not None:
         controller = policy_controller(
-            skill, robot.spec, dt_s, weights, None, decimation=config.control.decimation, history=config.learner.history
+            skill,
+            robot.spec,
+            dt_s,
+            weights,
+            None,
+            decimation=config.control.decimation,
+            history=config.learner.history,
+            past_actions=config.learner.past_actions,
         )
-        for _ in range(round(0.5 / dt_s)):  # stand, as the daemon does before an attempt
+        for _ in range(0 if skill.lies_down else round(0.5 / dt_s)):  # stand, as the daemon does before an attempt
             loop.tick(stand)
     else:
         raise ValueError(f"skill {skill.name!r} is neither scripted nor has it a policy")
     return AttemptRunner(loop, workspace, tick).run(skill, controller)
 
 
-def start_pose(robot: SimulatedRobot, skill: Skill, workspace: Workspace, rng: np.random.Generator) -> Pose:
+def start_pose(robot: Subject, skill: Skill, workspace: Workspace, rng: np.random.Generator) -> Pose:
     """Where an evaluation attempt starts: fallen for a recovery, with the longest free way ahead for a walk."""
-    if skill.kind == "recovery":
+    if skill.kind == "recovery" or skill.lies_down:
+        if not isinstance(robot, Fallible):
+            raise ValueError(f"{robot.spec.name!r} is no simulated robot that can be laid down to {skill.name!r}")
         return robot.random_fallen_pose(rng)
     forward = skill.displacement.forward_m
     if abs(forward) < 0.5:

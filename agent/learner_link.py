@@ -33,10 +33,12 @@ class LearnerProgress:
     metrics: dict[str, float] = field(default_factory=dict)
     ticket: int = -1
     """Newest ticket whose updates are all made; -1 before the learner is ready."""
-    snapshots: dict[int, Path] = field(default_factory=dict)
-    """The snapshot published with each of the last few tickets; the newest one for a ticket that got several."""
+    snapshots: dict[int, tuple[Path, ...]] = field(default_factory=dict)
+    """The snapshots published with each of the last few tickets; the newest ones for a ticket that got several."""
     restarts: int = 0
     skipped: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    """Why updates were undone; emptied by whoever writes it down."""
     restored_seq: int | None = None
 
 
@@ -194,6 +196,8 @@ class LearnerLink:
             p.metrics = message.metrics or p.metrics
             p.updates_per_s = message.updates / message.update_seconds if message.update_seconds else 0.0
             p.skipped.extend(message.skipped)
+            if message.refused:
+                p.refused.append(message.refused)
             if message.ticket == 0:
                 # A learner that was started again has read every stored attempt, so nothing older is owed.
                 ticket = self._base_ticket
@@ -202,7 +206,7 @@ class LearnerLink:
             elif ticket > p.ticket:
                 self._in_flight -= 1
             p.ticket = max(p.ticket, ticket)
-            p.snapshots[ticket] = message.snapshot
+            p.snapshots[ticket] = message.snapshots
             while len(p.snapshots) > 3:
                 del p.snapshots[min(p.snapshots)]
         elif isinstance(message, Failed):

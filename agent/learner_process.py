@@ -15,9 +15,13 @@ from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sim.robot import RobotSpec
+
+if TYPE_CHECKING:
+    from skills.learners.learner import AttemptSummary
+    from skills.policy import PolicyWeights
 
 PR_SET_PDEATHSIG = 1
 _IDLE_UPDATES = 25
@@ -40,6 +44,22 @@ class LearnerJob:
     seed: int
     settings: dict[str, Any]
     """Fields of `SacConfig`."""
+    algorithm: str = "sac"
+    """``sac`` or ``ars``."""
+    population: tuple[dict[str, Any], ...] = ()
+    """Settings by which further learners on the same replay memory differ; empty: one learner alone."""
+    past_actions: bool = True
+    """Whether the policy sees what was sent before."""
+    symmetry: bool = False
+    """Whether the robot's mirror images are learned from too."""
+    constrained: bool = False
+    """Whether safety costs are learned under."""
+    prior_episodes: tuple[Path, ...] = ()
+    """Stored attempts of other homes to learn from beside this home's own."""
+    prior_share: float = 0.5
+    """Share of each batch that comes from prior data."""
+    initial: Path | None = None
+    """Directory of a learner's state to begin from where there is no checkpoint; None: begin from nothing."""
     capacity: int
     updates_per_step: float
     warmup_steps: int
@@ -84,12 +104,15 @@ class Done:
     ticket: int
     """The newest ticket dealt with; the same one again when spare time gave a newer snapshot."""
     version: int
-    snapshot: Path
+    snapshots: tuple[Path, ...]
+    """Files of the policies that may act now."""
     updates: int
     metrics: dict[str, float]
     update_seconds: float
     skipped: tuple[str, ...] = ()
     """Stored attempts that could not be read, with the reason."""
+    refused: str = ""
+    """Why updates were undone since the last message; empty if none were."""
     restored_seq: int | None = None
     """Checkpoint that a starting learner went on from."""
 
@@ -113,9 +136,13 @@ class Saved:
     seq: int
     robot_s: float
     version: int
+    """Of the best policy."""
+    updates: int
     name: str
     """Of its directory."""
     sha256: str
+    figures: dict[str, float]
+    """What the learner last said of itself."""
 
 
 def learner_main(connection: Connection, job: LearnerJob) -> None:
@@ -130,7 +157,12 @@ def learner_main(connection: Connection, job: LearnerJob) -> None:
 
     torch.set_num_threads(job.torch_threads)
     with contextlib.suppress(EOFError, BrokenPipeError):
-        _Worker(connection, job).run()
+        try:
+            worker = _Worker(connection, job)
+        except (ValueError, RuntimeError, OSError) as error:
+            connection.send(Failed(str(error)))
+            return
+        worker.run()
 
 
 def _die_with_parent() -> None:
@@ -145,14 +177,17 @@ class _Worker:
     """State of the learner process."""
 
     def __init__(self, connection: Connection, job: LearnerJob) -> None:
-        from agent.learning import build_learner
+        from agent.learning import Studies
 
         self._connection = connection
         self._job = job
-        self._buffer, self._learner, self._ingest_file = build_learner(job)
+        self._studies = Studies(job)
+        self._buffer, self._learner = self._studies.buffer, self._studies.learner
         self._update_seconds = 0.0
+        self._figures: dict[str, float] = {}
+        self._refused = ""
         self._ticket = 0
-        self._snapshots: deque[Path] = deque()
+        self._snapshots: deque[tuple[Path, ...]] = deque()
 
     def run(self) -> None:
         """Serve messages until told to stop or the daemon is gone."""
@@ -182,7 +217,11 @@ class _Worker:
         """Go on from the newest whole checkpoint; make the updates owed for attempts stored since."""
         from persistence.checkpoints import load_newest
 
-        skipped = [note for path in self._job.episodes if (note := self._add(path))]
+        skipped, lived = [], []
+        for path in self._job.episodes:
+            note, summary = self._add(path)
+            skipped += [note] if note else []
+            lived += [(self._buffer.steps_added, summary)] if summary else []
         restored, steps_done = None, 0
         if self._job.max_checkpoint_seq is not None:
             loaded = load_newest(self._job.checkpoint_dir, max_seq=self._job.max_checkpoint_seq)
@@ -196,6 +235,14 @@ class _Worker:
                 self._learner.load_state(loaded.tensors, loaded.meta["learner"])
                 restored = loaded.seq
                 steps_done = int(loaded.meta["steps_added"])
+        elif self._job.initial is not None:
+            begun = load_newest(self._job.initial)
+            if begun is None:
+                raise ValueError(f"{self._job.initial} holds no checkpoint to start from")
+            self._learner.load_state(begun.tensors, begun.meta["learner"])
+        for steps, summary in lived:
+            if steps > steps_done:
+                self._learner.attempted(summary)
         # Without a checkpoint all of them are owed: the run before ended before its first.
         for begin in range(steps_done, self._buffer.steps_added, _CATCH_UP_STEPS):
             self._update_for(min(_CATCH_UP_STEPS, self._buffer.steps_added - begin))
@@ -206,18 +253,19 @@ class _Worker:
 
     def _ingest(self, message: Ingest) -> None:
         before = self._buffer.steps_added
-        note = self._add(message.path)
+        note, summary = self._add(message.path)
+        if summary is not None:
+            self._learner.attempted(summary)
         metrics = self._update_for(self._buffer.steps_added - before)
         self._ticket = message.ticket
         self._send_done(metrics, (note,) if note else ())
 
-    def _add(self, path: Path) -> str | None:
-        """Put one stored attempt into the replay memory. Returns why not, if not."""
+    def _add(self, path: Path) -> tuple[str | None, AttemptSummary | None]:
+        """Put one stored attempt into the replay memory. Returns why not, if not, and what came of the attempt."""
         try:
-            self._ingest_file(path)
+            return None, self._studies.ingest(path)
         except (OSError, ValueError, RuntimeError) as error:
-            return f"{path.name}: {error}"
-        return None
+            return f"{path.name}: {error}", None
 
     def _update_for(self, steps: int) -> dict[str, float]:
         if len(self._buffer) < self._job.warmup_steps:
@@ -228,9 +276,10 @@ class _Worker:
         if n <= 0:
             return {}
         start = time.monotonic()
-        metrics = self._learner.update(n)
+        self._figures = self._studies.named(self._learner.update(n))
         self._update_seconds += time.monotonic() - start
-        return metrics
+        self._refused = self._learner.refused_reason or self._refused
+        return self._figures
 
     def _may_idle(self) -> bool:
         limit = self._job.idle_updates_per_step * self._buffer.steps_added
@@ -238,19 +287,25 @@ class _Worker:
 
     def _send_done(self, metrics: dict[str, float], skipped: tuple[str, ...] = (), restored: int | None = None) -> None:
         """Publish a snapshot and say so. It is not synced to disk: after a power cut the checkpoint counts."""
-        weights = self._learner.snapshot()
-        path = self._job.snapshot_dir / f"policy-{self._ticket}-{weights.version}.safetensors"
+        updates = self._learner.updates
+        paths = tuple(
+            self._publish(weights, f"policy-{self._ticket}-{updates}-{index}")
+            for index, weights in enumerate(self._learner.candidates())
+        )
+        if paths not in self._snapshots:
+            self._snapshots.append(paths)
+        while len(self._snapshots) > _SNAPSHOTS_KEPT:
+            for stale in self._snapshots.popleft():
+                stale.unlink(missing_ok=True)
+        seconds, refused, self._refused = self._update_seconds, self._refused, ""
+        self._connection.send(Done(self._ticket, updates, paths, updates, metrics, seconds, skipped, refused, restored))
+
+    def _publish(self, weights: PolicyWeights, name: str) -> Path:
+        path = self._job.snapshot_dir / f"{name}.safetensors"
         temporary = path.with_suffix(".tmp")
         temporary.write_bytes(weights.to_bytes())
         temporary.replace(path)
-        if path not in self._snapshots:
-            self._snapshots.append(path)
-        while len(self._snapshots) > _SNAPSHOTS_KEPT:
-            self._snapshots.popleft().unlink(missing_ok=True)
-        updates = self._learner.updates
-        self._connection.send(
-            Done(self._ticket, weights.version, path, updates, metrics, self._update_seconds, skipped, restored)
-        )
+        return path
 
     def _save(self, message: SaveCheckpoint) -> None:
         import numpy as np
@@ -260,7 +315,11 @@ class _Worker:
 
         tensors, learner_meta = self._learner.state()
         # Beside the learner's state, ready to act with: evaluations need no torch and no learner.
-        tensors = {**tensors, POLICY_TENSOR: np.frombuffer(self._learner.snapshot().to_bytes(), np.uint8)}
+        candidates = self._learner.candidates()
+        best = candidates[0]
+        for weights in reversed(candidates):  # the best of each skill comes first among them
+            name = POLICY_TENSOR if weights.skill is None else f"{POLICY_TENSOR}.{weights.skill}"
+            tensors = {**tensors, name: np.frombuffer(weights.to_bytes(), np.uint8)}
         meta = {
             "learner": learner_meta,
             "updates": self._learner.updates,
@@ -268,7 +327,8 @@ class _Worker:
             "robot_s": message.robot_s,
             "family": self._job.family,
             "robot": self._job.spec.name,
-            "policy_version": self._learner.updates,
+            "policy_version": best.version,
         }
         saved = save_checkpoint(self._job.checkpoint_dir, message.seq, tensors, meta)
-        self._connection.send(Saved(message.seq, message.robot_s, self._learner.updates, saved.path.name, saved.sha256))
+        updates, name, sha256 = self._learner.updates, saved.path.name, saved.sha256
+        self._connection.send(Saved(message.seq, message.robot_s, best.version, updates, name, sha256, self._figures))

@@ -2,54 +2,144 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from persistence.episodes import Episode, read_episode
-from persistence.replay import ReplayBuffer
-from skills.experience import AttemptArrays, experience
-from skills.features import feature_size
+from persistence.replay import MixedReplay, ReplayBuffer
+from skills.experience import AttemptArrays, Experience, cost_names, experience
+from skills.learners.ars import ArsLearner
 from skills.learners.config import SacConfig
+from skills.learners.learner import AttemptSummary, Learner, Replay
+from skills.learners.population import PopulationLearner
 from skills.learners.sac import SacLearner
 from skills.registry import learned
-from skills.trajectory_generator import action_size
 
 if TYPE_CHECKING:
     from agent.learner_process import LearnerJob
 
 
-def build_learner(job: LearnerJob) -> tuple[ReplayBuffer, SacLearner, Callable[[Path], None]]:
-    """The replay memory, a learner on it, and a function that puts one stored attempt into the memory.
+BEFORE_FAMILIES = "tg"
+"""What attempts of the walking family were stored under before there were others."""
+
+
+class Studies:
+    """A learner, the replay memory that it learns from, and the way of stored attempts into it.
 
     Every skill of the family learns from every attempt, also from those of other skills and of scripts that use the
     same actions.
     """
-    family = learned(job.skills, job.family)
-    spec = job.spec
-    n_actions = action_size(spec)
-    buffer = ReplayBuffer(job.capacity, feature_size(spec, n_actions), n_actions, len(family), job.history)
-    learner = SacLearner(
-        buffer,
-        np.array([skill.command for skill in family]),
-        np.stack([skill.prior_action(spec) for skill in family]),
-        SacConfig(**job.settings),
-        job.seed,
-    )
 
-    def ingest(path: Path) -> None:
-        steps = experience(spec, family, attempt_arrays(read_episode(path)))
-        if len(steps):
-            buffer.add_episode(steps.features, steps.actions, steps.rewards, steps.terminated, steps.valid)
+    def __init__(self, job: LearnerJob) -> None:
+        """Build an empty replay memory, read prior data, and build the learner.
 
-    return buffer, learner, ingest
+        Raises:
+            ValueError: a setting is not valid, or prior data does not fit the robot.
+        """
+        self._job = job
+        self._skills = learned(job.skills, job.family)
+        self._costs = cost_names(job.spec, self._skills[0]) if job.constrained else ()
+        self.buffer = self._new_buffer(job.capacity)
+        """What this home's attempts teach; prior data is kept apart."""
+        self.learner: Learner = self._new_learner(self._with_prior_data())
+
+    def ingest(self, path: Path) -> AttemptSummary | None:
+        """Put one stored attempt into the memory, if its actions are the family's.
+
+        Returns what came of it, if it was one of a skill that learns.
+
+        Raises:
+            EpisodeError: the file is damaged.
+            ValueError: its arrays do not fit the robot.
+        """
+        episode = read_episode(path)
+        steps = self._add(self.buffer, episode)
+        names = [skill.name for skill in self._skills]
+        if steps is None or episode.skill not in names:
+            return None
+        index = names.index(episode.skill)
+        version = episode.policy_version
+        return AttemptSummary(
+            skill=index,
+            policy_version=int(version) if version.isdecimal() else None,
+            steps=len(steps),
+            mean_reward=float(steps.rewards[:, index].mean()),
+            mean_costs=steps.costs.mean(axis=0, dtype=np.float64) if self._costs else np.zeros(0),
+            fell=bool(steps.terminated[-1, index]),
+        )
+
+    def named(self, figures: dict[str, float]) -> dict[str, float]:
+        """Figures of the learner with skills and costs by name instead of by index."""
+        out = {}
+        for name, value in figures.items():
+            member, dot, own = name.rpartition(".")
+            kind, *indices = own.split("_")
+            if kind in ("lambda", "cost") and len(indices) == 2:
+                skill, cost = (int(index) for index in indices)
+                name = f"{member}{dot}{kind}.{self._skills[skill].name}.{self._costs[cost]}"
+            out[name] = value
+        return out
+
+    def _add(self, buffer: ReplayBuffer, episode: Episode) -> Experience | None:
+        if episode.action_space not in (self._job.family, BEFORE_FAMILIES):
+            return None
+        steps = experience(self._job.spec, self._skills, attempt_arrays(episode), self._job.past_actions)
+        if not len(steps):
+            return None
+        costs = steps.costs if self._costs else None
+        buffer.add_episode(steps.features, steps.actions, steps.rewards, steps.terminated, steps.valid, costs)
+        return steps
+
+    def _new_buffer(self, capacity: int) -> ReplayBuffer:
+        spec, family = self._job.spec, self._skills[0].family
+        widths = family.feature_size(spec), family.action_size(spec), len(self._skills)
+        return ReplayBuffer(capacity, *widths, self._job.history, len(self._costs))
+
+    def _with_prior_data(self) -> Replay:
+        """The memory to draw from: this home's own, mixed with prior data where there is some."""
+        if not self._job.prior_episodes:
+            return self.buffer
+        prior = self._new_buffer(self._job.capacity)
+        for path in self._job.prior_episodes:
+            self._add(prior, read_episode(path))
+        return MixedReplay(self.buffer, prior, self._job.prior_share)
+
+    def _new_learner(self, replay: Replay) -> Learner:
+        job, names = self._job, [skill.name for skill in self._skills]
+        if job.algorithm == "ars":
+            if job.population:
+                raise ValueError("learner.population needs learner.algorithm = sac; leave out one of them")
+            return ArsLearner(replay, names, len(self._skills[0].command), seed=job.seed)
+        if not job.population:
+            return self._gradient_learner(replay, job.settings, job.seed)
+        seeds = np.random.SeedSequence(job.seed).generate_state(len(job.population))
+        members = [self._gradient_learner(replay, job.settings, job.seed)]
+        members += [
+            self._gradient_learner(replay, settings, int(seed))
+            for settings, seed in zip(job.population, seeds, strict=True)
+        ]
+        return PopulationLearner(members, names)
+
+    def _gradient_learner(self, replay: Replay, settings: dict[str, Any], seed: int) -> SacLearner:
+        job = self._job
+        commands = [skill.command for skill in self._skills]
+        mirrors = self._skills[0].family.mirrors(job.spec, commands) if job.symmetry else ()
+        return SacLearner(
+            replay,
+            np.array(commands),
+            np.stack([skill.prior_action(job.spec) for skill in self._skills]),
+            SacConfig(**settings),
+            seed,
+            mirrors=mirrors,
+        )
 
 
 def attempt_arrays(episode: Episode) -> AttemptArrays:
     """The arrays of a stored attempt under the names that skills use."""
     return AttemptArrays(
+        family=episode.action_space,
         frames=episode.frames,
         stamps_s=episode.stamps,
         actions=episode.actions,

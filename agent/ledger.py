@@ -17,6 +17,7 @@ from persistence.episodes import Episode, write_episode
 from persistence.errors import PersistenceError
 from persistence.home import Home
 from persistence.records import (
+    FALL,
     AttemptEnd,
     AttemptStart,
     CheckpointRow,
@@ -158,8 +159,8 @@ class Ledger:
         return self._submit(write)
 
     def fell(self, recovery: SelfRecovery) -> None:
-        """Note a fall and whether the robot stood up again by itself."""
-        self.totals.falls += 1
+        """Note a fall, or another mishap, and whether the robot helped itself."""
+        self.totals.falls += recovery.kind == FALL
         self.totals.self_recoveries += recovery.recovered
         self._submit(lambda store: store.add_self_recovery(recovery))
 
@@ -230,7 +231,7 @@ def _episode(attempt_id: int, skill: str, policy_version: int | None, arrays: At
     return Episode(
         uid=attempt_uid(attempt_id),
         skill=skill,
-        action_space="tg",
+        action_space=arrays.family,
         policy_version=str(policy_version),
         frames=arrays.frames,
         stamps=arrays.stamps_s,

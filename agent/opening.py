@@ -7,18 +7,23 @@ import json
 import os
 import sys
 import time
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import structlog
 
-from agent.config import Config
+from agent.config import Config, LearnerConfig
 from agent.latches import Latches, Level
 from agent.learner_process import LearnerJob
 from agent.ledger import LATCHES
 from agent.machine import machine_facts, versions
 from agent.pilot import Abilities
+from agent.policies import zoo_directory
+from agent.settings import ConfigError
 from agent.states import Limits, State
 from persistence import records
 from persistence.episodes import remove_orphans
@@ -29,7 +34,6 @@ from persistence.store import Store
 from sim.robot import RobotSpec
 from skills.registry import of_kind, skills
 from skills.skill import LearnedSkill, ScriptedSkill, SkillKind
-from skills.walk import FAMILY
 
 
 def move_aside(home: Home) -> None:
@@ -54,20 +58,29 @@ def check_database_is_there(home: Home) -> None:
         )
 
 
-def abilities_of(names: tuple[str, ...]) -> Abilities:
-    """The skills that a run may use; empty means all.
+def abilities_of(names: tuple[str, ...], spec: RobotSpec) -> Abilities:
+    """The skills that a run may use; no names mean all that the robot can have.
 
     Raises:
-        ValueError: none of them is a task.
+        ValueError: none of them is a task, the robot cannot have one, or they belong to several families.
     """
-    chosen = names or tuple(skills())
+    able = [skill for skill in skills().values() if skill.problem(spec) is None]
+    chosen = names or tuple(skill.name for skill in able if not skill.on_request)
     tasks = of_kind(chosen, SkillKind.TASK)
     if not tasks:
-        known = ", ".join(skill.name for skill in of_kind(skills(), SkillKind.TASK))
-        raise ValueError(f"none of the skills {', '.join(chosen)} is a task; add one of: {known}")
+        known = ", ".join(skill.name for skill in able if skill.kind is SkillKind.TASK)
+        asked = f"none of the skills {', '.join(chosen)} is a task" if chosen else f"{spec.name} has no task of its own"
+        raise ValueError(f"{asked}; add one of: {known or 'none is installed for this robot'}")
+    for skill in tasks:
+        if problem := skill.problem(spec):
+            raise ValueError(f"skill {skill.name!r} cannot run: {problem}")
+    families = {skill.family.name for skill in tasks if isinstance(skill, LearnedSkill)}
+    if len(families) > 1:
+        raise ValueError(f"skills of the families {', '.join(sorted(families))} cannot learn in one run; choose one")
     # A reset or a recovery is never left out: the robot must always be able to help itself.
-    resets = [skill for skill in of_kind(skills(), SkillKind.RESET) if isinstance(skill, ScriptedSkill)]
-    recoveries = [skill for skill in of_kind(skills(), SkillKind.RECOVERY) if isinstance(skill, ScriptedSkill)]
+    names_of_able = [skill.name for skill in able]
+    resets = [skill for skill in of_kind(names_of_able, SkillKind.RESET) if isinstance(skill, ScriptedSkill)]
+    recoveries = [skill for skill in of_kind(names_of_able, SkillKind.RECOVERY) if isinstance(skill, ScriptedSkill)]
     return Abilities(
         tasks=tasks,
         return_home=resets[0] if resets else None,
@@ -115,7 +128,7 @@ def open_run(store: Store, config: Config, resume: ResumeState, latches: Latches
         )
     )
     for skill in skills().values():
-        family = skill.family if isinstance(skill, LearnedSkill) else ""
+        family = skill.family.name if isinstance(skill, LearnedSkill) else ""
         row = SkillRow(
             name=skill.name, kind=records.SkillKind(skill.kind.value), family=family, description=skill.summary
         )
@@ -155,30 +168,32 @@ def _open_phase(store: Store, config: Config, before: dict[str, Any] | None, now
 
 
 def learner_job(
-    config: Config, home: Home, spec: RobotSpec, names: tuple[str, ...], checkpoint_seq: int | None
+    config: Config, home: Home, spec: RobotSpec, tasks: Sequence[LearnedSkill], checkpoint_seq: int | None
 ) -> LearnerJob:
-    """How to start the learner of the walking family, for the skills called ``names``."""
+    """How to start the learner of a family, for its skills ``tasks``.
+
+    Raises:
+        ValueError: prior data or the zoo's state is not there.
+    """
     c = config.learner
+    family = tasks[0].family.name
     snapshots = home.root / "snapshots"
     snapshots.mkdir(exist_ok=True)
     return LearnerJob(
         spec=spec,
-        family=FAMILY,
-        skills=names,
+        family=family,
+        skills=tuple(skill.name for skill in tasks),
         history=c.history,
         seed=config.run.seed,
-        settings={
-            "hidden": c.hidden,
-            "batch": c.batch,
-            "discount": c.gamma,
-            "tau": c.tau,
-            "learning_rate": c.lr,
-            "ensemble": c.ensemble,
-            "layer_norm": c.layer_norm,
-            "dropout": c.dropout,
-            "initial_temperature": c.init_temperature,
-            "initial_std": c.init_std,
-        },
+        settings=learner_settings(c),
+        algorithm=c.algorithm,
+        population=tuple(learner_settings(changed(c, text)) for text in c.population),
+        past_actions=c.past_actions,
+        symmetry=c.symmetry,
+        constrained=c.constraints,
+        prior_episodes=tuple(path for name in c.prior_data for path in prior_episodes(Path(name))),
+        prior_share=c.prior_share,
+        initial=zoo_directory(config.run.robot, family) if config.run.start == "zoo" else None,
         capacity=c.replay_steps,
         updates_per_step=c.updates_per_step,
         warmup_steps=c.warmup_steps,
@@ -190,6 +205,55 @@ def learner_job(
         max_checkpoint_seq=checkpoint_seq,
         episodes=(),
     )
+
+
+def learner_settings(c: LearnerConfig) -> dict[str, Any]:
+    """The settings of a learner under the names of `SacConfig`."""
+    renamed = {
+        "gamma": "discount",
+        "lr": "learning_rate",
+        "init_temperature": "initial_temperature",
+        "init_std": "initial_std",
+    }
+    same = (
+        "hidden",
+        "batch",
+        "tau",
+        "ensemble",
+        "target_subset",
+        "actor_mean",
+        "batch_norm",
+        "reset_every",
+        "cost_limit",
+    )
+    names = {name: name for name in (*same, "layer_norm", "dropout")} | renamed
+    return {theirs: getattr(c, ours) for ours, theirs in names.items()}
+
+
+def changed(c: LearnerConfig, text: str) -> LearnerConfig:
+    """A member of a population: the learner with the settings of ``"lr=1e-3,gamma=0.97"`` changed.
+
+    Raises:
+        ConfigError: it is no list of learner settings and values.
+    """
+    try:
+        values = tomllib.loads(f"member = {{ {text} }}")["member"]
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f'learner.population has {text!r}, not settings as "lr=1e-3,gamma=0.97" ({error})') from error
+    return Config.load(overrides={f"learner.{name}": value for name, value in (asdict(c) | values).items()}).learner
+
+
+def prior_episodes(root: Path) -> list[Path]:
+    """Stored attempts of another home, oldest first.
+
+    Raises:
+        HomeError: there is no such home.
+    """
+    home = Home(root.expanduser())
+    if not home.db.is_file():
+        raise HomeError(f"learner.prior_data names {root}, which has no perdure.db; name the home of another run")
+    with Store.open(home.db, read_only=True) as store:
+        return stored_episodes(store, home)
 
 
 def robot_seed(seed: int, run_id: int) -> int:

@@ -7,7 +7,9 @@ from typing import Protocol, runtime_checkable
 
 from sim.state import Pose
 
-ASSIST_CAUSES = frozenset({"stand_up_failed", "hard_fence", "reset_failed", "arming_failed", "too_many_falls"})
+ASSIST_CAUSES = frozenset(
+    {"stand_up_failed", "hard_fence", "reset_failed", "arming_failed", "too_many_falls", "robot_unfit"}
+)
 """Causes that a person mends by placing the robot: no part replaced, no further deviation (SEMI E10: an assist)."""
 
 

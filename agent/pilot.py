@@ -24,7 +24,7 @@ from agent.practice import Practice
 from agent.safety import tilt_rad
 from agent.scheduler import Scheduler
 from agent.states import LATCHING, Event, Limits, State, torque_allowed
-from persistence.records import Outcome, SelfRecovery
+from persistence.records import FALL, Outcome, SelfRecovery
 from sim.robot import Command, Observation
 from sim.state import SimulationError
 from sim.workspace import Workspace
@@ -32,6 +32,10 @@ from skills.skill import ScriptedSkill, Skill
 
 Act = Callable[[Observation], Command]
 
+BAD_STANCE = "bad_stance"
+"""Kind of self-recovery: the robot stands, but not as a task can start, such as with a leg folded through."""
+ROBOT_UNFIT = "robot_unfit"
+"""Cause: the robot itself says after an attempt that it cannot go on."""
 SETTLE_S = 0.4
 """How long the robot stands still between attempts, so that each starts from rest."""
 STILL_RATE_RADPS = 0.5
@@ -116,8 +120,12 @@ class Pilot:
             tick=self._tick,
         )
         self._next: tuple[Skill, bool] | None = None
+        self._lies_down = all(skill.lies_down for skill in abilities.tasks)
+        # What has no feet has nothing to come to rest on.
+        self._settle_s = SETTLE_S if loop.robot.spec.n_feet else 0.0
         self._entered_s = loop.reading.robot_s
         self._fell_s = 0.0
+        self._recovery_kind = FALL
         self._falls_s: deque[float] = deque()
         self._arming_failures = 0
         self._attempts = 0
@@ -193,7 +201,7 @@ class Pilot:
         self._housekeeping()
         if state in _FENCED and now.alerts.hard_fence:
             raise Interrupt(Event.HARD_FAULT, "hard_fence")
-        if state in _MOVING and now.alerts.fallen:
+        if state in _MOVING and now.alerts.fallen and not self._lies_down:
             raise Interrupt(Event.FALL_PREDICTED, "fallen")
         if (state in _FENCED) and state is not State.HOLD and now.alerts.sensor_fault:
             self.ledger.fault("sensor", now.robot_s, "soft")
@@ -285,7 +293,9 @@ class Pilot:
 
     def _in_arming(self) -> Event:
         skill, _ = self._next or (None, False)
-        now = self._postures.stand(SETTLE_S)
+        if self._lies_down:
+            return Event.ARMED
+        now = self._postures.stand(self._settle_s)
         if skill is None:
             return Event.ARM_TIMEOUT
         problem = skill.start_problem(now.observation)
@@ -295,6 +305,9 @@ class Pilot:
                 if self._arming_failures >= self._limits.arming_tries:
                     self._cause = "arming_failed"
                     return Event.SELFTEST_FAIL
+                if self._arming_failures == 1 and self._abilities.stand_up is not None:
+                    self._recovery_kind = BAD_STANCE
+                    raise Interrupt(Event.FALL_PREDICTED, BAD_STANCE)
                 return Event.ARM_TIMEOUT
             now = self._postures.stand(self.loop.clock.dt_s)
             problem = skill.start_problem(now.observation)
@@ -307,13 +320,19 @@ class Pilot:
         self._attempts += 1
         if result.interrupt is not None:
             raise result.interrupt
+        health = self.loop.robot.health()
+        if not health.ok:
+            self._cause = ROBOT_UNFIT
+            return Event.HARD_FAULT
         return Event.ATTEMPT_TIMEOUT if result.end_reason == "time" else Event.ATTEMPT_DONE
 
     def _in_reset(self) -> Event:
         """Come back where a task can start; most attempts end there already."""
         home = self._abilities.return_home
+        if self._lies_down:
+            return Event.RESET_OK
         for _ in range(self._limits.reset_tries):
-            now = self._postures.stand(SETTLE_S)
+            now = self._postures.stand(self._settle_s)
             x, y, _ = now.observation.base_position
             if home is None or self._workspace.margin_m(float(x), float(y)) >= 0.5 * self._workspace.soft_margin_m:
                 return Event.RESET_OK
@@ -368,8 +387,11 @@ class Pilot:
     def _recovered(self, tries: int, *, stood: bool) -> None:
         now_s = self.loop.reading.robot_s
         self.ledger.fell(
-            SelfRecovery(kind="fall", started_s=self._fell_s, ended_s=now_s, recovered=stood, tries=max(1, tries))
+            SelfRecovery(
+                kind=self._recovery_kind, started_s=self._fell_s, ended_s=now_s, recovered=stood, tries=max(1, tries)
+            )
         )
+        self._recovery_kind = FALL
 
     def _in_hold(self) -> Event:
         """Damp until the fault has been gone for a while."""

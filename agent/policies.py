@@ -2,49 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from persistence.checkpoints import checkpoint_seqs, load_newest
 from persistence.home import Home
 from skills.policy import PolicyWeights
+from skills.skill import LearnedSkill
 
 ZOO = Path(__file__).resolve().parent.parent / "skills" / "zoo"
 POLICY_TENSOR = "policy"
-"""Name of the serialised policy among a checkpoint's tensors."""
+"""Name of the serialised policy among a checkpoint's tensors; that of one skill alone has ``.<skill>`` after it."""
 
 
-def zoo_path(robot: str, family: str) -> Path:
-    """Where the trained weights of a family lie in the library."""
-    return ZOO / f"{robot}-{family}.safetensors"
+def zoo_directory(robot: str, family: str) -> Path:
+    """Where the trained state of a family lies in the library: a directory with one checkpoint.
+
+    Raises:
+        ValueError: there is none.
+    """
+    directory = ZOO / f"{robot}-{family}"
+    if not directory.is_dir():
+        there = ", ".join(sorted(path.name for path in ZOO.iterdir() if path.is_dir()))
+        raise ValueError(f"the zoo has no {family!r} policy for {robot!r} (it has {there}); train one: `perdure run`")
+    return directory
 
 
-def find_policy(which: str, robot: str, family: str, home: Path) -> PolicyWeights:
+def find_policy(which: str, robot: str, skill: LearnedSkill, home: Path) -> PolicyWeights:
     """Load a policy.
 
     Args:
         which: ``zoo``, ``latest``, or a version number that a checkpoint of the home holds.
         robot: name of the robot.
-        family: skill family.
+        skill: whose policy; that of its family where it has none of its own.
         home: home directory.
 
     Raises:
         ValueError: there is no such policy; the message says which there are.
     """
-    if which == "zoo":
-        path = zoo_path(robot, family)
-        if not path.is_file():
-            raise ValueError(f"the zoo has no {family!r} policy for {robot!r}; train one with `perdure run`")
-        return PolicyWeights.from_bytes(path.read_bytes())
-    directory = Home(home).checkpoints
+    directory = zoo_directory(robot, skill.family.name) if which == "zoo" else Home(home).checkpoints
     versions: dict[int, PolicyWeights] = {}
     for seq in reversed(checkpoint_seqs(directory)):
         loaded = load_newest(directory, max_seq=seq)
-        if loaded is None or POLICY_TENSOR not in loaded.tensors:
+        stored = policy_bytes(loaded.tensors, skill.name) if loaded is not None else None
+        if stored is None:
             continue
-        weights = PolicyWeights.from_bytes(loaded.tensors[POLICY_TENSOR].tobytes())
-        if which in ("latest", str(weights.version)):
+        weights = PolicyWeights.from_bytes(stored)
+        if which in ("zoo", "latest", str(weights.version)):
             return weights
         versions[weights.version] = weights
     if not versions:
         raise ValueError(f"no checkpoint in {directory}; run `perdure run` on this home first, or pass --policy zoo")
     raise ValueError(f"no policy {which!r} in {directory}; versions there: {', '.join(map(str, versions))}")
+
+
+def policy_bytes(tensors: Mapping[str, NDArray[Any]], skill: str) -> bytes | None:
+    """The serialised policy of a skill among a checkpoint's tensors: its own, or its family's; None without either."""
+    found = tensors.get(f"{POLICY_TENSOR}.{skill}", tensors.get(POLICY_TENSOR))
+    return None if found is None else found.tobytes()

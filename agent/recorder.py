@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import FrameLayout, Observation
+from skills.decisions import Decision
 from skills.experience import AttemptArrays
-from skills.gait import Decision
 
 Float32 = NDArray[np.float32]
 
@@ -15,9 +15,10 @@ Float32 = NDArray[np.float32]
 class AttemptRecorder:
     """One attempt of a skill whose controller makes decisions at the policy rate."""
 
-    def __init__(self, layout: FrameLayout, resting_action: Float32) -> None:
+    def __init__(self, layout: FrameLayout, family: str, resting_action: Float32) -> None:
         """Begin with no step taken."""
         self._layout = layout
+        self._family = family
         self._resting = resting_action
         self._frames: list[Float32] = []
         self._stamps_s: list[float] = []
@@ -41,6 +42,7 @@ class AttemptRecorder:
             return None
         phases = [decision.phase_rad for decision in self._decisions]
         return AttemptArrays(
+            family=self._family,
             frames=np.stack(self._frames),
             stamps_s=np.array(self._stamps_s),
             actions=np.stack([decision.sent for decision in self._decisions]),

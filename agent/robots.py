@@ -1,26 +1,54 @@
-"""Robots by name: functions of a seed in the entry point group ``perdure.robots``."""
+"""Robots by name: functions of a seed in the entry point group ``perdure.robots``, or a Gymnasium environment."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import entry_points
 
+from sim.dynamics import DynamicsParams
 from sim.robot import Robot
 
 GROUP = "perdure.robots"
+GYM_PREFIX = "gym:"
+"""``gym:ID`` is the Gymnasium environment ID as a robot."""
 
 
-def load_robot(name: str, seed: int) -> Robot:
+def load_robot(name: str, seed: int, *, latency_ms: float | None = None, reset_free: bool = False) -> Robot:
     """Make a robot.
 
     Args:
-        name: its entry point.
+        name: its entry point, or ``gym:ID``.
         seed: of everything random in it.
+        latency_ms: total control latency of a simulated robot; None: its own.
+        reset_free: a Gymnasium environment is reset only by a person.
 
     Raises:
-        ValueError: no installed robot has this name.
+        ValueError: no installed robot has this name, or it does not take an option.
     """
+    if name.startswith(GYM_PREFIX):
+        from sim.gym_robot import GymRobot
+
+        if latency_ms is not None:
+            raise ValueError(f"sim.latency_ms is for simulated robots; {name} has no such setting")
+        return GymRobot(name.removeprefix(GYM_PREFIX), seed, reset_free=reset_free)
+    if reset_free:
+        raise ValueError(f"run.reset_free is for {GYM_PREFIX}ID robots; {name!r} is never reset but by a person")
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
-        raise ValueError(f"unknown robot {name!r}; installed robots: {', '.join(sorted(points))}")
+        raise ValueError(f"unknown robot {name!r}; installed robots: {', '.join(sorted(points))}, or {GYM_PREFIX}ID")
     robot: Robot = points[name].load()(seed)
+    if latency_ms is not None:
+        from sim.simulated_robot import SimulatedRobot
+
+        if not isinstance(robot, SimulatedRobot):
+            raise ValueError(f"sim.latency_ms is for simulated robots; {name!r} is none")
+        robot.set_dynamics(delayed(robot.dynamics, latency_ms))
     return robot
+
+
+def delayed(dynamics: DynamicsParams, latency_ms: float | None) -> DynamicsParams:
+    """Dynamics with another total control latency, half of it on the way in and half on the way out; None: as is."""
+    if latency_ms is None:
+        return dynamics
+    half_s = 5e-4 * latency_ms
+    return replace(dynamics, action_latency_s=half_s, observation_latency_s=half_s)

@@ -85,7 +85,10 @@ class Scheduler:
 
     CENTRE_WEIGHT = 3.0
     PROGRESS_WEIGHT = 2.0
-    RECENCY_WEIGHT = 1.0
+    WAIT_WEIGHT = 2.0
+    """Score per fair wait: how long it would take until a skill's turn comes if all took turns."""
+    WAIT_CAP = 4.0
+    """Longer waits count as this many fair ones: enough to outweigh everything but a walk into the fence."""
     TEMPERATURE = 0.35
     FAST, SLOW, MOTION = 0.3, 0.05, 0.2
     """Averaging weights: recent reward, older reward, displacement."""
@@ -93,18 +96,19 @@ class Scheduler:
     def __post_init__(self) -> None:
         """Start from what the skills say of themselves."""
         self.records = {skill.name: SkillRecord(skill.displacement) for skill in self.tasks}
+        self._cycle_s = float(np.mean([skill.horizon_s for skill in self.tasks]))
+        """Robot time from one attempt to the next."""
 
     def scores(self, pose: Pose2D, now_s: float) -> dict[str, float]:
         """The score of each task at a pose: return to the middle + learning progress + time since the last attempt."""
-        waits = {name: min(now_s - r.last_s, 600.0) for name, r in self.records.items()}
-        longest = max(waits.values()) or 1.0
+        fair_s = len(self.tasks) * self._cycle_s
         out = {}
         for name, record in self.records.items():
             centre = self._centre_gain(pose, record.displacement)
             out[name] = (
                 self.CENTRE_WEIGHT * centre
                 + self.PROGRESS_WEIGHT * min(record.learning_progress, 0.5)
-                + self.RECENCY_WEIGHT * waits[name] / longest
+                + self.WAIT_WEIGHT * min((now_s - record.last_s) / fair_s, self.WAIT_CAP)
             )
         return out
 
@@ -120,6 +124,9 @@ class Scheduler:
         record = self.records.get(name)
         if record is None:
             return
+        newest_s = max(r.last_s for r in self.records.values())
+        if math.isfinite(newest_s):
+            self._cycle_s += self.MOTION * (now_s - newest_s - self._cycle_s)
         record.last_s = now_s
         moved = start.displacement_to(end)
         old = record.displacement

@@ -20,7 +20,6 @@ from persistence.home import Home
 from persistence.tensors import Tensors, dump_tensors, load_tensors
 
 SUFFIX = ".safetensors"
-ACTION_SPACES = ("tg", "joint")
 _METADATA = ("uid", "skill", "action_space", "policy_version")
 
 
@@ -31,7 +30,7 @@ class Episode:
     uid: str
     skill: str
     action_space: str
-    """``tg`` or ``joint``."""
+    """Name of the skill family whose actions these are."""
     policy_version: str
     frames: NDArray[np.float32]
     """What was measured before each step and after the last. Shape: (T+1, F)."""
@@ -143,8 +142,6 @@ def _problem(tensors: Tensors, metadata: dict[str, str]) -> str | None:
     expected = {"frames", "stamps", "actions", "proposed", "resting", "phase", "terminated"}
     if set(tensors) != expected or any(name not in metadata for name in _METADATA):
         return f"it has {sorted(tensors)} and {sorted(metadata)}, needs {sorted(expected)} and {sorted(_METADATA)}"
-    if metadata["action_space"] not in ACTION_SPACES:
-        return f"unknown action space {metadata['action_space']!r}; valid: {', '.join(ACTION_SPACES)}"
     frames, actions = tensors["frames"], tensors["actions"]
     if frames.ndim != 2 or actions.ndim != 2:
         return f"frames {frames.shape} and actions {actions.shape} must be 2-D"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from persistence.ledger import Interrupt, Ledger, PhaseFact, TimeAxis, read_ledger
-from persistence.records import E10State, InterruptClass, Outcome
+from persistence.records import FALL, E10State, InterruptClass, Outcome
 from persistence.reliability import crow_amsaa, mtbf_interval
 from persistence.store import Store
 
@@ -106,7 +106,7 @@ def _window_metrics(window: _Window, confidence: float) -> dict[str, Any]:
     interrupts = window.interrupts
     failures = [item for item in interrupts if item.e10_class is InterruptClass.FAILURE]
     repairs = [item.closed_s - item.opened_s for item in failures if item.closed_s is not None]
-    falls = [item for item in window.recoveries if item.kind == "fall"]
+    falls = [item for item in window.recoveries if item.kind == FALL]
     uptime_s = sum(seconds[state] for state in (E10State.PRODUCTIVE, E10State.STANDBY, E10State.ENGINEERING))
     return {
         "productive_hours": productive_h,
@@ -170,7 +170,7 @@ def _by_skill(window: _Window, confidence: float) -> list[dict[str, Any]]:
     groups = []
     for skill in sorted({item.skill for item in window.attempts}):
         attempts = [item for item in window.attempts if item.skill == skill]
-        falls = [item for item in window.recoveries if item.kind == "fall" and item.skill == skill]
+        falls = [item for item in window.recoveries if item.kind == FALL and item.skill == skill]
         spans = window.ledger.skill_seconds.get(skill, np.zeros((0, 2)))
         hours = float(np.sum(np.diff(np.clip(spans, window.since_s, window.until_s), axis=1))) / HOUR_S
         groups.append(

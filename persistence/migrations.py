@@ -32,6 +32,13 @@ def m001_initial(db: Database) -> None:
     db.execute("PRAGMA user_version = 1")
 
 
+@MIGRATIONS()
+def m002_learner_figures(db: Database) -> None:
+    """What the learner said of itself when a policy was stored: losses, temperatures, multipliers and costs."""
+    db.execute("ALTER TABLE policies ADD COLUMN figures TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(figures))")
+    db.execute("PRAGMA user_version = 2")
+
+
 def migrate(conn: sqlite3.Connection) -> None:
     """Apply the migrations that ``conn`` lacks, each in its own transaction."""
     MIGRATIONS.apply(Database(conn, execute_plugins=False))

@@ -204,11 +204,15 @@ class AttemptEnd:
         Outcome(self.outcome)
 
 
+FALL = "fall"
+"""Kind of self-recovery that counts as a fall."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SelfRecovery:
     """Trouble that the agent met alone; a precursor, never an interrupt.
 
-    A fall is one row of kind ``"fall"``, whether the robot stood up again (``recovered``) or not.
+    A fall is one row of kind `FALL`, whether the robot stood up again (``recovered``) or not.
     """
 
     kind: str
@@ -275,6 +279,8 @@ class PolicyRow:
     updates: int = 0
     file: str | None = None
     sha256: str | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What the learner said of itself: losses, temperatures, multipliers and costs."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec, Transition
-from skills.features import features
 from skills.skill import LearnedSkill
 
 SHORTEST_STEP_S = 0.005
@@ -20,6 +19,8 @@ SHORTEST_STEP_S = 0.005
 class AttemptArrays:
     """The arrays of one stored attempt of T policy steps."""
 
+    family: str
+    """Name of the family whose actions they are."""
     frames: NDArray[np.float32]
     """Shape: (T + 1, frame width)."""
     stamps_s: NDArray[np.float64]
@@ -52,7 +53,9 @@ class Experience:
     terminated: NDArray[np.bool_]
     """Shape: (T, K)."""
     valid: NDArray[np.bool_]
-    """Steps whose rewards can be trusted: two readings, and the tracker saw the robot at both. Shape: (T,)."""
+    """Steps whose rewards every skill trusts, between two readings. Shape: (T,)."""
+    costs: NDArray[np.float32]
+    """The family's safety costs, in the order of `cost_names`. Shape: (T, C)."""
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -70,26 +73,40 @@ def transitions(layout: FrameLayout, arrays: AttemptArrays) -> Transition:
     )
 
 
-def experience(spec: RobotSpec, skills: Sequence[LearnedSkill], arrays: AttemptArrays) -> Experience:
-    """Features and rewards of one attempt for every skill of a family.
+def cost_names(spec: RobotSpec, skill: LearnedSkill) -> tuple[str, ...]:
+    """Names of the costs of a skill's family, in order."""
+    layout = FrameLayout.of(spec)
+    nothing = Frames(np.zeros((0, layout.width), np.float32), layout)
+    actions = np.zeros((0, skill.family.action_size(spec)), np.float32)
+    return tuple(skill.costs(Transition(nothing, actions, actions, nothing, np.zeros(0)), spec))
+
+
+def experience(
+    spec: RobotSpec, skills: Sequence[LearnedSkill], arrays: AttemptArrays, past_actions: bool = True
+) -> Experience:
+    """Features, rewards and costs of one attempt for every skill of a family.
 
     The attempt is cut after the step at which every skill calls it terminated: what comes after a fall is not walking.
+    ``past_actions`` tells whether the policy sees what was sent before.
     """
-    layout = FrameLayout(spec.n_joints, spec.n_feet)
+    layout = FrameLayout.of(spec)
     steps = transitions(layout, arrays)
     terminated = np.stack([skill.terminated(steps) for skill in skills], axis=1)
     over = np.flatnonzero(terminated.all(axis=1))
     length = int(over[0]) + 1 if len(over) else len(steps)
     rewards = np.stack([skill.reward(steps) for skill in skills], axis=1)
-    rows = features(spec, Frames(arrays.frames, layout), arrays.phase_rad, arrays.last_actions)
+    last = arrays.last_actions if past_actions else np.zeros_like(arrays.last_actions)
+    rows = skills[0].family.features(spec, Frames(arrays.frames, layout), arrays.phase_rad, last)
+    costs = [cost[:length] for cost in skills[0].costs(steps, spec).values()]
     fresh = np.diff(arrays.stamps_s) >= SHORTEST_STEP_S
-    valid = steps.frame.base_valid & steps.next_frame.base_valid & fresh
+    valid = np.logical_and.reduce([skill.trusted(steps) for skill in skills]) & fresh
     return Experience(
         features=rows[: length + 1],
         actions=arrays.actions[:length],
         rewards=rewards[:length].astype(np.float32),
         terminated=terminated[:length],
         valid=valid[:length],
+        costs=np.stack(costs, axis=1).astype(np.float32) if costs else np.zeros((length, 0), np.float32),
     )
 
 

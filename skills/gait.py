@@ -1,108 +1,187 @@
-"""Controllers that walk: decisions at the policy rate, a low-pass filter, the generator at the control rate."""
+"""The family of the walking skills: a trajectory generator that a policy modulates, on any robot with four legs.
+
+The policy sees proprioception only, no tracker, so that it works where no tracker is. One feature row per policy step;
+the newest rows are stacked (history and past actions in the observation let it identify latency and dynamics; review
+section 4.8).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.robot import Command, CommandMode, FloatArray, Observation, RobotSpec
-from skills.skill import Progress
-from skills.trajectory_generator import GaitRange, TrajectoryGenerator, action_size
+from sim.robot import Command, CommandMode, FloatArray, Frames, RobotSpec
+from skills.family import Family
+from skills.symmetry import Mirror
+from skills.trajectory_generator import (
+    GENERATOR_ACTIONS,
+    N_LEGS,
+    TrajectoryGenerator,
+    action_size,
+    right_ahead_rad,
+)
 
-Decide = Callable[[Observation, float, NDArray[np.float32]], FloatArray]
-"""(observation, generator phase, last sent action) -> proposed action, each in [-1, 1]."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What one policy step did."""
-
-    phase_rad: float
-    proposed: NDArray[np.float32]
-    """What the policy asked for. Shape: (n_actions,)."""
-    sent: NDArray[np.float32]
-    """What went to the generator after the low-pass filter. Shape: (n_actions,)."""
+_GYRO_SCALE = 0.2
+_JOINT_VELOCITY_SCALE = 0.05
 
 
-class GaitController:
-    """Drives the trajectory generator with any function that decides actions."""
+class GaitActuator:
+    """Joint targets of the trajectory generator, one control period at a time."""
 
-    SMOOTHING = 0.6
-    """Weight of the new action in the first-order low-pass filter over policy steps."""
-
-    def __init__(
-        self,
-        spec: RobotSpec,
-        dt_s: float,
-        decide: Decide,
-        resting_action: FloatArray,
-        *,
-        decimation: int = 2,
-        gait: GaitRange | None = None,
-    ) -> None:
-        """Build a controller for one attempt.
-
-        Args:
-            spec: the robot.
-            dt_s: control period.
-            decide: the policy.
-            resting_action: the action that the low-pass filter begins from. Shape: (n_actions,).
-            decimation: control periods per policy step.
-            gait: meaning of the actions.
+    def __init__(self, spec: RobotSpec, dt_s: float) -> None:
+        """Prepare for one attempt.
 
         Raises:
-            ValueError: the resting action does not fit the robot.
+            ValueError: the robot has no leg-space map or not four feet.
         """
-        n_actions = action_size(spec)
-        if resting_action.shape != (n_actions,):
-            raise ValueError(f"resting_action has shape {resting_action.shape}; {spec.name} needs ({n_actions},)")
-        self.decision: Decision | None = None
-        """The decision made in the newest control period, or None when the last one is still being carried out."""
-        self._generator = TrajectoryGenerator(spec, dt_s, gait)
-        self._decide = decide
-        self._resting = resting_action.astype(np.float32)
-        self._sent = self._resting
-        self._decimation = decimation
-        self._tick = 0
+        self._generator = TrajectoryGenerator(spec, dt_s)
         self._kp, self._kd = spec.kp, spec.kd
-
-    def start(self, observation: Observation) -> None:
-        """Begin an attempt."""
-        del observation
-        self._generator.reset()
-        self._sent = self._resting
-        self._tick = 0
-        self.decision = None
-
-    def act(self, observation: Observation) -> Command:
-        """The command for this control period; decides anew every ``decimation`` periods."""
-        if self._tick % self._decimation == 0:
-            phase = self._generator.phase_rad
-            proposed = np.asarray(self._decide(observation, phase, self._sent), dtype=np.float32)
-            # NaN would live on in the filter: leave the judgement to the safety gate and keep the last action here.
-            clean = np.where(np.isfinite(proposed), np.clip(proposed, -1.0, 1.0), self._sent)
-            self._sent = (self.SMOOTHING * clean + (1.0 - self.SMOOTHING) * self._sent).astype(np.float32)
-            self.decision = Decision(phase, proposed, self._sent)
-        else:
-            self.decision = None
-        self._tick += 1
-        target = self._generator.step(self._sent)
-        return Command(mode=CommandMode.POSITION, target=target, kp=self._kp, kd=self._kd)
-
-    @property
-    def resting_action(self) -> NDArray[np.float32]:
-        """The action before the first decision. Shape: (n_actions,)."""
-        return self._resting
 
     @property
     def phase_rad(self) -> float:
-        """Phase of the trajectory generator now."""
+        """Phase of the left front leg."""
         return self._generator.phase_rad
 
-    def progress(self, observation: Observation) -> Progress:
-        """A gait goes on until its horizon."""
-        del observation
-        return Progress.RUNNING
+    def reset(self) -> None:
+        """Begin a new gait."""
+        self._generator.reset()
+
+    def command(self, action: FloatArray) -> Command:
+        """Targets of the gait one control period on."""
+        target = self._generator.step(action)
+        return Command(mode=CommandMode.POSITION, target=target, kp=self._kp, kd=self._kd)
+
+
+class GaitFamily(Family):
+    """Walking in all directions: the command is (forward, turn)."""
+
+    name = "walk"
+    smoothing = 0.6
+
+    def problem(self, spec: RobotSpec) -> str | None:
+        """Needs four legs and a map from leg space to joints."""
+        if spec.leg_to_joint is None or spec.n_feet != N_LEGS:
+            return f"robot {spec.name!r} has no leg_to_joint map for four feet"
+        return None
+
+    def action_size(self, spec: RobotSpec) -> int:
+        """Frequency, strides, lift, and a residual for each degree of freedom of each leg."""
+        return action_size(spec)
+
+    def actuator(self, spec: RobotSpec, dt_s: float) -> GaitActuator:
+        """A fresh generator."""
+        return GaitActuator(spec, dt_s)
+
+    def feature_size(self, spec: RobotSpec) -> int:
+        """Width of one feature row."""
+        return 3 + 3 + 2 * spec.n_joints + 4 + action_size(spec)
+
+    def features(
+        self, spec: RobotSpec, frames: Frames, phase_rad: FloatArray, last_action: FloatArray
+    ) -> NDArray[np.float32]:
+        """Up vector, gyroscope, joint positions around the stance, joint velocities, both sides' phases, last action.
+
+        Both sides' phases, because they are then mirror images of each other.
+        """
+        right_rad = phase_rad + right_ahead_rad(last_action, spec.leg_dofs)
+        return np.concatenate(
+            (
+                frames.up,
+                _GYRO_SCALE * frames.angular_velocity,
+                frames.joint_position - spec.stand_position_rad,
+                _JOINT_VELOCITY_SCALE * frames.joint_velocity,
+                np.stack((np.sin(phase_rad), np.cos(phase_rad), np.sin(right_rad), np.cos(right_rad)), axis=-1),
+                last_action,
+            ),
+            axis=-1,
+            dtype=np.float32,
+        )
+
+    def mirrors(self, spec: RobotSpec, commands: Sequence[tuple[float, ...]]) -> tuple[Mirror, ...]:
+        """Left for right, front for back, and both, as far as the robot is symmetric and the skills have partners."""
+        flips = {"left_right": (True, False), "front_back": (False, True)}
+        wanted = [flips[name] for name in spec.symmetries]
+        if len(wanted) > 1:
+            wanted.append((True, True))
+        made = [self._mirror(spec, commands, left_right=lr, front_back=fb) for lr, fb in wanted]
+        return tuple(mirror for mirror in made if mirror is not None)
+
+    def _mirror(
+        self, spec: RobotSpec, commands: Sequence[tuple[float, ...]], *, left_right: bool, front_back: bool
+    ) -> Mirror | None:
+        """One mirror image; None when a skill has no partner."""
+        forward, turn = -1.0 if front_back else 1.0, -1.0 if left_right != front_back else 1.0
+        images = [(forward * a, turn * b) for a, b in commands]
+        if set(images) != set(commands):
+            return None
+        legs = _partners(left_right=left_right, front_back=front_back)
+        leg_index, leg_sign = _leg_space(spec.leg_dofs, legs, left_right=left_right, front_back=front_back)
+        joint_index, joint_sign = _joints(spec, leg_index, leg_sign)
+        strides = (2, 1) if left_right else (1, 2)
+        phases = (2, 3, 0, 1) if left_right else (0, 1, 2, 3)
+        action_index = np.concatenate(((0, *strides, 3), GENERATOR_ACTIONS + leg_index))
+        action_sign = np.concatenate(((1, forward, forward, 1), leg_sign))
+        side, end = -1.0 if left_right else 1.0, -1.0 if front_back else 1.0
+        # World's up mirrors as a vector, the gyroscope as an axial one; front and back step half a cycle apart.
+        parts = (
+            (np.arange(3), (end, side, 1.0)),
+            (np.arange(3), (side, end, side * end)),
+            (joint_index, joint_sign),
+            (joint_index, joint_sign),
+            (np.array(phases), np.full(4, end)),
+            (action_index, action_sign),
+        )
+        return Mirror(
+            row_index=_joined([index for index, _ in parts]),
+            row_sign=np.concatenate([np.asarray(sign, np.float64) for _, sign in parts]),
+            action_index=action_index,
+            action_sign=action_sign,
+            skill_of=np.array([list(commands).index(image) for image in images]),
+        )
+
+
+def _partners(*, left_right: bool, front_back: bool) -> NDArray[np.intp]:
+    """The leg that takes each leg's place; legs are front left, back left, front right, back right."""
+    legs = np.arange(N_LEGS)
+    if left_right:
+        legs = (legs + 2) % N_LEGS
+    return legs ^ 1 if front_back else legs
+
+
+def _leg_space(
+    dofs: int, legs: NDArray[np.intp], *, left_right: bool, front_back: bool
+) -> tuple[NDArray[np.intp], FloatArray]:
+    """Index and sign of swings, extensions and abductions under a mirror image."""
+    signs = (-1.0 if front_back else 1.0, 1.0, -1.0 if left_right else 1.0)[:dofs]
+    index = np.concatenate([dof * N_LEGS + legs for dof in range(dofs)])
+    return index, np.repeat(signs, N_LEGS)
+
+
+def _joints(spec: RobotSpec, leg_index: NDArray[np.intp], leg_sign: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
+    """Index and sign of the joints: the leg-space image seen through ``leg_to_joint``.
+
+    Raises:
+        ValueError: the image of a joint is not one joint, so that the robot has no such symmetry.
+    """
+    to_joint = spec.leg_to_joint
+    if to_joint is None:
+        raise ValueError(f"robot {spec.name!r} has no leg_to_joint")
+    image = to_joint @ (leg_sign[:, None] * np.linalg.inv(to_joint)[leg_index])
+    index = np.abs(image).argmax(axis=1)
+    sign = np.sign(image[np.arange(len(index)), index])
+    exact = np.zeros_like(image)
+    exact[np.arange(len(index)), index] = sign
+    if not np.allclose(image, exact, atol=1e-6):
+        raise ValueError(f"robot {spec.name!r} claims a symmetry that its leg_to_joint does not have")
+    return index, sign
+
+
+def _joined(indices: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
+    """Indices within parts of a row made indices of the whole row."""
+    starts = np.cumsum([0, *(len(index) for index in indices[:-1])])
+    return np.concatenate([start + index for start, index in zip(starts, indices, strict=True)])
+
+
+GAIT = GaitFamily()

@@ -48,6 +48,8 @@ class PolicyWeights:
     """Normalised observations are clipped to this many standard deviations."""
     log_std_min: float = -10.0
     log_std_max: float = 2.0
+    skill: str | None = None
+    """The one skill that it serves; None: every skill of its family."""
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -108,6 +110,8 @@ class PolicyWeights:
             "obs_mean": self.obs_mean,
             "obs_std": self.obs_std,
         }
+        if self.skill is not None:
+            tensors["skill"] = np.frombuffer(self.skill.encode(), np.uint8)
         for index, (weight, bias) in enumerate(self.layers):
             tensors[f"layer{index:02d}.weight"] = np.ascontiguousarray(weight)
             tensors[f"layer{index:02d}.bias"] = np.ascontiguousarray(bias)
@@ -132,8 +136,9 @@ class PolicyWeights:
                 obs_clip=clip,
                 log_std_min=low,
                 log_std_max=high,
+                skill=bytes(tensors["skill"]).decode() if "skill" in tensors else None,
             )
-        except (SafetensorError, KeyError) as error:
+        except (SafetensorError, KeyError, UnicodeDecodeError) as error:
             raise ValueError(f"policy bytes cannot be read ({error}); use the last good version") from error
 
 

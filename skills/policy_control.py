@@ -1,4 +1,4 @@
-"""A learned walking policy as a decision function of the gait controller."""
+"""A learned policy as the decision function of a controller."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import FloatArray, FrameLayout, Frames, Observation, RobotSpec
-from skills.features import HISTORY, FeatureHistory, feature_size, features
-from skills.gait import GaitController
+from skills.decisions import DecisionController
+from skills.features import HISTORY, FeatureHistory
 from skills.policy import MlpPolicy, PolicyWeights
 from skills.skill import LearnedSkill
 
@@ -22,6 +22,7 @@ class PolicyDecision:
         policy: MlpPolicy,
         rng: np.random.Generator | None,
         history: int = HISTORY,
+        past_actions: bool = True,
     ) -> None:
         """Act as ``skill`` with one policy version.
 
@@ -31,19 +32,23 @@ class PolicyDecision:
             policy: network of the skill's family.
             rng: draws the exploration noise; None acts with the mean.
             history: feature rows that the network sees.
+            past_actions: whether the network sees what was sent before.
         """
         self._spec = spec
-        self._layout = FrameLayout(spec.n_joints, spec.n_feet)
+        self._family = skill.family
+        self._past_actions = past_actions
+        self._layout = FrameLayout.of(spec)
         self._policy = policy
         self._rng = rng
         self._command = np.asarray(skill.command, dtype=np.float32)
         self._prior = skill.prior_action(spec).astype(np.float32)
-        self._history = FeatureHistory(feature_size(spec, len(self._prior)), history)
+        self._history = FeatureHistory(skill.family.feature_size(spec), history)
 
     def __call__(self, observation: Observation, phase_rad: float, last: NDArray[np.float32]) -> FloatArray:
         """One decision."""
         frame = Frames(self._layout.pack(observation)[None], self._layout)
-        row = features(self._spec, frame, np.array([phase_rad]), last[None])[0]
+        seen = last if self._past_actions else np.zeros_like(last)
+        row = self._family.features(self._spec, frame, np.array([phase_rad]), seen[None])[0]
         noise = None if self._rng is None else self._rng.standard_normal(len(self._prior), dtype=np.float32)
         return self._policy.act(self._history.push(row), self._command, self._prior, noise)
 
@@ -57,7 +62,9 @@ def policy_controller(
     *,
     decimation: int,
     history: int = HISTORY,
-) -> GaitController:
+    past_actions: bool = True,
+) -> DecisionController:
     """A controller for one attempt of a learned skill."""
-    decide = PolicyDecision(skill, spec, MlpPolicy(weights), rng, history)
-    return GaitController(spec, dt_s, decide, skill.prior_action(spec), decimation=decimation)
+    decide = PolicyDecision(skill, spec, MlpPolicy(weights), rng, history, past_actions)
+    actuator = skill.family.actuator(spec, dt_s)
+    return DecisionController(skill.family, actuator, decide, skill.prior_action(spec), decimation=decimation)

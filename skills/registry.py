@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import entry_points
 
+from skills.gym_task import GymTask
 from skills.return_home import ReturnHome
+from skills.rise_and_walk import RiseAndWalk
 from skills.skill import LearnedSkill, Skill, SkillKind
 from skills.stand_up import StandUp
 from skills.walk import WALKING_SKILLS
@@ -26,7 +28,8 @@ def skills() -> dict[str, Skill]:
     Raises:
         ValueError: an installed package brings something that is no skill, or a name that is taken.
     """
-    found: dict[str, Skill] = {skill.name: skill for skill in (*WALKING_SKILLS, ReturnHome(), StandUp())}
+    built_in = (*WALKING_SKILLS, ReturnHome(), StandUp(), GymTask(), RiseAndWalk())
+    found: dict[str, Skill] = {skill.name: skill for skill in built_in}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         skill = point.load()
         if not isinstance(skill, Skill):
@@ -52,12 +55,12 @@ def get(name: str) -> Skill:
 
 
 def learned(names: Iterable[str], family: str) -> tuple[LearnedSkill, ...]:
-    """The learned skills of a family among ``names``, in the order of the library."""
+    """The learned skills of the family called ``family`` among ``names``, in the order of the library."""
     wanted = set(names)
     return tuple(
         skill
         for skill in skills().values()
-        if isinstance(skill, LearnedSkill) and skill.family == family and skill.name in wanted
+        if isinstance(skill, LearnedSkill) and skill.family.name == family and skill.name in wanted
     )
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import FloatArray, Observation, RobotSpec, Transition
-from skills.gait import GaitController
+from skills.decisions import DecisionController
+from skills.gait import GAIT
 from skills.skill import Progress, ScriptedSkill, SkillKind
 from skills.trajectory_generator import action_size
 
@@ -34,6 +35,10 @@ class ReturnHome(ScriptedSkill):
     summary = "walk back to the middle of the workspace"
     horizon_s = 60.0
 
+    def problem(self, spec: RobotSpec) -> str | None:
+        """Needs what the walking skills need."""
+        return GAIT.problem(spec)
+
     def success(self, transition: Transition) -> bool:
         """Whether the last frame is near the middle."""
         last = transition.next_frame.base_position[-1]
@@ -44,13 +49,14 @@ class ReturnHome(ScriptedSkill):
         return ReturnHomeController(spec, dt_s)
 
 
-class ReturnHomeController(GaitController):
+class ReturnHomeController(DecisionController):
     """The trajectory generator steered by the bearing to the middle."""
 
     def __init__(self, spec: RobotSpec, dt_s: float) -> None:
         """Prepare for one attempt."""
         n_actions = action_size(spec)
-        super().__init__(spec, dt_s, self._steer, np.zeros(n_actions))
+        decimation = max(1, round(1.0 / (spec.policy_rate_hz * dt_s)))
+        super().__init__(GAIT, GAIT.actuator(spec, dt_s), self._steer, np.zeros(n_actions), decimation=decimation)
         self._n_actions = n_actions
         self._turning = True
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import Array, Command, FloatArray, Observation, RobotSpec, Transition
+from skills.family import Family
 
 
 class SkillKind(StrEnum):
@@ -64,6 +65,20 @@ class Skill(ABC):
     horizon_s: float
     """An attempt ends after this much robot time."""
     displacement: Displacement = Displacement()
+    on_request: bool = False
+    """Whether it runs only where it is named, not with all that a robot supports."""
+    lies_down: bool = False
+    """Whether it may start and go on lying or tilted: no tilt ends its attempts, and nobody stands the robot up."""
+
+    def problem(self, spec: RobotSpec) -> str | None:
+        """Why a robot cannot have this skill, or None when it can."""
+        del spec
+        return None
+
+    def over(self, observation: Observation) -> str | None:
+        """Why an attempt ends at this reading, or None while it goes on."""
+        del observation
+        return None
 
     def start_problem(self, observation: Observation) -> str | None:
         """Why an attempt cannot start here, or None when the robot is in the start region."""
@@ -83,9 +98,13 @@ class Skill(ABC):
 class LearnedSkill(Skill):
     """A skill whose policy is learned with its family: skills of a family share actions, features and a network."""
 
-    family: str
+    family: Family
     command: tuple[float, ...]
     """What tells this skill from the others of its family, as an input of the network."""
+
+    def problem(self, spec: RobotSpec) -> str | None:
+        """Why a robot cannot have this skill: by default its family's reason."""
+        return self.family.problem(spec)
 
     @abstractmethod
     def prior_action(self, spec: RobotSpec) -> Array:
@@ -95,13 +114,21 @@ class LearnedSkill(Skill):
     def reward_terms(self, transition: Transition) -> dict[str, FloatArray]:
         """Named, weighted terms whose sum is the reward. Each shape: (batch,)."""
 
+    def trusted(self, transition: Transition) -> NDArray[np.bool_]:
+        """Steps whose reward can be trusted: where the tracker saw the robot at both ends. Shape: (batch,)."""
+        return transition.frame.base_valid & transition.next_frame.base_valid
+
     @abstractmethod
     def terminated(self, transition: Transition) -> NDArray[np.bool_]:
         """Whether the task is over after the step, with no future reward. Shape: (batch,)."""
 
-    @abstractmethod
-    def cost(self, transition: Transition) -> FloatArray:
-        """Safety cost in [0, 1] per step, kept apart from the reward. Shape: (batch,)."""
+    def costs(self, transition: Transition, spec: RobotSpec) -> dict[str, FloatArray]:
+        """Named safety costs per step, kept apart from the reward: by how much a limit is exceeded, 0 within it.
+
+        The skills of a family have the same costs. Each shape: (batch,).
+        """
+        del transition, spec
+        return {}
 
     def reward(self, transition: Transition) -> FloatArray:
         """Sum of the reward terms. Shape: (batch,)."""

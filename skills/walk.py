@@ -1,4 +1,4 @@
-"""The four walking skills: forward, backward, turn left, turn right. They share one network (family ``walk``)."""
+"""The four walking skills: forward, backward, turn left, turn right. They share one network (`skills.gait`)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import Array, FloatArray, Observation, RobotSpec, Transition, body_velocity
+from skills.gait import GAIT
 from skills.skill import Displacement, LearnedSkill, SkillKind
 from skills.trajectory_generator import action_size
 
-FAMILY = "walk"
 RESTING_STRIDE = 0.5
 """Stride action of the prior: the plain generator walks with half of its longest stride."""
 
@@ -26,39 +26,49 @@ class WalkReward:
 
     forward_reference_mps: float = 0.5
     """Forward speed worth a reward of 1."""
-    forward_cap: float = 2.0
+    forward_cap: float = 2.5
     """Progress beyond this many references is not rewarded, to keep gaits calm."""
     turn_reference_radps: float = 0.7
-    turn_cap: float = 4.0
-    """Wider than ``forward_cap``: a bound turns in jerks of several times its mean rate."""
+    turn_cap: float = 2.5
+    """As ``forward_cap``: skills of a family share critics, and one that earns several times more drowns the others."""
     setback_cap: float = 4.0
-    """Motion against the command counts up to this many references. As wide as the widest cap on progress, since a
-    robot that rocks to and fro could otherwise earn on the slow way what the fast way back does not cost."""
+    """Motion against the command counts up to this many references. Wider than the caps on progress, since a robot that
+    rocks to and fro could otherwise earn on the slow way what the fast way back does not cost."""
     drift: float = 0.5
     """Per m/s of motion that the skill does not ask for."""
     yaw_drift: float = 0.5
     """Per rad/s of turning that the skill does not ask for."""
     drift_cap: float = 4.0
     """Drifts beyond this many m/s or rad/s do not cost more: the tracker jumped, not the robot."""
-    tilt: float = 1.0
-    """Per squared sine of tilt."""
-    shake: float = 0.01
-    """Per squared rad/s of rolling and pitching; hops and stumbles cost, the rhythm of a gait hardly."""
-    shake_cap_radps2: float = 50.0
-    """Squared rates beyond this do not cost more, so that one knock does not drown everything else."""
     roughness: float = 0.2
     """Per mean squared change of the action."""
-    power_per_w: float = 0.002
     alive: float = 0.1
     fall: float = 20.0
     """Once, at the step that tips over; more than a dive can earn, so that a fall never pays."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class WalkLimits:
+    """What a calm walk stays within; exceeding it costs, apart from the reward (review, section 4.11.4)."""
+
+    roll_rad: float = 0.20
+    pitch_rad: float = 0.20
+    power_w_per_kg: float = 20.0
+    """Mechanical power that the joints put out, per mass of the robot."""
+    torque_rate_per_s: float = 17.0
+    """Mean rate of change of the joint torques over a policy step, in full torques of the motors. A mechanism feels it
+    as jerk: torque goes with acceleration, so its rate goes with jerk, and unlike jerk it is measured."""
+
+
+COST_CAP = 10.0
+"""A knock counts at most this many times its limit."""
+
+
 class Walk(LearnedSkill):
-    """Move in one direction, as fast as the reward asks, without tilting or drifting."""
+    """Move in one direction, as fast as the reward asks, without drifting; tilt, power and jerk are costs."""
 
     kind = SkillKind.TASK
-    family = FAMILY
+    family = GAIT
     horizon_s = 10.0
 
     def __init__(
@@ -87,6 +97,7 @@ class Walk(LearnedSkill):
         self.displacement = displacement
         self.success_at = success_at
         self.weights = WalkReward()
+        self.limits = WalkLimits()
 
     def prior_action(self, spec: RobotSpec) -> Array:
         """The plain generator walking (or turning on the spot) in the skill's direction."""
@@ -103,7 +114,7 @@ class Walk(LearnedSkill):
         return None if up_z > START_UP_Z else f"tilted {math.degrees(math.acos(max(-1.0, min(1.0, up_z)))):.0f} deg"
 
     def reward_terms(self, transition: Transition) -> dict[str, FloatArray]:
-        """progress, drift, yaw_drift, tilt, shake, roughness, power, alive, fall."""
+        """progress, drift, yaw_drift, roughness, alive, fall. What a calm gait keeps to is in `costs`."""
         w = self.weights
         forward, turn = self.command
         velocity = body_velocity(transition)
@@ -114,19 +125,12 @@ class Walk(LearnedSkill):
         else:
             progress = np.clip(forward * vx / w.forward_reference_mps, -w.setback_cap, w.forward_cap)
             drift, yaw_drift = np.abs(vy), np.abs(yaw_rate)
-        after = transition.next_frame
-        up = after.up
-        shake = np.minimum(np.sum(after.angular_velocity[..., :2] ** 2, axis=-1), w.shake_cap_radps2)
-        power = np.sum(np.maximum(after.joint_torque * after.joint_velocity, 0.0), axis=-1)
         change = transition.action - transition.previous_action
         return {
             "progress": progress,
             "drift": -w.drift * np.minimum(drift, w.drift_cap),
             "yaw_drift": -w.yaw_drift * np.minimum(yaw_drift, w.drift_cap),
-            "tilt": -w.tilt * (up[..., 0] ** 2 + up[..., 1] ** 2),
-            "shake": -w.shake * shake,
             "roughness": -w.roughness * np.mean(change**2, axis=-1),
-            "power": -w.power_per_w * power,
             "alive": np.full_like(progress, w.alive),
             "fall": -w.fall * self.terminated(transition),
         }
@@ -135,10 +139,21 @@ class Walk(LearnedSkill):
         """Walking is over once the robot has tipped by more than 50 degrees."""
         return transition.next_frame.up[..., 2] < FALLEN_UP_Z
 
-    def cost(self, transition: Transition) -> FloatArray:
-        """Grows from 0 when level to 1 at the tilt that ends the task."""
-        cost: FloatArray = np.clip((1.0 - transition.next_frame.up[..., 2]) / (1.0 - FALLEN_UP_Z), 0.0, 1.0)
-        return cost
+    def costs(self, transition: Transition, spec: RobotSpec) -> dict[str, FloatArray]:
+        """roll, pitch, power and jerk beyond their limits, relative to them."""
+        limits, after = self.limits, transition.next_frame
+        up = after.up
+        power_w = np.sum(np.maximum(after.joint_torque * after.joint_velocity, 0.0), axis=-1)
+        torque_step = np.mean(
+            np.abs(after.joint_torque - transition.frame.joint_torque) / spec.torque_limit_nm, axis=-1
+        )
+        measured = {
+            "roll": np.abs(np.arctan2(up[..., 1], up[..., 2])) / limits.roll_rad,
+            "pitch": np.abs(np.arctan2(up[..., 0], up[..., 2])) / limits.pitch_rad,
+            "power": power_w / (limits.power_w_per_kg * spec.mass_kg),
+            "jerk": torque_step / transition.dt_s / limits.torque_rate_per_s,
+        }
+        return {name: np.minimum(np.maximum(ratio - 1.0, 0.0), COST_CAP) for name, ratio in measured.items()}
 
     def measures(self, transition: Transition) -> dict[str, float]:
         """Mean ``speed_mps`` forward and mean ``yaw_rate_radps``, over the steps that the tracker saw."""

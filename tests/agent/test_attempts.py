@@ -13,7 +13,8 @@ from agent.states import Event
 from persistence.records import Outcome
 from sim.robot import Command, CommandMode, Observation
 from sim.workspace import Workspace
-from skills.gait import GaitController
+from skills.decisions import DecisionController
+from skills.gait import GAIT
 from skills.registry import get
 from skills.skill import Progress, ScriptedSkill, SkillKind
 
@@ -79,10 +80,11 @@ def run(robot: FakeRobot, controller=None, skill=None, interrupt_at_s: float | N
     return result, loop.reading.robot_s - begun_s
 
 
-def walk(robot: FakeRobot) -> tuple[GaitController, object]:
+def walk(robot: FakeRobot) -> tuple[DecisionController, object]:
     skill = get("walk_forward")
     prior = skill.prior_action(robot.spec)
-    controller = GaitController(robot.spec, DT_S, lambda *_: np.full(12, 0.5), prior)
+    actuator = GAIT.actuator(robot.spec, DT_S)
+    controller = DecisionController(GAIT, actuator, lambda *_: np.full(12, 0.5), prior, decimation=2)
     return controller, skill
 
 

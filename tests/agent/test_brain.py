@@ -1,6 +1,7 @@
 """Which policy an attempt gets, and what is handed to the learner; with a learner that only plays its part."""
 
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,13 @@ from fakes import fake_spec, observation
 
 from agent.brain import Brain, PolicyUnavailableError
 from agent.learner_link import LearnerProgress
-from skills.features import feature_size
+from skills.gait import GAIT
 from skills.policy import PolicyWeights
 from skills.registry import get
 
 SPEC = fake_spec()
 HISTORY = 2
-INPUTS = HISTORY * feature_size(SPEC, 12)
+INPUTS = HISTORY * GAIT.feature_size(SPEC)
 
 
 def weights(version: int, bias: float = 0.0) -> PolicyWeights:
@@ -41,7 +42,7 @@ class FakeLink:
     def publish(self, ticket: int, version: int, bias: float = 0.0) -> Path:
         path = self._folder / f"policy-{ticket}-{version}.safetensors"
         path.write_bytes(weights(version, bias).to_bytes())
-        self.progress.snapshots[ticket] = path
+        self.progress.snapshots[ticket] = (path,)
         return path
 
     def ingest(self, path: Path) -> int:
@@ -61,7 +62,7 @@ def link(tmp_path):
     return FakeLink(tmp_path)
 
 
-def brain(link, *, lockstep: bool = True, seed: int = 0, before: int = 0, fixed: PolicyWeights | None = None) -> Brain:
+def brain(link, *, lockstep: bool = True, seed: int = 0, before: int = 0, fixed=()) -> Brain:
     return Brain(
         link,
         SPEC,
@@ -99,7 +100,7 @@ class TestPolicy:
             brain(None).controller(get("walk_forward"), explore=True)
 
     def test_a_fixed_policy_acts_without_a_learner(self):
-        made = brain(None, fixed=weights(42))
+        made = brain(None, fixed=(weights(42),))
         assert made.controller(get("walk_forward"), explore=False)[1] == 42
 
     def test_a_network_that_says_nothing_sends_the_prior(self, link):
@@ -197,3 +198,27 @@ class TestExploration:
     def test_an_evaluation_does_not_explore(self, link):
         made = brain(link)
         np.testing.assert_array_equal(first_action(made, explore=False), first_action(made, explore=False))
+
+
+class TestCandidates:
+    def offer(self, link, ticket, *candidates):
+        """Publish several policies, each (version, skill)."""
+        paths = []
+        for version, skill in candidates:
+            path = link.publish(ticket, version)
+            path.write_bytes(replace(weights(version), skill=skill).to_bytes())
+            paths.append(path)
+        link.progress.snapshots[ticket] = tuple(paths)
+
+    def test_an_attempt_that_explores_tries_what_the_learner_wants_tried_and_an_evaluation_takes_the_best(self, link):
+        made = brain(link, lockstep=False)
+        self.offer(link, 0, (20, None), (21, None))
+        assert made.controller(get("walk_forward"), explore=False)[1] == 20
+        assert [made.controller(get("walk_forward"), explore=True)[1] for _ in range(2)] == [21, 20]
+
+    def test_a_policy_of_another_skill_does_not_act(self, link):
+        made = brain(link, lockstep=False)
+        self.offer(link, 0, (20, "walk_forward"), (30, "turn_left"))
+        assert made.controller(get("turn_left"), explore=True)[1] == 30
+        with pytest.raises(PolicyUnavailableError, match="turn_right"):
+            made.controller(get("turn_right"), explore=True)

@@ -431,4 +431,4 @@ class TestErrors:
 
 
 def test_the_written_defaults_are_a_valid_file(tmp_path):
-    assert tomllib.loads(Config.load().to_toml())["control"]["rate_hz"] == 50
+    assert tomllib.loads(Config.load().to_toml())["learner"]["batch"] == 128

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agent import config as config_module
 from agent.config import SECTIONS, Config, ConfigError, ControlConfig, LearnerConfig, RunConfig, parse_assignment
 from agent.settings import setting_names
+from sim.minitaur import minitaur_spec
 
 
 @pytest.fixture
@@ -35,9 +36,19 @@ def refusal(path=None, overrides=None):
 class TestLoad:
     def test_defaults(self):
         config = Config.load()
-        assert (config.control.rate_hz, config.control.policy_rate_hz, config.control.decimation) == (50, 25, 2)
+        assert (config.control.rate_hz, config.control.policy_rate_hz) == (None, None)
         assert (config.workspace.size_m, config.workspace.soft_margin_m) == (5.0, 0.5)
         assert config.run.hours is None
+
+    def test_open_rates_are_the_robots_own(self):
+        control = Config.load().for_robot(minitaur_spec()).control
+        assert (control.rate_hz, control.policy_rate_hz, control.decimation, control.dt_s) == (50, 25, 2, 0.02)
+        chosen = Config.load(overrides={"control.policy_rate_hz": 10}).for_robot(minitaur_spec()).control
+        assert (chosen.rate_hz, chosen.policy_rate_hz, chosen.decimation) == (50, 10, 5)
+        with pytest.raises(ConfigError, match="choose one of 1, 2, 5, 10, 25, 50"):
+            Config.load(overrides={"control.policy_rate_hz": 30}).for_robot(minitaur_spec())
+        with pytest.raises(ConfigError, match="rate_hz is open"):
+            _ = Config.load().control.decimation
 
     def test_file_then_command_line(self, write):
         path = write("[run]\nseed = 7\nhours = 2\n[learner]\nhidden = [64, 32]\n")
@@ -120,7 +131,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("text", "part"),
         [
-            ("[control]\npolicy_rate_hz = 30", "choose one of 1, 2, 5, 10, 25, 50"),
+            ("[control]\nrate_hz = 50\npolicy_rate_hz = 30", "choose one of 1, 2, 5, 10, 25, 50"),
             ("[learner]\nhidden = []", "one or more widths"),
             ("[workspace]\nsize_m = 1.0", "choose less than 0.5"),
             ("[safety]\nfall_tilt_rad = 1.4\nflipped_tilt_rad = 0.9", "below fall_tilt_rad"),
@@ -139,7 +150,7 @@ class TestRefusals:
 
     def test_direct_construction_is_checked_too(self):
         with pytest.raises(ConfigError, match="rate_hz"):
-            ControlConfig(rate_hz=5)
+            ControlConfig(rate_hz=0)
         with pytest.raises(ConfigError, match="seed"):
             RunConfig(seed=2**40)
 

@@ -27,6 +27,7 @@ from persistence.home import Home, HomeLock, lock_holder
 from persistence.metrics import metrics
 from persistence.report import store_report
 from persistence.store import Store
+from sim.minitaur import minitaur_spec
 
 TINY = {"learner.hidden": [32, 32], "learner.batch": 32, "learner.warmup_steps": 200}
 STEPS = 250
@@ -147,7 +148,8 @@ class TestResume:
         assert first.steps_added == sum(row["steps"] for row in first.attempts)
         assert first.updates > 0
         assert second.steps_added == first.steps_added + second.attempts[2]["steps"]
-        assert second.updates == first.updates + second.attempts[2]["steps"]
+        per_step = Config().learner.updates_per_step
+        assert second.updates == first.updates + per_step * second.attempts[2]["steps"]
 
     def test_the_first_policy_after_a_resume_is_the_last_one_before_it(self, lived):
         _, first, second = lived
@@ -192,10 +194,10 @@ class TestRefusals:
 
     def test_skills_without_a_task_are_refused(self):
         with pytest.raises(ValueError, match=r"none of the skills stand_up is a task; add one of: walk_forward"):
-            abilities_of(("stand_up",))
+            abilities_of(("stand_up",), minitaur_spec())
 
     def test_the_robot_can_always_help_itself(self):
-        found = abilities_of(("turn_left",))
+        found = abilities_of(("turn_left",), minitaur_spec())
         assert [skill.name for skill in found.tasks] == ["turn_left"]
         assert (found.return_home.name, found.stand_up.name) == ("return_home", "stand_up")
 

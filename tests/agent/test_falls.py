@@ -10,7 +10,7 @@ import pytest
 from agent import daemon
 from agent.config import Config
 from persistence.store import Store
-from sim.minitaur import make_minitaur, minitaur_spec, random_fallen_pose
+from sim.minitaur import MINITAUR, make_minitaur, minitaur_spec, random_fallen_pose
 from sim.simulated_robot import SimulatedRobot
 from sim.state import Pose
 
@@ -41,8 +41,8 @@ class Tipped(SimulatedRobot):
 
 @pytest.mark.parametrize("pose", [ON_ITS_BACK, random_fallen_pose(np.random.default_rng(3))], ids=["back", "anyhow"])
 def test_it_falls_stands_up_and_goes_on_without_a_person(pose, tmp_path, monkeypatch):
-    def load(name, seed):
-        robot = Tipped(minitaur_spec(), seed=seed, fallen_pose=random_fallen_pose)
+    def load(name, seed, **options):
+        robot = Tipped(minitaur_spec(), MINITAUR, seed=seed)
         robot.pose = pose
         return robot
 

@@ -36,7 +36,7 @@ def episode_file(home: Home, number: int) -> Path:
     episode = Episode(
         uid=attempt_uid(number),
         skill="walk_forward",
-        action_space="tg",
+        action_space="walk",
         policy_version="0",
         frames=frames,
         stamps=stamps,
@@ -85,7 +85,7 @@ class Learner:
         return self.link.ingest(path)
 
     def policy(self, ticket: int) -> PolicyWeights:
-        return PolicyWeights.from_bytes(self.link.progress.snapshots[ticket].read_bytes())
+        return PolicyWeights.from_bytes(self.link.progress.snapshots[ticket][0].read_bytes())
 
     def kill(self) -> None:
         """Kill the process and wait until it was missed."""

@@ -50,6 +50,7 @@ def ended(attempt_id: int, ended_s: float, outcome: Outcome = Outcome.TIMEOUT) -
 
 def arrays() -> AttemptArrays:
     return AttemptArrays(
+        family="walk",
         frames=np.zeros((3, 5), np.float32),
         stamps_s=np.array([0.0, 0.04, 0.08]),
         actions=np.full((2, 12), 0.5, np.float32),

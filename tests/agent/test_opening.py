@@ -5,10 +5,13 @@ import pytest
 from agent.config import Config
 from agent.latches import Latches
 from agent.opening import learner_job, open_run, robot_seed, stored_episodes, tidy_episodes
+from agent.settings import ConfigError
+from persistence.errors import HomeError
 from persistence.home import Home
 from persistence.records import StateInterval
 from persistence.store import Store
 from sim.minitaur import minitaur_spec
+from skills.registry import get
 
 
 @pytest.fixture
@@ -58,13 +61,30 @@ class TestLearnerJob:
     def test_lockstep_has_no_spare_time_and_realtime_has(self, home):
         for speed, idle in (("max", 0.0), ("realtime", 7.0)):
             config = Config.load(None, {"run.speed": speed, "learner.idle_updates_per_step": 7.0})
-            job = learner_job(config, home, minitaur_spec(), ("walk_forward",), None)
+            job = learner_job(config, home, minitaur_spec(), (get("walk_forward"),), None)
             assert job.idle_updates_per_step == idle
 
     def test_settings_reach_the_learner_under_its_names(self, home):
         config = Config.load(None, {"learner.gamma": 0.9, "learner.lr": 0.002, "learner.init_std": 0.7})
-        settings = learner_job(config, home, minitaur_spec(), ("walk_forward",), 3).settings
+        settings = learner_job(config, home, minitaur_spec(), (get("walk_forward"),), 3).settings
         assert (settings["discount"], settings["learning_rate"], settings["initial_std"]) == (0.9, 0.002, 0.7)
+
+    def test_a_member_of_a_population_differs_by_what_it_says(self, home):
+        config = Config.load(None, {"learner.population": ["lr=1e-3,gamma=0.9", "ensemble=4"]})
+        job = learner_job(config, home, minitaur_spec(), (get("walk_forward"),), None)
+        one, other = job.population
+        assert (one["learning_rate"], one["discount"], one["ensemble"]) == (1e-3, 0.9, 2)
+        assert other == job.settings | {"ensemble": 4}
+
+    def test_a_member_with_a_setting_that_does_not_exist_is_refused_by_name(self, home):
+        config = Config.load(None, {"learner.population": ["lrr=1e-3"]})
+        with pytest.raises(ConfigError, match="lrr"):
+            learner_job(config, home, minitaur_spec(), (get("walk_forward"),), None)
+
+    def test_prior_data_must_be_there(self, home, tmp_path):
+        config = Config.load(None, {"learner.prior_data": [str(tmp_path / "nowhere")]})
+        with pytest.raises(HomeError, match=r"nowhere, which has no perdure\.db"):
+            learner_job(config, home, minitaur_spec(), (get("walk_forward"),), None)
 
 
 def test_each_run_of_a_home_has_noise_of_its_own():

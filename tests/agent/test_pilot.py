@@ -528,16 +528,28 @@ class TestFaults:
 
     def test_a_robot_that_cannot_stand_straight_is_not_armed_forever(self, world):
         made = world(attempts=1)
-        lean = Once(lambda robot: made.state is State.ARMING, lambda robot: None)
 
         def script(robot: FakeRobot) -> None:
-            lean(robot)
             if not robot.places:
                 robot.rights_itself, robot.tilt_rad = False, 0.5
 
         made.run(script)
-        assert made.path.count("ARMING") == LIMITS.arming_tries + 1
-        assert made.rows("SELECT cause, class FROM interventions") == [("arming_failed", "assist")]
+        assert made.path.count("ARMING") == 2
+        assert made.in_order("ARMING", "FALLING", "RECOVER")
+        assert made.rows("SELECT cause, class FROM interventions") == [("stand_up_failed", "assist")]
+        assert made.rows("SELECT kind, recovered FROM self_recoveries") == [("bad_stance", 0)]
+
+    def test_a_robot_that_stands_badly_mends_it_alone_and_that_is_no_fall(self, world):
+        made = world(attempts=1)
+
+        def script(robot: FakeRobot) -> None:
+            robot.rights_itself = False
+            robot.tilt_rad = 0.0 if "RECOVER" in made.path else 0.5
+
+        made.run(script)
+        assert made.rows("SELECT count(*) FROM interventions") == [(0,)]
+        assert made.rows("SELECT kind, recovered FROM self_recoveries") == [("bad_stance", 1)]
+        assert (made.ledger.totals.falls, made.ledger.totals.self_recoveries) == (0, 1)
 
 
 class TestStop:

@@ -7,7 +7,7 @@ from fakes import observation
 
 from agent.recorder import AttemptRecorder
 from sim.robot import FrameLayout, Frames
-from skills.gait import Decision
+from skills.decisions import Decision
 
 LAYOUT = FrameLayout(8, 4)
 RESTING = np.full(12, 0.25, np.float32)
@@ -18,7 +18,7 @@ def decision(value: float) -> Decision:
 
 
 def record(stamps_s: list[float], last_s: float, phase_rad: float = 9.0):
-    recorder = AttemptRecorder(LAYOUT, RESTING)
+    recorder = AttemptRecorder(LAYOUT, "walk", RESTING)
     for index, stamp_s in enumerate(stamps_s):
         recorder.decided(observation(stamp_s, x_m=float(index)), decision(float(index)))
     return recorder.finish(observation(last_s, x_m=99.0), phase_rad)
@@ -53,7 +53,7 @@ def test_a_single_decision_without_consequence_leaves_nothing():
 
 
 def test_what_was_recorded_does_not_change_with_the_reading():
-    recorder = AttemptRecorder(LAYOUT, RESTING)
+    recorder = AttemptRecorder(LAYOUT, "walk", RESTING)
     reading = observation(0.0, x_m=1.0)
     recorder.decided(reading, decision(0.0))
     reading.base_position[0] = 7.0

@@ -40,7 +40,7 @@ with HomeLock(home), StoreWriter(home.db) as writer:
         writer.submit(lambda store: store.heartbeat(run, start + 1.0, doing))
         now = start + 2.0
         zeros = np.zeros((4, 2), np.float32)
-        episode = Episode(uid=attempt_uid(attempt), skill="walk", action_space="tg", policy_version="0",
+        episode = Episode(uid=attempt_uid(attempt), skill="walk", action_space="walk", policy_version="0",
             frames=np.zeros((5, 3), np.float32), stamps=np.arange(5.0), actions=zeros, proposed=zeros,
             resting=np.zeros(2, np.float32), phase=np.zeros(5, np.float32), terminated=False)
         file = write_episode(home, episode)

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
 
+from persistence.connection import SCHEMA_VERSION
 from persistence.errors import NewerDatabaseError, StoreError
 from persistence.home import Home
+from persistence.migrations import MIGRATIONS
 from persistence.records import (
     AttemptEnd,
     AttemptStart,
@@ -231,7 +234,7 @@ def test_database_of_a_newer_version_is_not_touched(home: Home):
     conn.close()
     before = home.db.read_bytes()
     for read_only in (False, True):
-        with pytest.raises(NewerDatabaseError, match=r"schema version 99, this perdure knows up to 1; install a newer"):
+        with pytest.raises(NewerDatabaseError, match=r"schema version 99, this perdure knows up to 2; install a newer"):
             Store.open(home.db, read_only=read_only)
     assert home.db.read_bytes() == before
     assert {path.name for path in home.root.iterdir() if path.is_file()} == {"perdure.db"}
@@ -259,12 +262,29 @@ def test_missing_database_is_refused_for_reading(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_database_of_the_first_version_keeps_its_policies(home: Home):
+    conn = sqlite3.connect(home.db)
+    MIGRATIONS.apply(Database(conn), stop_before="m002_learner_figures")
+    conn.execute("INSERT INTO policies (version, robot_s, wall_utc) VALUES (7, 1.5, '')")
+    conn.commit()
+    conn.close()
+    with Store.open(home.db) as store:
+        assert store.rows("SELECT version, robot_s, figures FROM policies") == [
+            {"version": 7, "robot_s": 1.5, "figures": "{}"}
+        ]
+        store.add_policy(PolicyRow(version=8, robot_s=2.0, figures={"lambda.walk_forward.roll": 0.25}))
+        (row,) = store.rows(
+            "SELECT figures ->> '$.\"lambda.walk_forward.roll\"' AS price FROM policies WHERE version = 8"
+        )
+        assert row["price"] == 0.25
+
+
 def test_opening_again_migrates_nothing(home: Home, store: Store):
     applied = store.rows("SELECT * FROM _sqlite_migrations")
     store.close()
     with Store.open(home.db) as again:
         assert again.rows("SELECT * FROM _sqlite_migrations") == applied
-        assert len(applied) == 1
+        assert len(applied) == SCHEMA_VERSION
 
 
 def test_state_map_is_the_one_of_the_design():

@@ -10,7 +10,8 @@ from readings import DT_S, LAYOUT, N_ACTIONS, SPEC, STEP_S, reading
 from persistence.replay import ReplayBuffer
 from sim.minitaur import make_minitaur
 from skills.experience import AttemptArrays, attempt_return, experience, mean_reward_terms, transitions
-from skills.features import HISTORY, feature_size
+from skills.features import HISTORY
+from skills.gait import GAIT
 from skills.policy import MlpPolicy, PolicyWeights, layers_from_flat
 from skills.policy_control import PolicyDecision, policy_controller
 from skills.walk import WALKING_SKILLS
@@ -20,7 +21,7 @@ DECIMATION = 2
 
 
 def random_policy(seed=0):
-    observed = HISTORY * feature_size(SPEC, N_ACTIONS)
+    observed = HISTORY * GAIT.feature_size(SPEC)
     sizes = (observed + 2, 8, 2 * N_ACTIONS)
     count = sum((a + 1) * b for a, b in pairwise(sizes))
     flat = np.random.default_rng(seed).normal(0, 0.1, count).astype(np.float32)
@@ -35,6 +36,7 @@ def random_policy(seed=0):
 def attempt(observations, decisions, resting):
     """The stored arrays of readings at the decisions of an attempt; the last decision was not carried out."""
     return AttemptArrays(
+        family="walk",
         frames=np.stack([LAYOUT.pack(o) for o in observations]),
         stamps_s=np.array([o.stamp_s for o in observations]),
         actions=np.stack([d.sent for d in decisions[:-1]]),
@@ -49,6 +51,7 @@ def by_hand(observations):
     n = len(observations)
     rng = np.random.default_rng(1)
     return AttemptArrays(
+        family="walk",
         frames=np.stack([LAYOUT.pack(o) for o in observations]),
         stamps_s=np.array([o.stamp_s for o in observations]),
         actions=rng.uniform(-1, 1, (n - 1, N_ACTIONS)).astype(np.float32),
@@ -141,7 +144,7 @@ def test_an_attempt_is_cut_after_the_step_that_falls():
     arrays = by_hand([reading(roll=math.radians(a), stamp_s=STEP_S * i) for i, a in enumerate(rolls)])
     got = experience(SPEC, WALKING_SKILLS, arrays)
     assert len(got) == 3
-    assert got.features.shape == (4, feature_size(SPEC, N_ACTIONS))
+    assert got.features.shape == (4, GAIT.feature_size(SPEC))
     assert got.terminated.tolist() == [[False] * 4, [False] * 4, [True] * 4]
     assert (got.rewards[-1] < -5).all()
 

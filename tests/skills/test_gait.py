@@ -1,4 +1,4 @@
-"""The gait controller: rates, low-pass filter, bad proposals; and that the plain gait moves as its sign says."""
+"""The controller of learned skills: rates, low-pass filter, bad proposals; and what the plain gait does."""
 
 import math
 
@@ -8,7 +8,8 @@ from readings import DT_S, N_ACTIONS, SPEC, reading
 
 from sim.minitaur import make_minitaur
 from sim.robot import CommandMode
-from skills.gait import GaitController
+from skills.decisions import DecisionController
+from skills.gait import GAIT
 from skills.skill import Progress
 from skills.trajectory_generator import TrajectoryGenerator
 from skills.walk import WALKING_SKILLS
@@ -17,7 +18,9 @@ N = N_ACTIONS
 
 
 def controller(decide, resting=None, decimation=2):
-    out = GaitController(SPEC, DT_S, decide, np.zeros(N) if resting is None else resting, decimation=decimation)
+    resting = np.zeros(N) if resting is None else resting
+    actuator = GAIT.actuator(SPEC, DT_S)
+    out = DecisionController(GAIT, actuator, decide, resting, decimation=decimation)
     out.start(reading())
     return out
 
@@ -41,7 +44,7 @@ def test_the_policy_decides_once_per_decimation(decimation):
 
 def test_the_filter_moves_by_its_share_towards_each_proposal():
     c = controller(lambda observation, phase, last: np.ones(N), resting=np.full(N, 0.5), decimation=1)
-    k = GaitController.SMOOTHING
+    k = GAIT.smoothing
     c.act(reading())
     assert c.decision.sent == pytest.approx(np.full(N, 0.5 + k * 0.5))
     c.act(reading())
@@ -101,15 +104,10 @@ def test_a_new_attempt_begins_as_the_first_did():
     assert c.progress(reading()) is Progress.RUNNING
 
 
-def test_a_resting_action_of_the_wrong_size_is_refused_with_both_sizes():
-    with pytest.raises(ValueError, match=r"\(3,\); minitaur needs \(12,\)"):
-        GaitController(SPEC, DT_S, lambda o, p, a: a, np.zeros(3))
-
-
 @pytest.mark.parametrize("skill", WALKING_SKILLS, ids=lambda skill: skill.name)
 def test_the_plain_generator_moves_the_way_the_skill_is_named(skill):
     prior = skill.prior_action(SPEC)
-    c = GaitController(SPEC, DT_S, lambda observation, phase, last: prior, prior)
+    c = controller(lambda observation, phase, last: prior, resting=prior)
     with make_minitaur(0) as robot:
         c.start(robot.read())
         turned, yaw = 0.0, 0.0

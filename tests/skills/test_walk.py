@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from readings import LAYOUT, N_ACTIONS, SPEC, STEP_S, one_step, random_transition, reading, transition
 
 from sim.robot import Frames, Transition
-from skills.walk import FALLEN_UP_Z, RESTING_STRIDE, WALKING_SKILLS, WalkReward
+from skills.walk import RESTING_STRIDE, WALKING_SKILLS, WalkReward
 
 FORWARD, BACKWARD, LEFT, RIGHT = WALKING_SKILLS
 W = WalkReward()
@@ -35,7 +35,7 @@ def test_terms_of_a_walk_by_hand():
     assert got["drift"] == pytest.approx(-0.5 * 0.1, abs=1e-4)
     assert got["yaw_drift"] == pytest.approx(-0.5 * 0.2, abs=1e-4)
     assert got["alive"] == pytest.approx(0.1)
-    assert [got[k] for k in ("tilt", "shake", "roughness", "power", "fall")] == pytest.approx([0] * 5, abs=1e-6)
+    assert [got[k] for k in ("roughness", "fall")] == pytest.approx([0] * 2, abs=1e-6)
 
 
 def test_terms_of_a_turn_by_hand():
@@ -46,17 +46,10 @@ def test_terms_of_a_turn_by_hand():
     assert terms(RIGHT, moved(turn=0.35))["progress"] == pytest.approx(-0.5, abs=1e-3)
 
 
-def test_terms_of_body_and_motors_by_hand():
-    after = reading(roll=math.radians(30))
-    after.angular_velocity = np.array([3.0, 4.0, 9.0])
-    after.joint_torque = np.array([2.0, -1.0, 1.0, 0, 0, 0, 0, 0])
-    after.joint_velocity = np.array([5.0, -10.0, -7.0, 0, 0, 0, 0, 0])
+def test_roughness_by_hand():
     action = np.zeros((1, N_ACTIONS))
     action[0, :3] = 0.6, -0.6, 0.3
-    got = terms(FORWARD, transition([reading()], [after], action=action))
-    assert got["tilt"] == pytest.approx(-0.25, rel=1e-5), "sine of 30 degrees, squared"
-    assert got["shake"] == pytest.approx(-0.01 * 25, rel=1e-5), "yaw does not count"
-    assert got["power"] == pytest.approx(-0.002 * 20, rel=1e-5), "braking gives nothing back"
+    got = terms(FORWARD, transition([reading()], [reading()], action=action))
     assert got["roughness"] == pytest.approx(-0.2 * 0.81 / N_ACTIONS)
 
 
@@ -73,7 +66,7 @@ def test_a_batch_equals_its_steps_one_by_one_and_nothing_is_written_to(skill, se
     steps = random_transition(np.random.default_rng(seed), n)
     for array in (steps.frame.data, steps.next_frame.data, steps.action, steps.previous_action, steps.dt_s):
         array.flags.writeable = False
-    for judge in (skill.reward, skill.terminated, skill.cost):
+    for judge in (skill.reward, skill.terminated, lambda steps: sum(skill.costs(steps, SPEC).values())):
         whole = judge(steps)
         assert whole.shape == (n,)
         assert np.isfinite(whole).all()
@@ -88,7 +81,7 @@ def test_a_frame_of_zeros_gives_finite_answers(skill):
     zeros = Frames(np.zeros((3, LAYOUT.width), np.float32), LAYOUT)
     nothing = np.zeros((3, N_ACTIONS))
     steps = Transition(frame=zeros, action=nothing, previous_action=nothing, next_frame=zeros, dt_s=np.full(3, STEP_S))
-    for judge in (skill.reward, skill.terminated, skill.cost):
+    for judge in (skill.reward, skill.terminated, lambda steps: sum(skill.costs(steps, SPEC).values())):
         assert np.isfinite(judge(steps)).all()
     assert skill.measures(steps) == {}
     assert not skill.success(steps), "a tracker that saw nothing proves nothing"
@@ -139,12 +132,36 @@ def test_the_task_is_over_beyond_fifty_degrees():
     assert FORWARD.terminated(moved(roll=math.pi))[0]
 
 
-def test_cost_grows_with_tilt_from_zero_to_one():
-    costs = [float(FORWARD.cost(moved(roll=math.radians(a)))[0]) for a in (0, 20, 40, 50, 120)]
-    assert costs[0] == pytest.approx(0, abs=1e-6)
-    assert costs == sorted(costs)
-    assert costs[1] == pytest.approx((1 - math.cos(math.radians(20))) / (1 - FALLEN_UP_Z), rel=1e-4)
-    assert costs[3:] == pytest.approx([1, 1])
+def test_costs_are_how_far_a_limit_is_exceeded():
+    limit = FORWARD.limits.roll_rad
+    costs = [FORWARD.costs(moved(roll=ratio * limit), SPEC)["roll"][0] for ratio in (0.0, 0.9, 1.5, 2.0)]
+    assert costs == pytest.approx([0.0, 0.0, 0.5, 1.0], abs=1e-5)
+    level = FORWARD.costs(moved(), SPEC)
+    assert set(level) == {"roll", "pitch", "power", "jerk"}
+    assert all(cost[0] == 0.0 for cost in level.values())
+
+
+def test_pitch_power_and_jerk_cost_by_hand():
+    n = SPEC.n_joints
+    before, after = reading(), reading()
+    pitch_rad = 2.0 * FORWARD.limits.pitch_rad
+    after.orientation_xyzw = np.array([0.0, math.sin(pitch_rad / 2), 0.0, math.cos(pitch_rad / 2)])
+    # The torque rises from 0 by a step that gives three times the allowed rate, and drives at four times the power.
+    torque_nm = 3.0 * FORWARD.limits.torque_rate_per_s * STEP_S * 3.5
+    after.joint_torque = np.full(n, torque_nm)
+    after.joint_velocity = np.full(n, 4.0 * FORWARD.limits.power_w_per_kg * 6.0 / (n * torque_nm))
+    costs = FORWARD.costs(transition([before], [after]), SPEC)
+    assert {name: float(cost[0]) for name, cost in costs.items()} == pytest.approx(
+        {"roll": 0.0, "pitch": 1.0, "power": 3.0, "jerk": 2.0}, abs=1e-4
+    )
+
+
+def test_all_walking_skills_have_the_same_costs():
+    step = random_transition(np.random.default_rng(0), 20)
+    costs = [skill.costs(step, SPEC) for skill in WALKING_SKILLS]
+    for other in costs[1:]:
+        for name, cost in costs[0].items():
+            assert np.array_equal(cost, other[name])
 
 
 def test_mirrored_steps_earn_what_the_mirrored_skill_earns():

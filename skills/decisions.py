@@ -1,0 +1,97 @@
+"""The controller of every learned skill: decisions at the policy rate, a low-pass filter, an actuator in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.robot import Command, FloatArray, Observation
+from skills.family import Actuator, Family
+from skills.skill import Progress
+
+Decide = Callable[[Observation, float, NDArray[np.float32]], FloatArray]
+"""(observation, actuator phase, last sent action) -> proposed action, each in [-1, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one policy step did."""
+
+    phase_rad: float
+    proposed: NDArray[np.float32]
+    """What the policy asked for. Shape: (n_actions,)."""
+    sent: NDArray[np.float32]
+    """What went to the actuator after the low-pass filter. Shape: (n_actions,)."""
+
+
+class DecisionController:
+    """Drives an actuator with any function that decides actions."""
+
+    def __init__(
+        self,
+        family: Family,
+        actuator: Actuator,
+        decide: Decide,
+        resting_action: FloatArray,
+        *,
+        decimation: int,
+    ) -> None:
+        """Build a controller for one attempt.
+
+        Args:
+            family: whose actions are decided; gives the low-pass filter over policy steps.
+            actuator: turns actions into commands.
+            decide: the policy.
+            resting_action: the action that the low-pass filter begins from. Shape: (n_actions,).
+            decimation: control periods per policy step.
+        """
+        self.family = family
+        self.decision: Decision | None = None
+        """The decision made in the newest control period, or None when the last one is still being carried out."""
+        self._actuator = actuator
+        self._decide = decide
+        self._resting = resting_action.astype(np.float32)
+        self._sent = self._resting
+        self._decimation = decimation
+        self._smoothing = family.smoothing
+        self._tick = 0
+
+    def start(self, observation: Observation) -> None:
+        """Begin an attempt."""
+        del observation
+        self._actuator.reset()
+        self._sent = self._resting
+        self._tick = 0
+        self.decision = None
+
+    def act(self, observation: Observation) -> Command:
+        """The command for this control period; decides anew every ``decimation`` periods."""
+        if self._tick % self._decimation == 0:
+            phase = self._actuator.phase_rad
+            proposed = np.asarray(self._decide(observation, phase, self._sent), dtype=np.float32)
+            # NaN would live on in the filter: leave the judgement to the safety gate and keep the last action here.
+            clean = np.where(np.isfinite(proposed), np.clip(proposed, -1.0, 1.0), self._sent)
+            self._sent = (self._smoothing * clean + (1.0 - self._smoothing) * self._sent).astype(np.float32)
+            self.decision = Decision(phase, proposed, self._sent)
+        else:
+            self.decision = None
+        self._tick += 1
+        return self._actuator.command(self._sent)
+
+    @property
+    def resting_action(self) -> NDArray[np.float32]:
+        """The action before the first decision. Shape: (n_actions,)."""
+        return self._resting
+
+    @property
+    def phase_rad(self) -> float:
+        """Phase of the actuator now."""
+        return self._actuator.phase_rad
+
+    def progress(self, observation: Observation) -> Progress:
+        """A policy goes on until its horizon."""
+        del observation
+        return Progress.RUNNING

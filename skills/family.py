@@ -1,0 +1,77 @@
+"""A family: what skills that share a network have in common - actions, features, and mirror images."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.robot import Command, FloatArray, Frames, RobotSpec
+from skills.symmetry import Mirror
+
+
+class Actuator(Protocol):
+    """Turns the action in force into a command for each control period."""
+
+    @property
+    def phase_rad(self) -> float:
+        """Phase of whatever moves by itself between actions; 0 where nothing does."""
+
+    def reset(self) -> None:
+        """Begin an attempt."""
+
+    def command(self, action: FloatArray) -> Command:
+        """The command of the next control period. ``action`` has shape (n_actions,), each in [-1, 1]."""
+
+
+class Family(ABC):
+    """Skills of a family share an action space, what the policy sees, and one network."""
+
+    name: str
+    smoothing: float = 1.0
+    """Weight of a new action in the low-pass filter over policy steps; 1 passes it on as it is."""
+
+    @abstractmethod
+    def problem(self, spec: RobotSpec) -> str | None:
+        """Why a robot cannot have the skills of this family, or None when it can."""
+
+    @abstractmethod
+    def action_size(self, spec: RobotSpec) -> int:
+        """Number of action dimensions."""
+
+    @abstractmethod
+    def actuator(self, spec: RobotSpec, dt_s: float) -> Actuator:
+        """A fresh actuator for one attempt at a control period of ``dt_s``."""
+
+    @abstractmethod
+    def feature_size(self, spec: RobotSpec) -> int:
+        """Width of one feature row."""
+
+    @abstractmethod
+    def features(
+        self, spec: RobotSpec, frames: Frames, phase_rad: FloatArray, last_action: FloatArray
+    ) -> NDArray[np.float32]:
+        """Feature rows of a batch of frames, scaled to the order of one.
+
+        Args:
+            spec: the robot the frames come from.
+            frames: leading shape (batch,).
+            phase_rad: the actuator's phase, shape (batch,).
+            last_action: what was sent in the step before, shape (batch, n_actions).
+
+        Returns:
+            Shape (batch, feature_size), float32.
+        """
+
+    def mirrors(self, spec: RobotSpec, commands: Sequence[tuple[float, ...]]) -> tuple[Mirror, ...]:
+        """Mirror images under which a robot's experience is as true as the original.
+
+        Args:
+            spec: the robot.
+            commands: of the skills that learn, in the learner's order.
+        """
+        del spec, commands
+        return ()
