@@ -7,8 +7,16 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
+
+from agent.policies import POLICY_TENSOR
+from persistence.checkpoints import checkpoint_seqs, load_newest
+from persistence.errors import PersistenceError
+from persistence.home import Home
+from skills.policy import PolicyWeights
 
 
 def command(home: Path, *arguments: str) -> list[str]:
@@ -28,9 +36,62 @@ def run_daemon(home: Path, *arguments: str) -> dict[str, Any]:
         RuntimeError: it failed; the message has what it printed.
     """
     done = subprocess.run(command(home, *arguments), capture_output=True, text=True, env=environment(), check=False)
-    if done.returncode or "Traceback" in done.stderr:
-        raise RuntimeError(f"perdure run ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
-    status: dict[str, Any] = json.loads(done.stdout)
+    return _status(done.returncode, done.stdout, done.stderr)
+
+
+def run_and_keep_policies(home: Path, keep: Path, *arguments: str) -> dict[str, Any]:
+    """Run a daemon to its end and copy each checkpoint's policy as it appears; a home keeps only the newest.
+
+    Args:
+        home: where to run.
+        keep: folder for the copies, ``<robot ms>.safetensors`` each.
+        arguments: of ``perdure run``.
+
+    Returns:
+        Its last status.
+
+    Raises:
+        RuntimeError: it failed; the message has what it printed.
+    """
+    keep.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        daemon = subprocess.Popen(command(home, *arguments), stdout=out, stderr=errors, text=True, env=environment())
+        try:
+            while daemon.poll() is None:
+                time.sleep(0.5)
+                _copy_policies(home, keep)
+        finally:
+            daemon.kill()
+        _copy_policies(home, keep)
+        out.seek(0)
+        errors.seek(0)
+        return _status(daemon.wait(), out.read(), errors.read())
+
+
+def _copy_policies(home: Path, keep: Path) -> None:
+    directory = Home(home).checkpoints
+    for seq in checkpoint_seqs(directory):
+        if any(keep.glob(f"{seq}-*")):
+            continue
+        try:
+            loaded = load_newest(directory, max_seq=seq)
+        except PersistenceError:
+            continue  # it went while it was read
+        if loaded is not None and loaded.seq == seq:
+            path = keep / f"{seq}-{round(1000 * loaded.meta['robot_s'])}.safetensors"
+            path.write_bytes(loaded.tensors[POLICY_TENSOR].tobytes())
+
+
+def kept_policies(keep: Path) -> dict[float, PolicyWeights]:
+    """What `run_and_keep_policies` kept, by robot time in minutes, in order."""
+    found = {int(path.stem.split("-")[1]) / 60_000: path for path in keep.glob("*.safetensors")}
+    return {minutes: PolicyWeights.from_bytes(found[minutes].read_bytes()) for minutes in sorted(found)}
+
+
+def _status(code: int, out: str, errors: str) -> dict[str, Any]:
+    if code or "Traceback" in errors:
+        raise RuntimeError(f"perdure run ended with {code}: {errors.strip()[-2000:]}")
+    status: dict[str, Any] = json.loads(out)
     return status
 
 

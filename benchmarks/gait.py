@@ -15,7 +15,8 @@ import numpy as np
 from sim.minitaur import make_minitaur
 from sim.simulated_robot import SimulatedRobot
 from sim.state import Pose
-from skills.features import HISTORY, feature_size
+from skills.features import HISTORY
+from skills.gait import GAIT
 from skills.policy import PolicyWeights
 from skills.policy_control import policy_controller
 from skills.walk import FALLEN_UP_Z, WALKING_SKILLS, Walk
@@ -83,7 +84,7 @@ def _attempt(robot: SimulatedRobot, skill: Walk, rng: np.random.Generator) -> tu
 
 def _zero_policy(skill: Walk, robot: SimulatedRobot) -> PolicyWeights:
     actions = len(skill.prior_action(robot.spec))
-    observed = HISTORY * feature_size(robot.spec, actions)
+    observed = HISTORY * GAIT.feature_size(robot.spec)
     inputs = observed + len(skill.command)
     layer = (np.zeros((inputs, 2 * actions), np.float32), np.zeros(2 * actions, np.float32))
     ones = np.ones(observed, np.float32)

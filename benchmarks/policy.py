@@ -13,12 +13,11 @@ import numpy as np
 
 from agent.config import Config
 from sim.minitaur import make_minitaur
-from skills.features import feature_size
+from skills.gait import GAIT
 from skills.policy import MlpPolicy, PolicyWeights
 from skills.policy_control import PolicyDecision
 from skills.registry import learned, skills
 from skills.trajectory_generator import action_size
-from skills.walk import FAMILY
 
 DEFAULT_N = 20_000
 
@@ -28,10 +27,10 @@ def run(seed: int, n: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     with make_minitaur(seed) as robot:
         observation, spec = robot.read(), robot.spec
-    skill = learned(skills(), FAMILY)[0]
+    skill = learned(skills(), GAIT.name)[0]
     config = Config().learner
     actions = action_size(spec)
-    obs = config.history * feature_size(spec, actions)
+    obs = config.history * GAIT.feature_size(spec)
     sizes = (obs + len(skill.command), *config.hidden, 2 * actions)
     layers = tuple(
         (rng.normal(0.0, 0.05, (a, b)).astype(np.float32), np.zeros(b, np.float32))

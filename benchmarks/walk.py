@@ -1,118 +1,183 @@
-"""How well the robot walks after some time of learning from nothing: `perdure bench walk --seed 0 --n 60`.
+"""How fast the robot learns its walking skills from nothing: `perdure bench walk --seed 0 --n 60`.
 
-``n`` is in robot minutes. The daemon starts from an empty home and runs for that long at full speed; then each walking
-skill is evaluated, in the dynamics that it trained in and in dynamics that it never saw, beside the plain trajectory
-generator (the same controller with a network that outputs zero). Several seeds, kept as each one ends, and the picture:
+``n`` is in robot minutes. The daemon starts from an empty home and runs for that long at full speed. The policies that
+it stored every two minutes are judged afterwards, so the run knows nothing of it: a skill is good once ten evaluation
+attempts on the robot's own floor reach its speed, and at least nine end without a fall or a step over the fence. The
+last policy is also judged in dynamics that it never saw, beside the plain generator (a network that outputs zero).
 
-    python -m benchmarks.walk --seeds 0 1 2 --minutes 60
+Five seeds, kept as each one ends, their summary and the picture:
+
+    python -m benchmarks.walk [--only minitaur] [--seeds 0 1 2 3 4]
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
+import os
 import tempfile
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from agent.evaluation import attempts_of, summary
-from agent.machine import machine_facts
-from agent.policies import find_policy
+from agent.config import Config
+from agent.evaluation import attempts_of, stored_config, summary
 from benchmarks import _daemon
+from benchmarks._study import RESULTS, Cells, Study, main
+from persistence.records import Outcome
 from sim.workspace import Workspace
 from skills.policy import PolicyWeights
-from skills.walk import FAMILY, WALKING_SKILLS
+from skills.walk import WALKING_SKILLS, Walk
 
 DEFAULT_N = 60
-RESULTS = Path(__file__).parent / "results"
-ROBOT = "minitaur"
 ATTEMPTS = 10
+TARGETS = {"walk_forward": 0.5, "walk_backward": 0.3, "turn_left": 0.7, "turn_right": 0.7}
+"""Speeds at which a skill is good, m/s or rad/s."""
+GOOD_SHARE = 0.9
+"""Share of attempts without a fall or a step over the fence."""
 OPEN_FLOOR = Workspace(size_m=30.0)
-"""Room enough for ten seconds of any speed, so that each evaluation attempt lasts its ten seconds."""
+"""Room enough for ten seconds of any speed, so that each attempt lasts its ten seconds."""
 EVALUATION_SEED = 1000
 """Evaluation draws are the same for every training seed, and no training seed is near."""
+CHECKPOINT_MINUTES = 2
 
 
-def run(seed: int, n: int, home: Path | None = None, attempts: int | None = None) -> dict[str, Any]:
+def run(seed: int, n: int, home: Path | None = None, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Learn for ``n`` robot minutes, then evaluate.
 
     Args:
         seed: of the run.
         n: robot minutes.
         home: where to run; a temporary directory if None.
-        attempts: evaluation attempts per skill and dynamics; fewer for short runs if None.
+        settings: ``robot``, and ``set``: settings of the daemon that differ from the defaults.
 
     Returns:
-        ``skills`` (per skill: nominal, held_out and generator figures), ``final`` (mean speed in its direction),
-        ``robot_minutes_to_target`` (per skill, from the attempts of the run), ``unaccounted_s``, ``metrics``,
-        ``chain_head``, ``curve`` (robot minutes and speed of each attempt).
+        ``robot_minutes_to_target`` (per skill; None: never), ``minutes_all_good`` (all four at once),
+        ``minutes_forward`` (forward speed on open floor, ten seconds, no fall), ``final`` (speed of the last policy in
+        each skill's direction), ``skills`` (its figures in nominal and held-out dynamics, and the generator's),
+        ``falls``, ``interventions``, ``metrics``, ``curve`` (minutes and speed of each attempt of the run).
     """
     if home is None:
         with tempfile.TemporaryDirectory() as folder:
-            return run(seed, n, Path(folder) / "home", attempts)
-    status = _daemon.run_daemon(home, "--hours", str(n / 60), "--speed", "max", "--seed", str(seed), "--fresh")
-    count = attempts if attempts is not None else max(1, min(ATTEMPTS, n // 3))
-    doctor = _daemon.perdure_json(home, "doctor", "--store")
-    weights = find_policy("latest", ROBOT, FAMILY, home)
-    skills = {skill.name: _evaluate(skill, weights, count) for skill in WALKING_SKILLS}
+            return run(seed, n, Path(folder) / "home", settings)
+    robot = (settings or {}).get("robot", "minitaur")
+    status = learn(home, seed, n, robot, (settings or {}).get("set", {}))
+    judge = Judge(robot, home)
+    policies = _daemon.kept_policies(home / "kept")
+    count = max(1, min(ATTEMPTS, n // 3))
+    good = {skill.name: judge.minutes_until_good(skill, policies) for skill in WALKING_SKILLS}
+    last = policies[max(policies)]
+    skills = {skill.name: judge.final(skill, last, count) for skill in WALKING_SKILLS}
+    metrics = _daemon.perdure_json(home, "metrics")
     return {
         "minutes": n,
-        "realtime_factor": status["realtime_factor"],
-        "updates": status["updates"],
-        "policy_version": weights.version,
-        "chain_head": doctor["chain_head"],
-        "store_problems": doctor["problems"],
-        "unaccounted_s": _daemon.unaccounted_s(home),
-        "metrics": _daemon.perdure_json(home, "metrics"),
-        "skills": skills,
+        "robot": robot,
+        "robot_minutes_to_target": good,
+        "minutes_all_good": judge.minutes_until_all_good(good, policies),
+        "minutes_forward": judge.minutes_forward(policies),
         "final": {name: facts["nominal"]["value"] for name, facts in skills.items()},
-        "robot_minutes_to_target": {skill.name: _minutes_to_target(home, skill) for skill in WALKING_SKILLS},
+        "falls": metrics["falls"],
+        "interventions": metrics["interventions"],
+        "unaccounted_s": _daemon.unaccounted_s(home),
+        "updates": status["updates"],
+        "realtime_factor": status["realtime_factor"],
+        "chain_head": _daemon.perdure_json(home, "doctor", "--store")["chain_head"],
+        "skills": skills,
+        "metrics": metrics,
         "curve": {skill.name: _curve(home, skill) for skill in WALKING_SKILLS},
         "evaluation_seed": EVALUATION_SEED,
     }
 
 
-def _evaluate(skill: Any, weights: PolicyWeights, count: int) -> dict[str, Any]:
-    zero = dataclasses.replace(weights, layers=tuple((np.zeros_like(w), np.zeros_like(b)) for w, b in weights.layers))
-    out = {}
-    for name, policy, dynamics in (
-        ("nominal", weights, "nominal"),
-        ("held_out", weights, "held-out"),
-        ("generator", zero, "nominal"),
-    ):
-        figures = summary(attempts_of(skill, ROBOT, policy, count, EVALUATION_SEED, dynamics, OPEN_FLOOR))
-        figures["value"] = _value(skill, figures["measures"])
-        out[name] = figures
-    return out
+def learn(home: Path, seed: int, minutes: float, robot: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Run the daemon from an empty home and keep its policies under ``home / "kept"``. Returns its last status."""
+    settings = {"schedule.checkpoint_every_min": CHECKPOINT_MINUTES, **changes}
+    assignments = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    length = ("--hours", str(minutes / 60), "--speed", "max", "--seed", str(seed), "--robot", robot, "--fresh")
+    return _daemon.run_and_keep_policies(home, home / "kept", *length, *assignments)
 
 
-def _value(skill: Any, measures: dict[str, float]) -> float:
+class Judge:
+    """Evaluates policies of one run as they would act now, without exploration."""
+
+    def __init__(self, robot: str, home: Path) -> None:
+        """Judge on fresh robots with the settings of the run."""
+        self._robot = robot
+        self._config: Config = stored_config(home)
+
+    def attempts(self, skill: Walk, policy: PolicyWeights, count: int, **options: Any) -> list[Any]:
+        """Results of evaluation attempts."""
+        return attempts_of(skill, self._robot, policy, count, EVALUATION_SEED, config=self._config, **options)
+
+    def good(self, skill: Walk, policy: PolicyWeights) -> bool:
+        """Whether a skill is good on the robot's own floor; the first attempts decide where they leave no doubt."""
+        target = TARGETS[skill.name]
+        first = self.attempts(skill, policy, 2, dynamics="nominal")
+        if np.mean([value(skill, result.measures) for result in first]) < 0.6 * target:
+            return False
+        results = self.attempts(skill, policy, ATTEMPTS, dynamics="nominal")
+        safe = [result.outcome is not Outcome.FALL and result.end_reason != "hard_fence" for result in results]
+        speed = np.mean([value(skill, result.measures) for result in results])
+        return bool(np.mean(safe) >= GOOD_SHARE and speed >= target)
+
+    def minutes_until_good(self, skill: Walk, policies: Mapping[float, PolicyWeights]) -> float | None:
+        """Robot minutes of the first good policy."""
+        return next((minutes for minutes, policy in policies.items() if self.good(skill, policy)), None)
+
+    def minutes_until_all_good(
+        self, each: Mapping[str, float | None], policies: Mapping[float, PolicyWeights]
+    ) -> float | None:
+        """Robot minutes of the first policy that is good at all skills at once."""
+        times = [minutes for minutes in each.values() if minutes is not None]
+        if len(times) < len(each):
+            return None
+        later = ((minutes, policy) for minutes, policy in policies.items() if minutes >= max(times))
+        return next(
+            (minutes for minutes, policy in later if all(self.good(skill, policy) for skill in WALKING_SKILLS)), None
+        )
+
+    def minutes_forward(self, policies: Mapping[float, PolicyWeights]) -> float | None:
+        """Robot minutes of the first policy that walks ten seconds at the target speed on average and never falls."""
+        skill = WALKING_SKILLS[0]
+        for minutes, policy in policies.items():
+            results = self.attempts(skill, policy, 5, dynamics="nominal", workspace=OPEN_FLOOR)
+            lasted = all(result.end_reason == "time" for result in results)
+            speed = np.mean([value(skill, result.measures) for result in results])
+            if lasted and speed >= TARGETS[skill.name]:
+                return minutes
+        return None
+
+    def final(self, skill: Walk, policy: PolicyWeights, count: int) -> dict[str, Any]:
+        """Figures of a policy in nominal and in held-out dynamics, and of the generator alone, on open floor."""
+        layers = tuple((np.zeros_like(w), np.zeros_like(b)) for w, b in policy.layers)
+        generator = dataclasses.replace(policy, layers=layers)
+        out = {}
+        for name, acting, dynamics in (
+            ("nominal", policy, "nominal"),
+            ("held_out", policy, "held-out"),
+            ("generator", generator, "nominal"),
+        ):
+            figures = summary(self.attempts(skill, acting, count, dynamics=dynamics, workspace=OPEN_FLOOR))
+            out[name] = {**figures, "value": value(skill, figures["measures"])}
+        return out
+
+
+def value(skill: Walk, measures: Mapping[str, float]) -> float:
     """Speed in the direction that the skill asks for: m/s, or rad/s when turning."""
     forward, turn = skill.command
     return float(forward * measures.get("speed_mps", 0.0) + turn * measures.get("yaw_rate_radps", 0.0))
 
 
-def _curve(home: Path, skill: Any) -> list[tuple[float, float]]:
+def _curve(home: Path, skill: Walk) -> list[tuple[float, float]]:
     rows = _daemon.query(
         home, f"SELECT ended_s, measures FROM attempts WHERE skill = '{skill.name}' AND steps > 50 ORDER BY id"
     )
-    return [(round(s / 60.0, 3), round(_value(skill, json.loads(m)), 4)) for s, m in rows if m and json.loads(m)]
+    return [(round(s / 60.0, 3), round(value(skill, json.loads(m)), 4)) for s, m in rows if m and json.loads(m)]
 
 
-def _minutes_to_target(home: Path, skill: Any) -> float | None:
-    """Robot minutes until the mean of five successive attempts passes the skill's success threshold."""
-    curve = _curve(home, skill)
-    for index in range(4, len(curve)):
-        if np.mean([value for _, value in curve[index - 4 : index + 1]]) >= skill.success_at:
-            return curve[index][0]
-    return None
-
-
-def plot(results: list[dict[str, Any]], path: Path) -> None:
+def plot(cells: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Speed over robot time, one panel per skill, one line per seed."""
     import matplotlib as mpl
 
@@ -121,15 +186,14 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
 
     figure, axes = plt.subplots(2, 2, figsize=(10, 6), sharex=True, constrained_layout=True)
     for axis, skill in zip(axes.flat, WALKING_SKILLS, strict=True):
-        for result in results:
-            curve = np.array(result["curve"][skill.name])
+        for cell in cells:
+            curve = np.array(cell["curve"][skill.name])
             if len(curve) < 5:
                 continue
             smooth = np.convolve(curve[:, 1], np.ones(5) / 5, mode="valid")
-            axis.plot(curve[:, 0], curve[:, 1], ".", ms=2, alpha=0.25, color=f"C{result['seed']}")
-            axis.plot(curve[4:, 0], smooth, lw=1.5, color=f"C{result['seed']}", label=f"seed {result['seed']}")
-        generator = np.mean([result["skills"][skill.name]["generator"]["value"] for result in results])
-        axis.axhline(generator, color="0.4", ls="--", lw=1, label="generator alone")
+            axis.plot(curve[:, 0], curve[:, 1], ".", ms=2, alpha=0.25, color=f"C{cell['seed']}")
+            axis.plot(curve[4:, 0], smooth, lw=1.5, color=f"C{cell['seed']}", label=f"seed {cell['seed']}")
+        axis.axhline(TARGETS[skill.name], color="0.4", ls="--", lw=1, label="target")
         axis.set_title(skill.name)
         axis.set_ylabel("m/s" if skill.command[0] else "rad/s")
         axis.grid(alpha=0.3)
@@ -141,27 +205,48 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
-    """Run seeds one after the other, keeping each as it ends; seeds that are there already are not run again."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--minutes", type=int, default=DEFAULT_N)
-    parser.add_argument("--homes", type=Path, default=Path(tempfile.gettempdir()) / "perdure-walk")
-    parser.add_argument("--plot", type=Path, default=None, help="Also draw all results of this length to a file.")
-    options = parser.parse_args()
-    RESULTS.mkdir(exist_ok=True)
-    for seed in options.seeds:
-        path = RESULTS / f"walk-{options.minutes}min-seed{seed}.json"
-        if not path.exists():
-            figures = run(seed, options.minutes, options.homes / f"seed{seed}")
-            stamp = datetime.now(UTC).isoformat(timespec="seconds")
-            facts = {"benchmark": "walk", "seed": seed, "date": stamp, "machine": machine_facts(), **figures}
-            path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        print(path.name, json.loads(path.read_text(encoding="utf-8"))["final"], flush=True)
-    if options.plot:
-        files = sorted(RESULTS.glob(f"walk-{options.minutes}min-seed*.json"))
-        plot([json.loads(file.read_text(encoding="utf-8")) for file in files], options.plot)
+def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """One seed of one robot; its home is kept where ``PERDURE_BENCH_HOMES`` names a folder (for the zoo)."""
+    folder = os.environ.get("PERDURE_BENCH_HOMES")
+    home = Path(folder) / f"walk-{settings['robot']}-seed{seed}" if folder else None
+    return run(seed, settings["minutes"], home, settings)
 
+
+def conclude(cells: Cells) -> dict[str, Any]:
+    """Draw the picture of each variant; falls and interventions of all its seeds together."""
+    for name, saved in cells.items():
+        plot(saved, RESULTS / "walk" / f"{name}.png")
+    return {
+        "totals": {
+            name: {
+                "robot_hours": sum(cell["minutes"] for cell in saved) / 60.0,
+                "falls": sum(cell["falls"] for cell in saved),
+                "interventions": sum(cell["interventions"] for cell in saved),
+            }
+            for name, saved in cells.items()
+        }
+    }
+
+
+STUDY = Study(
+    name="walk",
+    module="benchmarks.walk",
+    variants={
+        "minitaur": {"robot": "minitaur", "minutes": 60, "set": {}},
+        "a1": {"robot": "a1", "minutes": 60, "set": {}},
+    },
+    cell=cell,
+    figures={
+        "minutes_forward": "lower",
+        "minutes_all_good": "lower",
+        **{f"robot_minutes_to_target.{name}": "lower" for name in TARGETS},
+        **{f"final.{name}": "higher" for name in TARGETS},
+        "falls": "lower",
+        "interventions": "lower",
+    },
+    seeds=(0, 1, 2, 3, 4),
+    conclude=conclude,
+)
 
 if __name__ == "__main__":
-    main()
+    main(STUDY)

@@ -1,0 +1,354 @@
+"""Forward speed after two robot-hours, beside the policy that PyBullet ships, in that policy's physics.
+
+The robot is `sim.minitaur_trotting`. The daemon learns on it from nothing; then our policy, our generator alone, the
+shipped policy and the shipped generator alone walk the shipped protocol on that robot, through the same code: 10
+attempts of 6 s from standing, on an open floor, each speed being distance over 6 s. An attempt that falls (body's up
+axis within acos 0.85 of the world's no more, or base below 0.13 m) ends there, and its 6 s count.
+
+    python -m benchmarks.trotting --seeds 0 1 2            # learns, two robot-hours for each seed
+    perdure bench trotting --n 120                         # the same for one seed; n is in robot minutes
+    python -m benchmarks.trotting --physics                # how our robot differs from the shipped environment
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from agent.evaluation import stored_config
+from agent.policies import find_policy
+from benchmarks import _daemon
+from benchmarks._study import Study, main
+from sim.minitaur_trotting import MINITAUR_TROTTING, TrottingBody, minitaur_trotting_spec
+from sim.robot import Array, Command, CommandMode, RobotSpec
+from sim.sensors import SensorParams
+from sim.simulated_robot import SimulatedRobot
+from sim.state import Pose, Truth
+from skills.decisions import DecisionController
+from skills.policy_control import policy_controller
+from skills.registry import get
+from skills.skill import LearnedSkill
+
+DEFAULT_N = 120
+ROBOT = "minitaur_trotting"
+DATA = Path(__file__).parent / "data"
+ATTEMPTS = 10
+ATTEMPT_S = 6.0
+EVALUATION_SEED = 1000
+"""Starts are the same for every training seed, and no training seed is near."""
+START_SPREAD_RAD = 0.005
+"""The environment starts each attempt alike but for what its last one left in the solver. Here the motors start up to
+this much off."""
+START_KNEE_RAD = -2.1834
+"""Where the environment puts the knees (minitaur_rainbow_dash.py)."""
+FALLEN_UP_Z = 0.85
+FALLEN_HEIGHT_M = 0.13
+"""minitaur_gym_env.py, is_fallen."""
+TICK_S = 0.001
+LATENCY_MS = 20
+RECORD_EVERY = 4
+"""Control steps of the shipped policy between two recordings in the reference data."""
+
+
+class Walker(Protocol):
+    """What makes the robot walk."""
+
+    period_ms: int
+    """Between two commands."""
+
+    def command(self, robot: SimulatedRobot, past: Sequence[Truth]) -> Command:
+        """The next command; ``past`` holds the last `LATENCY_MS` + 1 states in steps of 1 ms, newest first."""
+
+
+class LearnedWalker:
+    """The controller of a learned skill, at the rates of the daemon."""
+
+    def __init__(self, controller: DecisionController, dt_s: float) -> None:
+        """Drive one attempt; the robot must stand."""
+        self.period_ms = round(1e3 * dt_s)
+        self._controller = controller
+        self._started = False
+
+    def command(self, robot: SimulatedRobot, past: Sequence[Truth]) -> Command:
+        """What the controller makes of the robot's own reading."""
+        del past
+        observation = robot.read()
+        if not self._started:
+            self._controller.start(observation)
+            self._started = True
+        return self._controller.act(observation)
+
+
+class ShippedWalker:
+    """The generator of `MinitaurTrottingEnv` with the residual of its policy, or without."""
+
+    period_ms = 6
+    _FREQUENCY_HZ = 2.0
+    _SWING_RAD = 0.3
+    _EXTENSION_RAD = 0.35
+    _RESIDUAL_RAD = 0.25
+
+    def __init__(self, *, residual: bool) -> None:
+        """Begin an attempt."""
+        with np.load(DATA / "minitaur_trotting_policy.npz") as file:
+            self._net = {name: file[name].astype(np.float64) for name in file.files}
+        self._residual = residual
+        self._steps = 0
+        # The environment bounds angles by one turn and rates by one turn per physics step, both widened by 0.01.
+        self._bound = np.array([math.tau, math.tau, math.tau / TICK_S, math.tau / TICK_S]) + 0.01
+
+    def command(self, robot: SimulatedRobot, past: Sequence[Truth]) -> Command:
+        """Diagonal pairs of legs move along ellipses, half a cycle apart."""
+        phase = math.tau * self._FREQUENCY_HZ * self._steps * 1e-3 * self.period_ms
+        self._steps += 1
+        pair = phase + np.array((0.0, math.pi, math.pi, 0.0))
+        leg = np.concatenate((self._SWING_RAD * np.sin(pair), self._EXTENSION_RAD * np.cos(pair)))
+        if self._residual:
+            leg += self._RESIDUAL_RAD * self.act(past[-1])
+        leg[:4] *= -1.0  # its swings count to the back
+        spec = robot.spec
+        if spec.leg_to_joint is None:
+            raise ValueError(f"robot {spec.name!r} has no leg_to_joint")
+        target = spec.stand_position_rad + spec.leg_to_joint @ leg
+        return Command(mode=CommandMode.POSITION, target=target, kp=spec.kp, kd=spec.kd)
+
+    def act(self, seen: Truth) -> Array:
+        """The policy's mean action in [-1, 1] for roll, pitch and their rates. Returns shape: (8,)."""
+        net = self._net
+        x, y, z, w = seen.orientation_xyzw
+        roll = math.atan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y))
+        pitch = math.asin(max(-1.0, min(1.0, 2.0 * (w * y - z * x))))
+        scaled = np.array((roll, pitch, *seen.angular_velocity[:2])) / self._bound
+        hidden = np.clip((scaled - net["mean"]) / net["std"], -5.0, 5.0)
+        for layer in "01":
+            hidden = np.maximum(hidden @ net["w" + layer] + net["b" + layer], 0.0)
+        action: Array = np.tanh(hidden @ net["w2"] + net["b2"])
+        return action
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walk:
+    """One attempt."""
+
+    speed_mps: float
+    fell: bool
+    states: tuple[Truth, ...]
+    """Before each command."""
+
+
+class DroppedBody(TrottingBody):
+    """The robot as the environment places it, with knees that do not close the legs: the first step jerks them shut.
+
+    The shipped policy needs that start: put down with closed legs it falls in four of ten attempts.
+    """
+
+    def passive_angles(self, joints: Sequence[float]) -> list[float]:
+        """The environment's knees, whatever the motors' angles."""
+        del joints
+        return [direction * START_KNEE_RAD for direction in self.direction]
+
+
+class Driver:
+    """Moves one robot through attempts in steps of 1 ms."""
+
+    def __init__(self) -> None:
+        """Make the robot, in its nominal dynamics."""
+        body = DroppedBody(**{field.name: getattr(MINITAUR_TROTTING, field.name) for field in fields(TrottingBody)})
+        self.robot = SimulatedRobot(minitaur_trotting_spec(), body, sensors=SensorParams.ideal())
+        self._past: deque[Truth] = deque(maxlen=LATENCY_MS + 1)
+        self._sequence = 0
+
+    def walk(self, walker: Walker, offset_rad: Array | None = None) -> Walk:
+        """Drop the robot as the environment does, let it stand for half a second, and walk for `ATTEMPT_S`."""
+        half_turn = np.full(8, 0.5 * math.pi)
+        start = half_turn + (0.0 if offset_rad is None else offset_rad)
+        self.robot.place(Pose(position=(0.0, 0.0, 0.2), joint_position=tuple(start.tolist()), clearance_m=None))
+        self._past.extendleft([self.robot.truth()] * (LATENCY_MS + 1))
+        spec = self.robot.spec
+        for target, milliseconds in ((half_turn, 100), (spec.stand_position_rad, 500)):
+            hold = Command(mode=CommandMode.POSITION, target=target, kp=spec.kp, kd=spec.kd)
+            for ms in range(milliseconds):
+                self._step(hold if ms % 20 == 0 else None)
+        states = []
+        origin_m = float(self._past[0].base_position[0])
+        fell = False
+        for ms in range(round(1e3 * ATTEMPT_S)):
+            due = ms % walker.period_ms == 0
+            if due:
+                states.append(self._past[0])
+            self._step(walker.command(self.robot, self._past) if due else None)
+            now = self._past[0]
+            fell = now.up_z < FALLEN_UP_Z or float(now.base_position[2]) < FALLEN_HEIGHT_M
+            if fell:
+                break
+        return Walk(
+            speed_mps=(float(self._past[0].base_position[0]) - origin_m) / ATTEMPT_S, fell=fell, states=tuple(states)
+        )
+
+    def _step(self, command: Command | None) -> None:
+        if command is not None:
+            self._sequence += 1
+            self.robot.write(replace(command, sequence=self._sequence))
+        self.robot.step(TICK_S)
+        self._past.appendleft(self.robot.truth())
+
+
+def cell(settings: Mapping[str, Any], seed: int, home: Path | None = None) -> dict[str, Any]:
+    """Learn from nothing, then walk the protocol, with the others beside it.
+
+    Args:
+        settings: ``minutes`` of robot time and ``set``, further settings of the daemon as ``section.key=value``.
+        seed: of the run.
+        home: where to run; a temporary directory if None.
+
+    Returns:
+        ``speed_mps``, ``falls`` and ``speeds_mps`` of ``learned``, ``generator``, ``shipped`` and
+        ``shipped_generator``; ``policy_version``, ``updates``, ``metrics`` of the run.
+    """
+    if home is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return cell(settings, seed, Path(folder) / "home")
+    changes = [word for change in settings.get("set", ()) for word in ("--set", change)]
+    hours = str(settings["minutes"] / 60)
+    status = _daemon.run_daemon(
+        home, "--robot", ROBOT, "--hours", hours, "--speed", "max", "--seed", str(seed), "--fresh", *changes
+    )
+    return {
+        **evaluate(home),
+        "updates": status["updates"],
+        "realtime_factor": status["realtime_factor"],
+        "metrics": _daemon.perdure_json(home, "metrics"),
+    }
+
+
+def evaluate(home: Path, attempts: int = ATTEMPTS) -> dict[str, Any]:
+    """All four walkers on the protocol, with the newest policy of a home."""
+    skill = get("walk_forward")
+    if not isinstance(skill, LearnedSkill):
+        raise ValueError("walk_forward is no learned skill")
+    weights = find_policy("latest", ROBOT, skill, home)
+    driver = Driver()
+    spec = driver.robot.spec
+    config = stored_config(home).for_robot(spec)
+    dt_s = config.control.dt_s
+
+    def learned() -> Walker:
+        controller = policy_controller(
+            skill,
+            spec,
+            dt_s,
+            weights,
+            None,
+            decimation=config.control.decimation,
+            history=config.learner.history,
+            past_actions=config.learner.past_actions,
+        )
+        return LearnedWalker(controller, dt_s)
+
+    walkers: dict[str, Callable[[], Walker]] = {
+        "learned": learned,
+        "generator": lambda: generator_alone(skill, spec, dt_s, config.control.decimation),
+        "shipped": lambda: ShippedWalker(residual=True),
+        "shipped_generator": lambda: ShippedWalker(residual=False),
+    }
+    figures: dict[str, Any] = {"policy_version": weights.version, "attempts": attempts}
+    for name, make in walkers.items():
+        walks = [driver.walk(make(), offset) for offset in start_offsets_rad(attempts)]
+        figures[name] = summary(walks)
+    driver.robot.close()
+    return figures
+
+
+def generator_alone(skill: LearnedSkill, spec: RobotSpec, dt_s: float, decimation: int) -> Walker:
+    """Our trajectory generator with the skill's prior action."""
+    prior = skill.prior_action(spec)
+    family = skill.family
+    controller = DecisionController(family, family.actuator(spec, dt_s), lambda *_: prior, prior, decimation=decimation)
+    return LearnedWalker(controller, dt_s)
+
+
+def start_offsets_rad(attempts: int) -> Array:
+    """How far off the motors start in each attempt. Returns shape: (attempts, 8)."""
+    return np.random.default_rng(EVALUATION_SEED).uniform(-START_SPREAD_RAD, START_SPREAD_RAD, (attempts, 8))
+
+
+def summary(walks: Sequence[Walk]) -> dict[str, Any]:
+    """Mean speed, falls, and each speed."""
+    speeds = [walk.speed_mps for walk in walks]
+    return {
+        "speed_mps": float(np.mean(speeds)),
+        "falls": sum(walk.fell for walk in walks),
+        "speeds_mps": [round(speed, 4) for speed in speeds],
+    }
+
+
+def physics() -> dict[str, Any]:
+    """How far our robot is from a recording of the environment, with the same generator and policy.
+
+    Returns:
+        For ``open_loop`` and ``policy``: ``distance_m`` and ``reference_distance_m`` in 6 s, root mean squares of the
+        differences of joint angles (``joints_rad``) and position (``position_m``) over the first two and all six
+        seconds.
+    """
+    driver = Driver()
+    out: dict[str, Any] = {}
+    with np.load(DATA / "minitaur_trotting_reference.npz") as file:
+        reference = {name: file[name] for name in file.files}
+    for name, residual in (("open_loop", False), ("policy", True)):
+        states = driver.walk(ShippedWalker(residual=residual)).states[::RECORD_EVERY]
+        joints = np.array([state.joint_position for state in states])
+        position = np.array([state.base_position for state in states])
+        theirs = reference[f"{name}_position"][: len(states)]
+        joint_error = joints - reference[f"{name}_joints"][: len(states)]
+        error = (position - position[0]) - (theirs - theirs[0])
+        two = round(2.0 / (1e-3 * ShippedWalker.period_ms * RECORD_EVERY))
+        out[name] = {
+            "distance_m": float(position[-1, 0] - position[0, 0]),
+            "reference_distance_m": float(theirs[-1, 0] - theirs[0, 0]),
+            "joints_rad": _rms(joint_error),
+            "joints_rad_2s": _rms(joint_error[:two]),
+            "position_m": _rms(error),
+            "position_m_2s": _rms(error[:two]),
+        }
+    driver.robot.close()
+    return out
+
+
+def _rms(error: Array) -> float:
+    return float(np.sqrt(np.mean(error**2)))
+
+
+def run(seed: int, n: int) -> dict[str, Any]:
+    """Learn for ``n`` robot minutes, then evaluate (`cell`)."""
+    return cell({"minutes": n}, seed)
+
+
+STUDY = Study(
+    name="trotting",
+    module="benchmarks.trotting",
+    variants={"perdure": {"minutes": 120}},
+    cell=cell,
+    figures={
+        "learned.speed_mps": "higher",
+        "learned.falls": "lower",
+        "generator.speed_mps": "higher",
+        "shipped.speed_mps": "higher",
+        "shipped.falls": "lower",
+        "shipped_generator.speed_mps": "higher",
+    },
+)
+
+if __name__ == "__main__":
+    if "--physics" in sys.argv:
+        print(json.dumps(physics(), indent=1))
+    else:
+        main(STUDY)
