@@ -32,7 +32,7 @@ from skills.policy_control import policy_controller
 from skills.registry import get
 from skills.skill import Controller, LearnedSkill, ScriptedSkill, Skill
 
-CORNER_MARGIN_M = 0.25
+CORNER_MARGIN_M = 0.5
 """A walking attempt starts this far inside a corner of the workspace, along its diagonal: the longest straight way."""
 DYNAMICS = ("held-out", "nominal")
 

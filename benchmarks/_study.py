@@ -203,7 +203,7 @@ def _claim(path: Path) -> Iterator[bool]:
         try:
             yield True
         finally:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _cpu_s() -> float:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sim.robot import Command, CommandMode, FloatArray, Frames, RobotSpec
 from skills.family import Family
+from skills.leg_mirrors import joined, joint_image, leg_partners, leg_space_image
 from skills.symmetry import Mirror
 from skills.trajectory_generator import (
     GENERATOR_ACTIONS,
@@ -116,9 +117,9 @@ class GaitFamily(Family):
         images = [(forward * a, turn * b) for a, b in commands]
         if set(images) != set(commands):
             return None
-        legs = _partners(left_right=left_right, front_back=front_back)
-        leg_index, leg_sign = _leg_space(spec.leg_dofs, legs, left_right=left_right, front_back=front_back)
-        joint_index, joint_sign = _joints(spec, leg_index, leg_sign)
+        legs = leg_partners(left_right=left_right, front_back=front_back)
+        leg_index, leg_sign = leg_space_image(spec.leg_dofs, legs, left_right=left_right, front_back=front_back)
+        joint_index, joint_sign = joint_image(spec, leg_index, leg_sign)
         strides = (2, 1) if left_right else (1, 2)
         phases = (2, 3, 0, 1) if left_right else (0, 1, 2, 3)
         action_index = np.concatenate(((0, *strides, 3), GENERATOR_ACTIONS + leg_index))
@@ -134,54 +135,12 @@ class GaitFamily(Family):
             (action_index, action_sign),
         )
         return Mirror(
-            row_index=_joined([index for index, _ in parts]),
+            row_index=joined([index for index, _ in parts]),
             row_sign=np.concatenate([np.asarray(sign, np.float64) for _, sign in parts]),
             action_index=action_index,
             action_sign=action_sign,
             skill_of=np.array([list(commands).index(image) for image in images]),
         )
-
-
-def _partners(*, left_right: bool, front_back: bool) -> NDArray[np.intp]:
-    """The leg that takes each leg's place; legs are front left, back left, front right, back right."""
-    legs = np.arange(N_LEGS)
-    if left_right:
-        legs = (legs + 2) % N_LEGS
-    return legs ^ 1 if front_back else legs
-
-
-def _leg_space(
-    dofs: int, legs: NDArray[np.intp], *, left_right: bool, front_back: bool
-) -> tuple[NDArray[np.intp], FloatArray]:
-    """Index and sign of swings, extensions and abductions under a mirror image."""
-    signs = (-1.0 if front_back else 1.0, 1.0, -1.0 if left_right else 1.0)[:dofs]
-    index = np.concatenate([dof * N_LEGS + legs for dof in range(dofs)])
-    return index, np.repeat(signs, N_LEGS)
-
-
-def _joints(spec: RobotSpec, leg_index: NDArray[np.intp], leg_sign: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
-    """Index and sign of the joints: the leg-space image seen through ``leg_to_joint``.
-
-    Raises:
-        ValueError: the image of a joint is not one joint, so that the robot has no such symmetry.
-    """
-    to_joint = spec.leg_to_joint
-    if to_joint is None:
-        raise ValueError(f"robot {spec.name!r} has no leg_to_joint")
-    image = to_joint @ (leg_sign[:, None] * np.linalg.inv(to_joint)[leg_index])
-    index = np.abs(image).argmax(axis=1)
-    sign = np.sign(image[np.arange(len(index)), index])
-    exact = np.zeros_like(image)
-    exact[np.arange(len(index)), index] = sign
-    if not np.allclose(image, exact, atol=1e-6):
-        raise ValueError(f"robot {spec.name!r} claims a symmetry that its leg_to_joint does not have")
-    return index, sign
-
-
-def _joined(indices: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
-    """Indices within parts of a row made indices of the whole row."""
-    starts = np.cumsum([0, *(len(index) for index in indices[:-1])])
-    return np.concatenate([start + index for start, index in zip(starts, indices, strict=True)])
 
 
 GAIT = GaitFamily()

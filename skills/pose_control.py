@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sim.robot import Array, Command, CommandMode, FloatArray, Frames, RobotSpec
 from skills.family import Family
-from skills.gait import _joints, _leg_space, _partners
+from skills.leg_mirrors import joint_image, leg_partners, leg_space_image
 from skills.symmetry import Mirror
 from skills.trajectory_generator import N_LEGS
 
@@ -108,8 +108,8 @@ class PoseFamily(Family):
         """Left for right, on a robot that has it: every skill is its own partner."""
         if "left_right" not in spec.symmetries or spec.leg_to_joint is None or spec.n_feet != N_LEGS:
             return ()
-        legs = _partners(left_right=True, front_back=False)
-        index, sign = _joints(spec, *_leg_space(spec.leg_dofs, legs, left_right=True, front_back=False))
+        legs = leg_partners(left_right=True, front_back=False)
+        index, sign = joint_image(spec, *leg_space_image(spec.leg_dofs, legs, left_right=True, front_back=False))
         starts = np.arange(3) * spec.n_joints + 6
         # World's up mirrors as a vector, the gyroscope as an axial one; position, velocity and action as the joints do.
         return (

@@ -54,9 +54,9 @@ class GaitRange:
 
 
 ABDUCTED_LEGS = GaitRange(
-    frequency_hz=2.75,
+    frequency_hz=3.5,
     stride_rad=0.4,
-    lift_rad=0.35,
+    lift_rad=0.5,
     lift_span_rad=0.15,
     residual_swing_rad=0.12,
     residual_extension_rad=0.12,
