@@ -8,8 +8,10 @@ from fakes import FakeRobot
 
 from agent import evaluation
 from agent.attempts import AttemptResult
-from agent.evaluation import attempts_of, evaluate_skill, interquartile_mean, start_pose, summary
+from agent.evaluation import CORNER_MARGIN_M, attempts_of, evaluate_skill, interquartile_mean, start_pose, summary
+from agent.robots import delayed, load_robot
 from persistence.records import Outcome
+from sim.dynamics import DynamicsParams
 from sim.state import Pose
 from sim.workspace import Workspace
 from skills.registry import get
@@ -28,7 +30,8 @@ class TestStart:
     def test_a_walk_has_the_longest_free_way_before_it(self, skill, way, seed):
         pose = start_pose(FakeRobot(), get(skill), WORKSPACE, np.random.default_rng(seed))
         x, y, _ = pose.position
-        assert (abs(x), abs(y)) == (2.25, 2.25)
+        corner = WORKSPACE.hard_half_m - CORNER_MARGIN_M
+        assert (abs(x), abs(y)) == (corner, corner)
         heading = np.array([math.cos(yaw_of(pose)), math.sin(yaw_of(pose))]) * way
         to_the_middle = -np.array([x, y]) / math.hypot(x, y)
         np.testing.assert_allclose(heading, to_the_middle, atol=1e-9)
@@ -125,3 +128,22 @@ class TestRefusals:
         monkeypatch.setattr(evaluation, "load_robot", lambda name, seed: FakeRobot())
         with pytest.raises(ValueError, match="no simulated robot"):
             attempts_of(get("stand_up"), "fake", None, 1, 0, "nominal")
+
+
+class TestLatency:
+    def test_it_is_split_between_both_ways_and_leaves_the_rest_alone(self):
+        nominal = DynamicsParams(payload_kg=0.2)
+        late = delayed(nominal, 40.0)
+        assert (late.action_latency_s, late.observation_latency_s, late.payload_kg) == (0.02, 0.02, 0.2)
+        assert delayed(nominal, None) == nominal
+
+    def test_a_simulated_robot_gets_it_and_others_refuse(self):
+        robot = load_robot("minitaur", 0, latency_ms=80.0)
+        try:
+            assert robot.dynamics.action_latency_s == robot.dynamics.observation_latency_s == 0.04
+        finally:
+            robot.close()
+        with pytest.raises(ValueError, match=r"gym:Pendulum-v1 has no such setting"):
+            load_robot("gym:Pendulum-v1", 0, latency_ms=80.0)
+        with pytest.raises(ValueError, match="never reset but by a person"):
+            load_robot("minitaur", 0, reset_free=True)

@@ -52,7 +52,7 @@ def episode_file(home: Home, number: int) -> Path:
 class Learner:
     """A link to a real learner with the smallest network, and what it told."""
 
-    def __init__(self, home: Home, *, warmup_steps: int = 50, stored: list[Path] | None = None) -> None:
+    def __init__(self, home: Home, *, warmup_steps: int = 50, stored: list[Path] | None = None, **job_fields) -> None:
         self.home = home
         self.stored = stored if stored is not None else []
         self.saved: list[Saved] = []
@@ -65,7 +65,6 @@ class Learner:
             skills=tuple(skill.name for skill in WALKING_SKILLS),
             history=2,
             seed=7,
-            settings={"hidden": (16,), "batch": 16},
             capacity=10_000,
             updates_per_step=0.5,
             warmup_steps=warmup_steps,
@@ -76,6 +75,7 @@ class Learner:
             checkpoint_dir=home.checkpoints,
             max_checkpoint_seq=None,
             episodes=(),
+            **{"settings": {"hidden": (16,), "batch": 16}, **job_fields},
         )
         self.link = LearnerLink(job, lambda: self.stored, self.saved.append, self.restarts.append)
 
@@ -263,3 +263,53 @@ def test_the_learner_dies_with_its_parent(tmp_path):
     finally:
         parent.kill()
         parent.stdout.close()
+
+
+def test_an_empty_home_can_begin_with_the_trained_state_of_another(home, learner, tmp_path):
+    taught = learner()
+    taught.attempt(1)
+    taught.link.wait_for(1)
+    taught.link.checkpoint(1, 2.5)
+    taught.until(lambda: taught.saved)
+    other = Learner(Home(tmp_path / "other").prepare(), initial=home.checkpoints)
+    try:
+        other.link.wait_for(0)
+        assert other.link.progress.updates == taught.link.progress.updates > 0
+        np.testing.assert_array_equal(other.policy(0).to_flat(), taught.policy(1).to_flat())
+        assert other.link.progress.restored_seq is None, "it is no resume: its own attempts count from 0"
+    finally:
+        other.link.kill()
+
+
+def test_prior_data_is_learned_from_beside_the_homes_own(home, learner, tmp_path):
+    before = Home(tmp_path / "before").prepare()
+    prior = tuple(episode_file(before, number) for number in (1, 2))
+    policies = []
+    for episodes in ((), prior):
+        life = Learner(Home(tmp_path / f"home{len(episodes)}").prepare(), prior_episodes=episodes)
+        try:
+            life.attempt(3)
+            life.link.wait_for(1)
+            assert life.link.progress.updates == STEPS / 2, "prior data owes no updates"
+            policies.append(life.policy(1).to_flat())
+        finally:
+            life.link.kill()
+    assert not np.array_equal(*policies)
+
+
+def test_a_learner_that_cannot_be_built_says_why_at_once(learner):
+    begun_s = time.monotonic()
+    life = learner(settings={"hidden": (16,), "batch": 0})
+    with pytest.raises(LearnerUnavailableError, match="batch is 0"):
+        life.link.wait_for(0)
+    assert time.monotonic() - begun_s < 60.0
+
+
+def test_updates_that_were_undone_are_told_with_the_reason(home, learner):
+    life = learner(settings={"hidden": (16,), "batch": 16, "learning_rate": 1e30})
+    life.attempt(1)
+    life.link.wait_for(1)
+    (reason,) = life.link.progress.refused
+    assert "finite" in reason or "critic" in reason
+    assert life.link.progress.updates == 0
+    assert life.policy(1).finite
