@@ -146,7 +146,7 @@ class LearnerConfig(Section):
     """Whether the mirror images that the robot claims of itself are learned from too."""
     constraints: bool = setting(True)
     """Whether safety costs (roll, pitch, power, jerk) are kept at their limits by Lagrange multipliers."""
-    cost_limit: float = setting(0.005, 1e-6, 100.0)
+    cost_limit: float = setting(0.01, 1e-6, 100.0)
     """Mean of each safety cost per step that is allowed; a cost is by how much a limit is exceeded, relative to it."""
     past_actions: bool = setting(True)
     """Whether policies see the last actions; with ``history`` this makes up for latency."""
@@ -158,6 +158,8 @@ class LearnerConfig(Section):
     """Layer normalisation in the critics."""
     dropout: float = setting(0.0, 0.0, 0.9)
     """Dropout rate in the critics."""
+    actor_delay: int = setting(1000, 0, 10**7, unit="updates")
+    """Updates that the critics get before the actor begins to follow them."""
     init_temperature: float = setting(0.1, 1e-6, 100.0)
     """Entropy temperature at the start; it is learned from there."""
     init_std: float = setting(0.3, 0.01, 2.0)

@@ -224,6 +224,7 @@ def learner_settings(c: LearnerConfig) -> dict[str, Any]:
         "actor_mean",
         "batch_norm",
         "reset_every",
+        "actor_delay",
         "cost_limit",
     )
     names = {name: name for name in (*same, "layer_norm", "dropout")} | renamed

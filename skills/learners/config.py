@@ -35,6 +35,9 @@ class SacConfig:
     """Normalise the critics' hidden layers; keeps many updates per step stable."""
     dropout: float = 0.0
     """Share of the critics' hidden units dropped at each update; 0.01 with ``layer_norm`` is DroQ."""
+    actor_delay: int = 0
+    """Updates before actor and temperatures begin to move, also after a reset: what new critics say of actions is
+    chance, and an actor that follows it makes a robot stumble."""
     target_entropy: float | None = None
     """Entropy in nat that the temperature steers to; None: minus the number of actions."""
     initial_temperature: float = 1.0
@@ -83,6 +86,7 @@ class SacConfig:
         self._need("hidden", len(self.hidden) >= 1 and min(self.hidden) >= 1, "one or more positive widths")
         self._need("target_subset", 0 <= self.target_subset <= self.ensemble, f"in [0, ensemble = {self.ensemble}]")
         self._need("reset_every", self.reset_every >= 0, "at least 0")
+        self._need("actor_delay", self.actor_delay >= 0, "at least 0")
         recovers = self.reset_recovery is None or 0 <= self.reset_recovery < (self.reset_every or math.inf)
         self._need("reset_recovery", recovers, f"at least 0 and below reset_every = {self.reset_every}, or None")
         for name in ("cost_limit", "lambda_max", "cost_window"):

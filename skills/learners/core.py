@@ -83,7 +83,10 @@ class SacCore:
         self._log_prob = drawn.log_prob[:batch]
         excess = (self._log_prob + self.entropy_target).mul_(-1.0 / batch)
         torch.mv(minibatch.skill.T, excess, out=self.log_alpha_grad)
-        self._adam()
+        if float(self._step) < self.config.actor_delay:
+            self._adam_critics_alone()
+        else:
+            self._adam()
         if not self._batch_norm:
             self._target_flat.lerp_(self._critic_flat, self.config.tau)
 
@@ -159,6 +162,7 @@ class SacCore:
             for grad, (by_action, _) in zip(self._critic_trunk.first_grad, self._first_parts, strict=True)
         ]
         self._log_prob = torch.zeros(batch)
+        self._held = torch.zeros(len(self.actor_flat) + len(self.log_alpha))
 
     def _adam(self) -> None:
         """One step of Adam (Kingma and Ba 2015, arXiv 1412.6980), all parameters at once, in torch's own kernel."""
@@ -173,6 +177,14 @@ class SacCore:
             amsgrad=False,
             maximize=False,
         )
+
+    def _adam_critics_alone(self) -> None:
+        """One step that leaves actor and temperatures as they are; their moments go on, so that they start smoothly."""
+        self._held[: len(self.actor_flat)] = self.actor_flat
+        self._held[len(self.actor_flat) :] = self.log_alpha
+        self._adam()
+        self.actor_flat.copy_(self._held[: len(self.actor_flat)])
+        self.log_alpha.copy_(self._held[len(self.actor_flat) :])
 
     def _act(self, minibatch: Minibatch) -> SquashedAction:
         """Actions of the current actor at the observations and the next ones."""

@@ -342,3 +342,16 @@ class TestLearning:
                 for _ in range(15):
                     x = float(np.clip(x + 0.2 * policy.act(np.array([x]), np.array([command]), np.zeros(1))[0], -1, 1))
                 assert abs(x - goal) < 0.1
+
+
+def test_the_actor_waits_for_its_critics():
+    """While it waits, critics learn as ever; then it starts with the moments of what it saw."""
+    patient, eager = (learner(actor_delay=delay) for delay in (10, 0))
+    before = patient.snapshot().to_flat()
+    for made in (patient, eager):
+        made.update(10)
+    np.testing.assert_array_equal(patient.snapshot().to_flat(), before)
+    assert not np.array_equal(eager.snapshot().to_flat(), before)
+    patient.update(1)
+    moved = np.abs(patient.snapshot().to_flat() - before)
+    assert 0 < moved.max() < 3.0 * patient.config.learning_rate, "one ordinary step of Adam"
