@@ -104,6 +104,11 @@ class Studies:
         prior = self._new_buffer(self._job.capacity)
         for path in self._job.prior_episodes:
             self._add(prior, read_episode(path))
+        if not len(prior):
+            raise ValueError(
+                f"learner.prior_data has {len(self._job.prior_episodes)} attempts, but none with actions of the "
+                f"{self._job.family!r} family; name homes in which {self._job.spec.name} practised these skills"
+            )
         return MixedReplay(self.buffer, prior, self._job.prior_share)
 
     def _new_learner(self, replay: Replay) -> Learner:

@@ -26,7 +26,7 @@ STEPS = 60
 TIMEOUT_S = 120.0
 
 
-def episode_file(home: Home, number: int) -> Path:
+def episode_file(home: Home, number: int, family: str = "walk") -> Path:
     """An attempt of a robot that drifts forward while it does what it likes."""
     rng = np.random.default_rng(number)
     layout = FrameLayout(8, 4)
@@ -36,7 +36,7 @@ def episode_file(home: Home, number: int) -> Path:
     episode = Episode(
         uid=attempt_uid(number),
         skill="walk_forward",
-        action_space="walk",
+        action_space=family,
         policy_version="0",
         frames=frames,
         stamps=stamps,
@@ -295,6 +295,12 @@ def test_prior_data_is_learned_from_beside_the_homes_own(home, learner, tmp_path
         finally:
             life.link.kill()
     assert not np.array_equal(*policies)
+
+
+def test_prior_data_of_other_skills_is_refused(learner, home):
+    path = episode_file(home, 1, family="gym")
+    with pytest.raises(LearnerUnavailableError, match="none with actions of the 'walk' family"):
+        learner(prior_episodes=(path,)).link.wait_for(0)
 
 
 def test_a_learner_that_cannot_be_built_says_why_at_once(learner):
