@@ -79,6 +79,17 @@ class TestFairness:
         assert min(drawn[name] for name in NAMES) >= 30
         assert max(longest.values()) <= 30
 
+    def test_turns_get_their_turn_while_walks_go_to_and_fro_across_the_middle(self):
+        """Every walk leads home from where the last one ended, so that the way home alone never asks for a turn."""
+        made, drawn, x_m = scheduler(1), Counter(), -1.5
+        for i in range(200):
+            pose = Pose2D(x_m=x_m, y_m=0.0, yaw_rad=0.0)
+            skill = made.choose(pose, 12.0 * i)
+            drawn[skill.name] += 1
+            x_m = {"walk_forward": 1.5, "walk_backward": -1.5}.get(skill.name, x_m)
+            made.attempted(skill.name, pose, Pose2D(x_m=x_m, y_m=0.0, yaw_rad=0.0), 0.5, 12.0 * i + 10.0)
+        assert min(drawn[name] for name in NAMES) >= 20
+
     def test_who_has_waited_longest_scores_highest(self):
         made = settled(scheduler())
         made.records["turn_left"].last_s = -300.0
