@@ -55,6 +55,8 @@ class Body:
     """Draws a random fallen pose."""
     solver_iterations: int
     physics_hz: int = 500
+    floor: str = "plane_implicit.urdf"
+    """URDF of the floor, in PyBullet's data: an endless plane, or a box, which soft feet touch at other points."""
 
     def randomiser(self, seed: int, *, held_out_values: int = 3) -> DynamicsRandomiser:
         """Draws dynamics of this kind of robot, for training and for evaluations."""

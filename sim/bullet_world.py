@@ -80,16 +80,15 @@ def build_world(model: Body, *, visual: bool = False) -> World:
             deterministicOverlappingPairs=1,
             physicsClientId=client,
         )
-        floor = _load_floor(client, visual)
+        floor = _load_floor(client, "plane.urdf" if visual else model.floor)
         flags = 0 if visual else p.URDF_IGNORE_VISUAL_SHAPES
         path = Path(pybullet_data.getDataPath()) / model.urdf
         body = int(p.loadURDF(str(path), [0.0, 0.0, 0.3], flags=flags, physicsClientId=client))
     return _equip(model, client, body, floor)
 
 
-def _load_floor(client: int, visual: bool) -> int:
-    path = Path(pybullet_data.getDataPath()) / ("plane.urdf" if visual else "plane_implicit.urdf")
-    floor = int(p.loadURDF(str(path), physicsClientId=client))
+def _load_floor(client: int, urdf: str) -> int:
+    floor = int(p.loadURDF(str(Path(pybullet_data.getDataPath()) / urdf), physicsClientId=client))
     p.changeDynamics(floor, -1, lateralFriction=1.0, physicsClientId=client)
     return floor
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -27,7 +26,7 @@ from sim.minitaur import (
     leg_to_joint,
     random_fallen_pose,
 )
-from sim.quiet_bullet import p, pybullet_data, quiet
+from sim.quiet_bullet import p
 from sim.robot import RobotSpec
 from sim.sensors import SensorParams
 from sim.simulated_robot import SimulatedRobot
@@ -99,11 +98,10 @@ class TrottingBody(Body):
     """Legs of two unequal halves that are pinned together above the foot."""
 
     def prepare(self, client: int, body: int, index: Mapping[str, int]) -> None:
-        """Set the environment's gravity and floor, and pin the two halves of each leg together."""
+        """Set the environment's gravity, and pin the two halves of each leg together."""
         p.setGravity(0.0, 0.0, -GRAVITY, physicsClientId=client)
         # The environment does not sort the pairs in contact; a freshly built world is repeatable either way.
         p.setPhysicsEngineParameter(deterministicOverlappingPairs=0, physicsClientId=client)
-        _lay_box(client, body)
         for (left, left_pin), (right, right_pin) in self._pins(index):
             p.createConstraint(
                 body, right, body, left, p.JOINT_POINT2POINT, [0, 0, 0], right_pin, left_pin, physicsClientId=client
@@ -132,23 +130,6 @@ class TrottingBody(Body):
         """Per leg: left and right lower link, each with the place of the pin from its centre of mass."""
         ends = [(index[knee], _LONG_PIN if long else _SHORT_PIN) for knee, long in zip(_KNEES, _IS_LONG, strict=True)]
         yield from zip(ends[::2], ends[1::2], strict=True)
-
-
-def _lay_box(client: int, body: int) -> None:
-    """Swap the floor for the environment's, a box, under the same body number.
-
-    A box touches the soft feet at other points than an endless plane does: without a policy the environment's robot
-    walks 0.95 m on the box, and ours 0.6 m on the plane.
-
-    Raises:
-        RuntimeError: PyBullet gave the new floor another number.
-    """
-    (floor,) = {int(p.getBodyUniqueId(k, physicsClientId=client)) for k in range(2)} - {body}
-    p.removeBody(floor, physicsClientId=client)
-    with quiet():
-        box = int(p.loadURDF(str(Path(pybullet_data.getDataPath()) / "plane.urdf"), physicsClientId=client))
-    if box != floor:
-        raise RuntimeError(f"PyBullet numbered the new floor {box}, not {floor} as the one that it replaces")
 
 
 def minitaur_trotting_spec() -> RobotSpec:
@@ -203,6 +184,8 @@ MINITAUR_TROTTING = TrottingBody(
     fallen_pose=random_fallen_pose,
     solver_iterations=SOLVER_ITERATIONS,
     physics_hz=PHYSICS_HZ,
+    # Without a policy the environment's robot walks 0.95 m on this box, and ours 0.6 m on the plane.
+    floor="plane.urdf",
 )
 """Its motors weigh 72 g, which leaves less room for shifting the centre of mass than `sim.minitaur` has."""
 
