@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from agent.attempts import SIMULATION, AttemptResult, AttemptRunner, Interrupt
 from agent.clock import SimulatedClock, Steppable
@@ -228,7 +229,7 @@ def summary(results: Sequence[AttemptResult]) -> dict[str, Any]:
         "falls": sum(result.outcome is Outcome.FALL for result in results),
         "fence_exits": sum(result.end_reason == "hard_fence" for result in results),
         "return_mean": float(np.mean(returns)) if returns else None,
-        "return_iqm": interquartile_mean(returns) if returns else None,
+        "return_iqm": float(interquartile_mean(returns)) if returns else None,
         "measures": {
             name: float(np.mean([result.measures[name] for result in results if name in result.measures]))
             for name in names
@@ -237,10 +238,18 @@ def summary(results: Sequence[AttemptResult]) -> dict[str, Any]:
     }
 
 
-def interquartile_mean(values: Sequence[float]) -> float:
-    """Mean of the middle half (Agarwal et al. 2021), with the quartile values weighted by their share."""
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
-    n = len(ordered)
+def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
+    """Mean of the middle half (Agarwal et al. 2021, arXiv 2108.13264); what lies across a quartile counts by its share.
+
+    Args:
+        values: may hold infinity. Shape: (..., n).
+
+    Returns:
+        Shape: (...).
+    """
+    ordered = np.sort(np.asarray(values, np.float64), axis=-1)
+    n = ordered.shape[-1]
     edges = np.arange(n + 1) / n
-    weight = np.clip(np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25), 0.0, None)
-    return float(np.sum(weight * ordered) / np.sum(weight))
+    weight = np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25)
+    inside = weight > 1e-12  # infinity times no weight would be NaN
+    return np.asarray(ordered[..., inside] @ (weight[inside] / 0.5))

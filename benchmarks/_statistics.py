@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+
+from agent.evaluation import interquartile_mean
 
 Better = Literal["higher", "lower"]
 Strata = Sequence[Sequence[float]]
@@ -33,23 +35,6 @@ class Estimate:
     median: float
     worst: float
     runs: int
-
-
-def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
-    """Mean of the middle half along the last axis; a value across a quartile weighs as much as lies inside.
-
-    Args:
-        values: may hold infinity. Shape: (..., n).
-
-    Returns:
-        Shape: (...).
-    """
-    ordered = np.sort(np.asarray(values, np.float64), axis=-1)
-    n = ordered.shape[-1]
-    edges = np.arange(n + 1) / n
-    weight = np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25)
-    inside = weight > 1e-12  # infinity times no weight would be NaN
-    return np.asarray(ordered[..., inside] @ (weight[inside] / 0.5))
 
 
 def estimate(strata: Strata, better: Better = "higher", seed: int = 0) -> Estimate:

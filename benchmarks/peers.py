@@ -25,9 +25,10 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.evaluation import interquartile_mean
 from benchmarks import _baselines
 from benchmarks._baselines import evaluate, make_env
-from benchmarks._statistics import estimate, interquartile_mean, probability_of_improvement
+from benchmarks._statistics import estimate, probability_of_improvement
 from benchmarks._study import Cells, Settings, Study, main
 
 Curve = Sequence[Sequence[float]]

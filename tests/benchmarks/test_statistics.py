@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks._statistics import estimate, interquartile_mean, probability_of_improvement
+from agent.evaluation import interquartile_mean
+from benchmarks._statistics import estimate, probability_of_improvement
 
 
 @pytest.mark.parametrize(
