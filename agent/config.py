@@ -146,7 +146,7 @@ class LearnerConfig(Section):
     """Whether the mirror images that the robot claims of itself are learned from too."""
     constraints: bool = setting(True)
     """Whether safety costs (roll, pitch, power, jerk) are kept at their limits by Lagrange multipliers."""
-    cost_limit: float = setting(0.01, 1e-6, 100.0)
+    cost_limit: float = setting(0.04, 1e-6, 100.0)
     """Mean of each safety cost per step that is allowed; a cost is by how much a limit is exceeded, relative to it."""
     past_actions: bool = setting(True)
     """Whether policies see the last actions; with ``history`` this makes up for latency."""
