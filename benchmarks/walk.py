@@ -25,7 +25,7 @@ import numpy as np
 from agent.config import Config
 from agent.evaluation import attempts_of, stored_config, summary
 from benchmarks import _daemon
-from benchmarks._study import RESULTS, Cells, Study, main
+from benchmarks._study import Cells, Study, main
 from persistence.records import Outcome
 from sim.workspace import Workspace
 from skills.policy import PolicyWeights
@@ -37,6 +37,7 @@ TARGETS = {"walk_forward": 0.5, "walk_backward": 0.3, "turn_left": 0.7, "turn_ri
 """Speeds at which a skill is good, m/s or rad/s."""
 GOOD_SHARE = 0.9
 """Share of attempts without a fall or a step over the fence."""
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
 OPEN_FLOOR = Workspace(size_m=30.0)
 """Room enough for ten seconds of any speed, so that each attempt lasts its ten seconds."""
 EVALUATION_SEED = 1000
@@ -215,7 +216,7 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
 def conclude(cells: Cells) -> dict[str, Any]:
     """Draw the picture of each variant; falls and interventions of all its seeds together."""
     for name, saved in cells.items():
-        plot(saved, RESULTS / "walk" / f"{name}.png")
+        plot(saved, IMAGES / f"walk-{name}.png")
     return {
         "totals": {
             name: {
@@ -234,6 +235,7 @@ STUDY = Study(
     variants={
         "minitaur": {"robot": "minitaur", "minutes": 60, "set": {}},
         "a1": {"robot": "a1", "minutes": 60, "set": {}},
+        "minitaur-tight": {"robot": "minitaur", "minutes": 60, "set": {"learner.cost_limit": 0.01}},
     },
     cell=cell,
     figures={
