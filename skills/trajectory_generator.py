@@ -56,8 +56,8 @@ class GaitRange:
 ABDUCTED_LEGS = GaitRange(
     frequency_hz=3.5,
     stride_rad=0.4,
-    lift_rad=0.5,
-    lift_span_rad=0.15,
+    lift_rad=0.45,
+    lift_span_rad=0.1,
     residual_swing_rad=0.12,
     residual_extension_rad=0.12,
     residual_abduction_rad=0.08,
