@@ -1,12 +1,11 @@
 """Figures of the run without resets, from curves made by hand, and a short run of the daemon."""
 
 import math
-from importlib.metadata import entry_points
 
 import pytest
 
 from agent.config import Config, parse_assignment
-from benchmarks.no_resets import CONTROL, LEARNER, ROBOT, _toml, mean_points, minutes_to, run
+from benchmarks.no_resets import CONTROL, LEARNER, _toml, mean_points, minutes_to, run
 
 # Attempts of 1000 steps, a minute each.
 CURVE = [(1.0, 1000, 5.0), (2.0, 1000, 9.0), (3.0, 1000, 13.0), (4.0, 500, 1.0)]
@@ -37,7 +36,6 @@ def test_the_daemon_takes_the_settings():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(ROBOT not in entry_points(group="perdure.robots").names, reason=f"robot {ROBOT} is not installed")
 def test_a_run_needs_nobody_and_leaves_no_step_out(tmp_path):
     learner = {"learner.hidden": (16,), "learner.warmup_steps": 250, "learner.updates_per_step": 0.1}
     facts = run(0, 1, tmp_path / "home", learner)
