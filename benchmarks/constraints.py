@@ -5,6 +5,9 @@ that keeps roll, pitch, power and jerk within their limits. Fall prediction does
 the whole run; returns are those of the last policies on open floor, by the same reward, without the price of costs.
 
     python -m benchmarks.constraints [--only constrained] [--seeds 0 1 2 3 4]
+
+The constrained learner is the one of `benchmarks.walk`, seed for seed. Homes that the walking study kept (see
+``PERDURE_BENCH_HOMES`` there) are judged here as they are, which saves the robot hour.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from agent.evaluation import summary
 from benchmarks import _daemon
 from benchmarks._statistics import estimate
 from benchmarks._study import Cells, Study, main
-from benchmarks.walk import OPEN_FLOOR, Judge, learn, value
+from benchmarks.walk import OPEN_FLOOR, Judge, kept_home, learn, value
 from skills.walk import WALKING_SKILLS
 
 DEFAULT_N = 60
@@ -35,33 +38,41 @@ def run(seed: int, n: int, settings: Mapping[str, Any] | None = None) -> dict[st
 
     Returns:
         ``falls``, ``interventions``, ``return_mean`` (of all skills), ``speed`` per skill, ``multipliers`` (robot
-        minutes and the learner's prices and costs at each stored policy).
+        minutes and the learner's prices and costs at each stored policy; empty without constraints), and
+        ``learned_in`` if the run was another study's.
     """
     constrained = (settings or {}).get("constrained", True)
+    kept = kept_home("minitaur", seed) if constrained and n == DEFAULT_N else None
+    if kept is not None and kept.is_dir():
+        return judged(kept) | {"learned_in": "benchmarks.walk"}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         learn(home, seed, n, "minitaur", {"learner.constraints": constrained})
-        judge = Judge("minitaur", home)
-        policies = list(_daemon.kept_policies(home / "kept").values())[-LAST_POLICIES:]
-        judged = {
-            skill: [
-                summary(judge.attempts(skill, policy, ATTEMPTS, dynamics="nominal", workspace=OPEN_FLOOR))
-                for policy in policies
-            ]
-            for skill in WALKING_SKILLS
-        }
-        metrics = _daemon.perdure_json(home, "metrics")
-        stored = _daemon.query(home, "SELECT robot_s, figures FROM policies ORDER BY robot_s")
-    prices = [(round(s / 60.0, 2), _prices(json.loads(figures))) for s, figures in stored]
+        return judged(home)
+
+
+def judged(home: Path) -> dict[str, Any]:
+    """Figures of a run that has ended; those of `run`."""
+    judge = Judge("minitaur", home)
+    policies = list(_daemon.kept_policies(home / "kept").values())[-LAST_POLICIES:]
+    figures = {
+        skill: [
+            summary(judge.attempts(skill, policy, ATTEMPTS, dynamics="nominal", workspace=OPEN_FLOOR))
+            for policy in policies
+        ]
+        for skill in WALKING_SKILLS
+    }
+    metrics = _daemon.perdure_json(home, "metrics")
+    stored = _daemon.query(home, "SELECT robot_s, figures FROM policies ORDER BY robot_s")
     return {
         "falls": metrics["falls"],
         "interventions": metrics["interventions"],
-        "return_mean": float(np.mean([f["return_mean"] for figures in judged.values() for f in figures])),
+        "return_mean": float(np.mean([one["return_mean"] for each in figures.values() for one in each])),
         "speed": {
-            skill.name: float(np.mean([value(skill, f["measures"]) for f in figures]))
-            for skill, figures in judged.items()
+            skill.name: float(np.mean([value(skill, one["measures"]) for one in each]))
+            for skill, each in figures.items()
         },
-        "multipliers": prices if constrained else [],
+        "multipliers": [(round(s / 60.0, 2), prices) for s, said in stored if (prices := _prices(json.loads(said)))],
     }
 
 

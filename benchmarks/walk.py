@@ -207,10 +207,18 @@ def plot(cells: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """One seed of one robot; its home is kept where ``PERDURE_BENCH_HOMES`` names a folder (for the zoo)."""
-    folder = os.environ.get("PERDURE_BENCH_HOMES")
-    home = Path(folder) / f"walk-{settings['robot']}-seed{seed}" if folder else None
+    """One seed of one robot; with default settings its home may be kept."""
+    home = None if settings["set"] else kept_home(settings["robot"], seed)
     return run(seed, settings["minutes"], home, settings)
+
+
+def kept_home(robot: str, seed: int) -> Path | None:
+    """Where a run at default settings keeps its home, for the zoo and for `benchmarks.constraints`.
+
+    None where the environment variable ``PERDURE_BENCH_HOMES`` names no folder.
+    """
+    folder = os.environ.get("PERDURE_BENCH_HOMES")
+    return Path(folder) / f"walk-{robot}-seed{seed}" if folder else None
 
 
 def conclude(cells: Cells) -> dict[str, Any]:
