@@ -242,7 +242,7 @@ STUDY = Study(
     module="benchmarks.walk",
     variants={
         "minitaur": {"robot": "minitaur", "minutes": 60, "set": {}},
-        "a1": {"robot": "a1", "minutes": 60, "set": {}},
+        "a1": {"robot": "a1", "minutes": 15, "set": {}},
         "minitaur-tight": {"robot": "minitaur", "minutes": 60, "set": {"learner.cost_limit": 0.01}},
     },
     cell=cell,
