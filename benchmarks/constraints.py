@@ -25,6 +25,7 @@ from benchmarks import _daemon
 from benchmarks._statistics import estimate
 from benchmarks._study import Cells, Study, main
 from benchmarks.walk import OPEN_FLOOR, Judge, kept_home, learn, value
+from benchmarks.walk import STUDY as WALKING
 from skills.walk import WALKING_SKILLS
 
 DEFAULT_N = 60
@@ -42,7 +43,9 @@ def run(seed: int, n: int, settings: Mapping[str, Any] | None = None) -> dict[st
         ``learned_in`` if the run was another study's.
     """
     constrained = (settings or {}).get("constrained", True)
-    kept = kept_home("minitaur", seed) if constrained and n == DEFAULT_N else None
+    # Only a cell that the walking study has saved has a home that ran to its end.
+    walked = constrained and n == DEFAULT_N and WALKING.path("minitaur", seed).exists()
+    kept = kept_home("minitaur", seed) if walked else None
     if kept is not None and kept.is_dir():
         return judged(kept) | {"learned_in": "benchmarks.walk"}
     with tempfile.TemporaryDirectory() as folder:
