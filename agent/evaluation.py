@@ -35,6 +35,8 @@ from skills.skill import Controller, LearnedSkill, ScriptedSkill, Skill
 
 CORNER_MARGIN_M = 0.5
 """A walking attempt starts this far inside a corner of the workspace, along its diagonal: the longest straight way."""
+FARTHEST_START_M = 5.0
+"""On a large floor it starts no farther out than this along either axis, so that one that strays is not at a fence."""
 DYNAMICS = ("held-out", "nominal")
 
 
@@ -210,7 +212,7 @@ def start_pose(robot: Subject, skill: Skill, workspace: Workspace, rng: np.rando
     forward = skill.displacement.forward_m
     if abs(forward) < 0.5:
         return Pose.standing(0.0, 0.0, float(rng.uniform(-math.pi, math.pi)))
-    corner = workspace.hard_half_m - CORNER_MARGIN_M
+    corner = min(workspace.hard_half_m - CORNER_MARGIN_M, FARTHEST_START_M)
     quarter = int(rng.integers(4))
     yaw = math.pi / 4 + quarter * math.pi / 2
     sign = -math.copysign(1.0, forward)

@@ -38,8 +38,8 @@ TARGETS = {"walk_forward": 0.5, "walk_backward": 0.3, "turn_left": 0.7, "turn_ri
 GOOD_SHARE = 0.9
 """Share of attempts without a fall or a step over the fence."""
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
-OPEN_FLOOR = Workspace(size_m=30.0)
-"""Room enough for ten seconds of any speed, so that each attempt lasts its ten seconds."""
+OPEN_FLOOR = Workspace(size_m=60.0)
+"""Room enough for ten seconds of any speed in any direction, so that each attempt lasts its ten seconds."""
 EVALUATION_SEED = 1000
 """Evaluation draws are the same for every training seed, and no training seed is near."""
 CHECKPOINT_MINUTES = 2

@@ -8,7 +8,15 @@ from fakes import FakeRobot
 
 from agent import evaluation
 from agent.attempts import AttemptResult
-from agent.evaluation import CORNER_MARGIN_M, attempts_of, evaluate_skill, interquartile_mean, start_pose, summary
+from agent.evaluation import (
+    CORNER_MARGIN_M,
+    FARTHEST_START_M,
+    attempts_of,
+    evaluate_skill,
+    interquartile_mean,
+    start_pose,
+    summary,
+)
 from agent.robots import delayed, load_robot
 from persistence.records import Outcome
 from sim.dynamics import DynamicsParams
@@ -40,6 +48,11 @@ class TestStart:
         rng = np.random.default_rng(0)
         corners = {start_pose(FakeRobot(), get("walk_forward"), WORKSPACE, rng).position[:2] for _ in range(40)}
         assert len(corners) == 4
+
+    def test_on_a_large_floor_no_fence_is_near(self):
+        floor = Workspace(size_m=60.0)
+        pose = start_pose(FakeRobot(), get("walk_forward"), floor, np.random.default_rng(0))
+        assert floor.margin_m(*pose.position[:2]) == floor.hard_half_m - FARTHEST_START_M
 
     def test_a_turn_starts_in_the_middle_with_any_heading(self):
         rng = np.random.default_rng(0)
