@@ -41,8 +41,6 @@ LEARNER = {
     "learner.init_std": 1.0,
     "learner.warmup_steps": 500,
 }
-RESET_EVERY = 12_000
-"""Updates, five robot minutes, after which networks begin anew: what settles for lying on its belly gets out of it."""
 
 
 def run(seed: int, n: int, home: Path | None = None, learner: Mapping[str, Any] = LEARNER) -> dict[str, Any]:
@@ -128,10 +126,7 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
 STUDY = Study(
     name="no-resets",
     module="benchmarks.no_resets",
-    variants={
-        "sac": {"minutes": DEFAULT_N, "learner": LEARNER},
-        "sac-resets": {"minutes": DEFAULT_N, "learner": {**LEARNER, "learner.reset_every": RESET_EVERY}},
-    },
+    variants={"sac": {"minutes": DEFAULT_N, "learner": LEARNER}},
     cell=cell,
     figures={"final": "higher", "minutes_to_11": "lower"},
 )
