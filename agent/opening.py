@@ -214,6 +214,7 @@ def learner_settings(c: LearnerConfig) -> dict[str, Any]:
         "lr": "learning_rate",
         "init_temperature": "initial_temperature",
         "init_std": "initial_std",
+        "init_multiplier": "initial_multiplier",
     }
     same = (
         "hidden",

@@ -1,20 +1,21 @@
 """What learning under constraints saves: `perdure bench constraints --seed 0 --n 60`.
 
-Two learners with the same reward learn four skills from nothing for ``n`` robot minutes: one without constraints, one
-that keeps roll, pitch, power and jerk within their limits. Fall prediction does not exist in either. Falls are those of
-the whole run; returns are those of the last policies on open floor, by the same reward, without the price of costs.
+Two learners with the same reward learn four skills from nothing: one without constraints, one that begins careful and
+keeps roll, pitch, power and jerk within their limits. Fall prediction does not exist in either. Falls are those of the
+whole run; returns are those of the last policies on open floor, by the same reward, without the price of costs. ``n``
+is in robot minutes, on the Minitaur; the A1, which falls more easily, shows in a quarter of an hour what differs.
 
-    python -m benchmarks.constraints [--only constrained] [--seeds 0 1 2 3 4]
+    python -m benchmarks.constraints [--only a1-constrained a1-unconstrained] [--seeds 0 1 2 3 4]
 
 The constrained learner is the one of `benchmarks.walk`, seed for seed. Homes that the walking study kept (see
-``PERDURE_BENCH_HOMES`` there) are judged here as they are, which saves the robot hour.
+``PERDURE_BENCH_HOMES`` there) are judged here as they are, which saves learning again.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,29 +35,38 @@ LAST_POLICIES = 3
 """Policies two robot minutes apart whose mean is the final return."""
 
 
-def run(seed: int, n: int, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Learn with or without constraints; without settings, with them.
+def run(seed: int, n: int) -> dict[str, Any]:
+    """Learn on the Minitaur for ``n`` robot minutes with constraints and without them.
+
+    Returns:
+        What `cell` returns for each of both, by its name.
+    """
+    return {name: cell({**VARIANTS[f"minitaur-{name}"], "minutes": n}, seed) for name in KINDS}
+
+
+def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """One robot, one learner, one seed.
 
     Returns:
         ``falls``, ``interventions``, ``return_mean`` (of all skills), ``speed`` per skill, ``multipliers`` (robot
         minutes and the learner's prices and costs at each stored policy; empty without constraints), and
         ``learned_in`` if the run was another study's.
     """
-    constrained = (settings or {}).get("constrained", True)
+    robot, minutes = settings["robot"], settings["minutes"]
     # Only a cell that the walking study has saved has a home that ran to its end.
-    walked = constrained and n == DEFAULT_N and WALKING.path("minitaur", seed).exists()
-    kept = kept_home("minitaur", seed) if walked else None
+    walked = settings["constrained"] and WALKING.variants[robot]["minutes"] == minutes
+    kept = kept_home(robot, seed) if walked and WALKING.path(robot, seed).exists() else None
     if kept is not None and kept.is_dir():
-        return judged(kept) | {"learned_in": "benchmarks.walk"}
+        return judged(robot, kept) | {"learned_in": "benchmarks.walk"}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
-        learn(home, seed, n, "minitaur", {"learner.constraints": constrained})
-        return judged(home)
+        learn(home, seed, minutes, robot, {"learner.constraints": settings["constrained"]})
+        return judged(robot, home)
 
 
-def judged(home: Path) -> dict[str, Any]:
-    """Figures of a run that has ended; those of `run`."""
-    judge = Judge("minitaur", home)
+def judged(robot: str, home: Path) -> dict[str, Any]:
+    """Figures of a run that has ended; those of `cell`."""
+    judge = Judge(robot, home)
     policies = list(_daemon.kept_policies(home / "kept").values())[-LAST_POLICIES:]
     figures = {
         skill: [
@@ -83,31 +93,48 @@ def _prices(figures: Mapping[str, float]) -> dict[str, float]:
     return {name: round(price, 5) for name, price in figures.items() if name.startswith(("lambda.", "cost."))}
 
 
-def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """One learner, one seed."""
-    return run(seed, settings["minutes"], settings)
-
-
 def conclude(cells: Cells) -> dict[str, Any]:
-    """Falls of all seeds together, and returns, of the constrained learner against the unconstrained."""
-    if set(cells) != {"unconstrained", "constrained"}:
-        return {}
-    falls = {name: sum(cell["falls"] for cell in saved) for name, saved in cells.items()}
-    returns = {name: estimate([[cell["return_mean"] for cell in saved]], "higher").iqm for name, saved in cells.items()}
+    """Falls of all seeds together, and returns, of the constrained learner against the unconstrained, by robot."""
     return {
-        "falls_in_all": falls,
+        robot: _compared(*(cells[f"{robot}-{kind}"] for kind in KINDS))
+        for robot in ROBOT_MINUTES
+        if all(f"{robot}-{kind}" in cells for kind in KINDS)
+    }
+
+
+def _compared(unconstrained: Sequence[Mapping[str, Any]], constrained: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Over the seeds that both have."""
+    both = {cell["seed"] for cell in unconstrained} & {cell["seed"] for cell in constrained}
+    saved = {
+        kind: [cell for cell in given if cell["seed"] in both]
+        for kind, given in zip(KINDS, (unconstrained, constrained), strict=True)
+    }
+    falls = {kind: sum(cell["falls"] for cell in each) for kind, each in saved.items()}
+    calls = {kind: sum(cell["interventions"] for cell in each) for kind, each in saved.items()}
+    if not both:
+        return {}
+    returns = {kind: estimate([[cell["return_mean"] for cell in each]], "higher").iqm for kind, each in saved.items()}
+    return {
+        "seeds": sorted(both),
+        "falls": falls,
+        "interventions": calls,
         "falls_ratio": falls["constrained"] / falls["unconstrained"] if falls["unconstrained"] else None,
         "return_ratio": returns["constrained"] / returns["unconstrained"],
     }
 
 
+KINDS = ("unconstrained", "constrained")
+ROBOT_MINUTES = {"a1": 15, "minitaur": DEFAULT_N}
+VARIANTS: dict[str, dict[str, Any]] = {
+    f"{robot}-{kind}": {"robot": robot, "constrained": kind == "constrained", "minutes": minutes}
+    for robot, minutes in ROBOT_MINUTES.items()
+    for kind in KINDS
+}
+
 STUDY = Study(
     name="constraints",
     module="benchmarks.constraints",
-    variants={
-        "unconstrained": {"constrained": False, "minutes": DEFAULT_N},
-        "constrained": {"constrained": True, "minutes": DEFAULT_N},
-    },
+    variants=VARIANTS,
     cell=cell,
     figures={"falls": "lower", "interventions": "lower", "return_mean": "higher"},
     seeds=(0, 1, 2, 3, 4),

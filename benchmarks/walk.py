@@ -243,7 +243,6 @@ STUDY = Study(
     variants={
         "minitaur": {"robot": "minitaur", "minutes": 60, "set": {}},
         "a1": {"robot": "a1", "minutes": 15, "set": {}},
-        "minitaur-tight": {"robot": "minitaur", "minutes": 60, "set": {"learner.cost_limit": 0.01}},
     },
     cell=cell,
     figures={

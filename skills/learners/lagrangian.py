@@ -36,9 +36,10 @@ class PidLagrangian:
         self._config = config
         self.cost: Float64 = np.zeros((skills, costs))
         """Exponentially averaged mean cost per step of each skill's own attempts. Shape: (K, C)."""
-        self.integral: Float64 = np.zeros((skills, costs))
+        start = min(config.initial_multiplier, config.lambda_max)
+        self.integral: Float64 = np.full((skills, costs), start / config.ki if config.ki else 0.0)
         """Shape: (K, C)."""
-        self.multiplier: Float64 = np.zeros((skills, costs))
+        self.multiplier: Float64 = np.full((skills, costs), start)
         """Lambda. Shape: (K, C)."""
 
     def attempted(self, skill: int, steps: int, mean_costs: NDArray[np.floating[Any]]) -> None:
@@ -90,10 +91,12 @@ class PidLagrangian:
 def penalised(
     reward: NDArray[np.float32], cost: NDArray[np.float32], multiplier: NDArray[np.floating[Any]]
 ) -> NDArray[np.float32]:
-    """The reward with the price of its costs taken off: (r - sum_c lambda_c cost_c) / (1 + sum_c lambda_c).
+    """The reward with the price of its costs taken off: (r - sum_c lambda_c cost_c) / (1 + max_c lambda_c).
 
     The penalty form is that of Tessler et al. 2019 (arXiv 1805.11074, eq. 8), the division that of Stooke et al. 2020
-    (section 5.3): a high price shifts the weight from reward to cost rather than making all gradients larger.
+    (section 5.3), for the highest of several prices: it shifts the weight from reward to cost rather than making all
+    gradients larger. To divide by their sum would make the reward small against the entropy where prices are high and
+    nothing costs anything.
 
     Args:
         reward: Shape: (rows,).
@@ -101,5 +104,5 @@ def penalised(
         multiplier: of each row's skill. Shape: (rows, C).
     """
     price = multiplier.astype(np.float32)
-    taken: NDArray[np.float32] = (reward - np.einsum("rc,rc->r", price, cost)) / (1.0 + price.sum(axis=1))
+    taken: NDArray[np.float32] = (reward - np.einsum("rc,rc->r", price, cost)) / (1.0 + price.max(axis=1))
     return taken

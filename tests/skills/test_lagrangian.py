@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,18 @@ class TestController:
             subject.attempted(0, 100, rng.uniform(0.0, 0.099, 1))
             assert subject.multiplier[0, 0] == 0.0
 
+    def test_a_careful_start_is_earned_off_and_then_forgotten(self):
+        """From 1, at no cost at all, the price falls by one over a cost window, to exactly 0, and never comes back."""
+        subject = controller(initial_multiplier=1.0, cost_window=2500.0)
+        assert subject.multiplier[0, 0] == 1.0
+        prices = []
+        for _ in range(20):
+            subject.attempted(0, 250, np.array([0.0]))
+            prices.append(subject.multiplier[0, 0])
+        assert all(after < before for before, after in pairwise(prices[:9]))
+        assert prices[4] > 0.3
+        assert prices[10:] == [0.0] * 10
+
     def test_no_credit_is_saved_up_while_the_constraint_is_met(self):
         calm, fresh = controller(), controller()
         for _ in range(1000):
@@ -102,10 +116,10 @@ class TestController:
 
 class TestPrice:
     def test_penalised_reward_by_hand(self):
-        """r 1, costs 2 and 3 at prices 0.5 and 1: (1 - 1 - 3) / 2.5 = -1.2; without a price the reward is untouched."""
+        """r 1, costs 2 and 3 at prices 0.5 and 1: (1 - 1 - 3) / 2 = -1.5; without a price the reward is untouched."""
         cost, price = np.array([[2.0, 3.0], [2.0, 3.0]], np.float32), np.array([[0.5, 1.0], [0.0, 0.0]])
         reward = penalised(np.array([1.0, 0.1], np.float32), cost, price)
-        assert reward.tolist() == [pytest.approx(-1.2), float(np.float32(0.1))]
+        assert reward.tolist() == [pytest.approx(-1.5), float(np.float32(0.1))]
 
     def test_old_transitions_are_priced_anew_for_each_skill(self):
         replay = filled(costs=2)
