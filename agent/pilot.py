@@ -324,6 +324,8 @@ class Pilot:
         if not health.ok:
             self._cause = ROBOT_UNFIT
             return Event.HARD_FAULT
+        if result.end_reason != "saturated":  # a joint that is stuck is not moved on
+            self.practice.come_to_rest()
         return Event.ATTEMPT_TIMEOUT if result.end_reason == "time" else Event.ATTEMPT_DONE
 
     def _in_reset(self) -> Event:
@@ -339,6 +341,7 @@ class Pilot:
             result = self.practice.attempt(home)
             if result.interrupt is not None:
                 raise result.interrupt
+            self.practice.come_to_rest()
         self._cause = "reset_failed"
         return Event.RESET_FAIL
 

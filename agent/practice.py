@@ -12,7 +12,7 @@ from agent.postures import Postures
 from agent.scheduler import Pose2D, Scheduler
 from persistence.records import AttemptEnd, Evaluation, Outcome
 from sim.workspace import Workspace
-from skills.skill import LearnedSkill, Skill
+from skills.skill import Controller, LearnedSkill, Skill
 
 
 class Practice:
@@ -53,6 +53,7 @@ class Practice:
         self._postures = postures
         self._tick = tick
         self._runner = AttemptRunner(loop, workspace, tick)
+        self._controller: Controller | None = None
 
     def choose(self, now: Tick) -> tuple[Skill, bool]:
         """The next task, and whether to attempt it as an evaluation."""
@@ -72,6 +73,7 @@ class Practice:
             self._tick(self._postures.stance)
             self._brain.poll()
         controller, version = self._brain.controller(skill, explore=not evaluation)
+        self._controller = controller
         start = self._loop.reading
         future = self._ledger.start_attempt(skill.name, start.robot_s, version, evaluation=evaluation)
         try:
@@ -115,6 +117,11 @@ class Practice:
             self._evaluated(skill, result, version, end.robot_s)
         self.skill_name = ""
         return result
+
+    def come_to_rest(self) -> None:
+        """Bring the robot to rest after an attempt."""
+        if self._controller is not None:
+            self._postures.come_to_rest(self._controller)
 
     def _evaluated(self, skill: LearnedSkill, result: AttemptResult, version: int | None, now_s: float) -> None:
         if skill in self.evaluations:

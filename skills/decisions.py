@@ -69,9 +69,17 @@ class DecisionController:
 
     def act(self, observation: Observation) -> Command:
         """The command for this control period; decides anew every ``decimation`` periods."""
+        return self._follow(lambda phase_rad: self._decide(observation, phase_rad, self._sent))
+
+    def act_idle(self, observation: Observation) -> Command:
+        """As `act`, with actions of 0 from here on."""
+        del observation
+        return self._follow(lambda phase_rad: np.zeros_like(self._sent))
+
+    def _follow(self, decide: Callable[[float], FloatArray]) -> Command:
         if self._tick % self._decimation == 0:
             phase = self._actuator.phase_rad
-            proposed = np.asarray(self._decide(observation, phase, self._sent), dtype=np.float32)
+            proposed = np.asarray(decide(phase), dtype=np.float32)
             # NaN would live on in the filter: leave the judgement to the safety gate and keep the last action here.
             clean = np.where(np.isfinite(proposed), np.clip(proposed, -1.0, 1.0), self._sent)
             self._sent = (self._smoothing * clean + (1.0 - self._smoothing) * self._sent).astype(np.float32)

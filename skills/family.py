@@ -33,6 +33,8 @@ class Family(ABC):
     name: str
     smoothing: float = 1.0
     """Weight of a new action in the low-pass filter over policy steps; 1 passes it on as it is."""
+    marches: bool = False
+    """Whether an action of 0 steps on the spot. That brings a robot to rest: its feet come back below the body."""
 
     @abstractmethod
     def problem(self, spec: RobotSpec) -> str | None:

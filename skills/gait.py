@@ -60,6 +60,7 @@ class GaitFamily(Family):
 
     name = "walk"
     smoothing = 0.6
+    marches = True
 
     def problem(self, spec: RobotSpec) -> str | None:
         """Needs four legs and a map from leg space to joints."""

@@ -1,0 +1,58 @@
+"""How a robot comes to rest after an attempt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fakes import DT_S, FakeRobot
+
+from agent.clock import SimulatedClock
+from agent.config import SafetyConfig
+from agent.loop import ControlLoop
+from agent.postures import MARCH_S, Postures
+from agent.safety import ActionGate, Monitors
+from sim.workspace import Workspace
+from skills.decisions import DecisionController
+from skills.gait import GAIT
+from skills.pose_control import BODY
+from skills.return_home import ReturnHome
+
+
+@pytest.fixture
+def loop():
+    robot = FakeRobot()
+    monitors = Monitors(robot.spec, Workspace(), SafetyConfig(), 50.0)
+    return ControlLoop(robot, SimulatedClock(robot, DT_S), ActionGate(robot.spec, DT_S), monitors)
+
+
+def controller(loop, family) -> DecisionController:
+    """One that asks for as much as it may."""
+    spec = loop.robot.spec
+    most = np.ones(family.action_size(spec))
+    out = DecisionController(family, family.actuator(spec, DT_S), lambda *_: most, 0.0 * most, decimation=2)
+    out.start(loop.reading.observation)
+    return out
+
+
+class TestComingToRest:
+    def test_a_walk_fades_into_a_march_that_goes_on_where_the_gait_was(self, loop):
+        walk = controller(loop, GAIT)
+        for _ in range(20):
+            loop.tick(walk.act)
+        before_s, phase_rad = loop.reading.robot_s, walk.phase_rad
+        loop.tick(walk.act_idle)
+        assert 0.0 < walk.phase_rad - phase_rad < 1.0
+        assert walk.decision is not None
+        assert walk.decision.sent.min() > 0.1
+        Postures(loop, loop.tick).come_to_rest(walk)
+        assert loop.reading.robot_s - before_s == pytest.approx(MARCH_S + DT_S)
+        assert walk.decision is not None
+        assert np.abs(walk.decision.sent).max() < 1e-3
+
+    def test_a_scripted_walk_home_ends_so_too(self, loop):
+        Postures(loop, loop.tick).come_to_rest(ReturnHome().controller(loop.robot.spec, DT_S))
+        assert loop.reading.robot_s == pytest.approx(MARCH_S)
+
+    def test_what_cannot_march_is_left_alone(self, loop):
+        Postures(loop, loop.tick).come_to_rest(controller(loop, BODY))
+        assert loop.reading.robot_s == 0.0
