@@ -148,7 +148,7 @@ class LearnerConfig(Section):
     """Whether safety costs (roll, pitch, power, jerk) are kept at their limits by Lagrange multipliers."""
     cost_limit: float = setting(0.04, 1e-6, 100.0)
     """Mean of each safety cost per step that is allowed; a cost is by how much a limit is exceeded, relative to it."""
-    init_multiplier: float = setting(3.0, 0.0, 10.0)
+    init_multiplier: float = setting(5.0, 0.0, 10.0)
     """Lagrange multipliers at the start: a careful beginning, from which they fall as attempts keep to the limits."""
     past_actions: bool = setting(True)
     """Whether policies see the last actions; with ``history`` this makes up for latency."""

@@ -91,12 +91,10 @@ class PidLagrangian:
 def penalised(
     reward: NDArray[np.float32], cost: NDArray[np.float32], multiplier: NDArray[np.floating[Any]]
 ) -> NDArray[np.float32]:
-    """The reward with the price of its costs taken off: (r - sum_c lambda_c cost_c) / (1 + max_c lambda_c).
+    """The reward with the price of its costs taken off: (r - sum_c lambda_c cost_c) / (1 + sum_c lambda_c).
 
     The penalty form is that of Tessler et al. 2019 (arXiv 1805.11074, eq. 8), the division that of Stooke et al. 2020
-    (section 5.3), for the highest of several prices: it shifts the weight from reward to cost rather than making all
-    gradients larger. To divide by their sum would make the reward small against the entropy where prices are high and
-    nothing costs anything.
+    (section 5.3): a high price shifts the weight from reward to cost rather than making all gradients larger.
 
     Args:
         reward: Shape: (rows,).
@@ -104,5 +102,5 @@ def penalised(
         multiplier: of each row's skill. Shape: (rows, C).
     """
     price = multiplier.astype(np.float32)
-    taken: NDArray[np.float32] = (reward - np.einsum("rc,rc->r", price, cost)) / (1.0 + price.max(axis=1))
+    taken: NDArray[np.float32] = (reward - np.einsum("rc,rc->r", price, cost)) / (1.0 + price.sum(axis=1))
     return taken

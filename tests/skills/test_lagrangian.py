@@ -116,10 +116,10 @@ class TestController:
 
 class TestPrice:
     def test_penalised_reward_by_hand(self):
-        """r 1, costs 2 and 3 at prices 0.5 and 1: (1 - 1 - 3) / 2 = -1.5; without a price the reward is untouched."""
+        """r 1, costs 2 and 3 at prices 0.5 and 1: (1 - 1 - 3) / 2.5 = -1.2; without a price the reward is untouched."""
         cost, price = np.array([[2.0, 3.0], [2.0, 3.0]], np.float32), np.array([[0.5, 1.0], [0.0, 0.0]])
         reward = penalised(np.array([1.0, 0.1], np.float32), cost, price)
-        assert reward.tolist() == [pytest.approx(-1.5), float(np.float32(0.1))]
+        assert reward.tolist() == [pytest.approx(-1.2), float(np.float32(0.1))]
 
     def test_old_transitions_are_priced_anew_for_each_skill(self):
         replay = filled(costs=2)
