@@ -18,7 +18,8 @@ from skills.experience import AttemptArrays, attempt_return, mean_reward_terms, 
 from skills.skill import Controller, LearnedSkill, Progress, Skill, SkillKind
 
 FENCE_RETREAT_M = 0.2
-"""An attempt that starts beyond the soft fence, to come back, may go this much further out before it is ended."""
+"""An attempt that starts beyond the soft fence, to come back, may go this much further out before it is ended. As it
+comes back, what it must keep grows, up to the soft fence."""
 FENCE_LAST_M = 0.2
 """No attempt goes on this near to the hard fence."""
 BRAKING_S = 0.4
@@ -80,9 +81,8 @@ class AttemptRunner:
         recorder = AttemptRecorder(self._layout, deciding.family.name, deciding.resting_action) if deciding else None
         # Half a control period of slack: sums of float periods must not cost or add one.
         end_s = now.robot_s + skill.horizon_s - 0.5 * self._loop.clock.dt_s
-        # A reset comes back from wherever the robot is; the hard fence still stops it, as it stops everything.
         # Where a robot has to stand up or to turn back is not its choice; the hard fence still ends both.
-        least_margin_m = self._least_margin(now.observation) if skill.kind is SkillKind.TASK else -math.inf
+        least_margin_m = -math.inf
         margins: deque[tuple[float, float]] = deque(maxlen=TREND_TICKS)
         interrupt, reason, progress = None, "", Progress.RUNNING
 
@@ -97,6 +97,8 @@ class AttemptRunner:
                 now = self._tick(act)
                 progress = controller.progress(now.observation)
                 margins.append((now.robot_s, self._margin(now.observation)))
+                if skill.kind is SkillKind.TASK:
+                    least_margin_m = max(least_margin_m, self._least_margin(margins[-1][1]))
                 at_fence = ahead_m(margins) < least_margin_m
                 reason = skill.over(now.observation) or self._over(now, progress, end_s, at_fence)
         except Interrupt as caught:
@@ -111,9 +113,9 @@ class AttemptRunner:
         x, y, _ = observation.base_position
         return self._workspace.margin_m(float(x), float(y))
 
-    def _least_margin(self, start: Observation) -> float:
-        allowed = self._margin(start) - FENCE_RETREAT_M
-        return max(FENCE_LAST_M, min(self._workspace.soft_margin_m, allowed))
+    def _least_margin(self, margin_m: float) -> float:
+        """What an attempt that is this far from the hard fence must keep from then on; the least of all for NaN."""
+        return max(FENCE_LAST_M, min(margin_m - FENCE_RETREAT_M, self._workspace.soft_margin_m))
 
     @staticmethod
     def _over(now: Tick, progress: Progress, end_s: float, at_fence: bool) -> str:

@@ -153,6 +153,14 @@ class TestFence:
         assert (result.outcome, result.end_reason) == (Outcome.UNSAFE, "fence")
         assert end_m <= robot.x_m + 1e-9 <= end_m + 0.03
 
+    @pytest.mark.parametrize("speed_mps", [0.5, 1.2])
+    def test_who_came_in_from_beyond_one_soft_fence_keeps_to_the_one_on_the_far_side(self, robot, speed_mps):
+        robot.x_m = 2.25
+        robot.velocity_mps = (-speed_mps, 0.0)
+        result, _ = run(robot, skill=task(20.0))
+        assert result.end_reason == "fence"
+        assert -robot.x_m + speed_mps * BRAKING_S == pytest.approx(WORKSPACE.soft_half_m, abs=0.05)
+
     def test_room_ahead_by_hand(self):
         leaving = [(DT_S * i, 1.0 - 0.5 * DT_S * i) for i in range(TREND_TICKS)]
         last_m = 1.0 - 0.5 * DT_S * (TREND_TICKS - 1)
