@@ -148,8 +148,9 @@ class LearnerConfig(Section):
     """Whether safety costs (roll, pitch, power, jerk) are kept at their limits by Lagrange multipliers."""
     cost_limit: float = setting(0.04, 1e-6, 100.0)
     """Mean of each safety cost per step that is allowed; a cost is by how much a limit is exceeded, relative to it."""
-    init_multiplier: float = setting(5.0, 0.0, 10.0)
-    """Lagrange multipliers at the start: a careful beginning, from which they fall as attempts keep to the limits."""
+    init_multiplier: float | None = setting(None, 0.0, 10.0)
+    """Lagrange multipliers at the start: a careful beginning, from which they fall as attempts keep to the limits; left
+    out: the robot's own."""
     past_actions: bool = setting(True)
     """Whether policies see the last actions; with ``history`` this makes up for latency."""
     prior_data: tuple[str, ...] = setting(())
@@ -297,7 +298,7 @@ class Config:
         return cls(**made)
 
     def for_robot(self, spec: RobotSpec) -> Config:
-        """This configuration with the robot's own rates where none are given.
+        """This configuration with what is the robot's own where nothing is given: rates, and how carefully it begins.
 
         Raises:
             ConfigError: the rates do not divide, or rewards that the robot measures would be lost between decisions.
@@ -312,7 +313,10 @@ class Config:
                 f"policy_rate_hz = {control.policy_rate_hz} is not rate_hz = {control.rate_hz}, but {spec.name} gives "
                 "a reward in every control period; leave both out, or make them equal"
             )
-        return replace(self, control=control)
+        learner = self.learner
+        if learner.init_multiplier is None:
+            learner = replace(learner, init_multiplier=spec.caution)
+        return replace(self, control=control, learner=learner)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Mapping[str, Any]]) -> Config:

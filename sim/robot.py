@@ -49,6 +49,8 @@ class RobotSpec:
     control_rate_hz: float = 50.0
     policy_rate_hz: float = 25.0
     """Rate of decisions that suits the robot; the control rate is a whole multiple of it."""
+    caution: float = 1.0
+    """Lagrange multipliers that learning under constraints begins with; more for a robot that tips over easily."""
     extra_names: tuple[str, ...] = ()
     """Further channels that the robot measures, such as a task's own observation and reward."""
     symmetries: tuple[str, ...] = ()

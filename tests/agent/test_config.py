@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agent import config as config_module
 from agent.config import SECTIONS, Config, ConfigError, ControlConfig, LearnerConfig, RunConfig, parse_assignment
 from agent.settings import setting_names
+from sim.a1 import a1_spec
 from sim.minitaur import minitaur_spec
 
 
@@ -39,6 +40,12 @@ class TestLoad:
         assert (config.control.rate_hz, config.control.policy_rate_hz) == (None, None)
         assert (config.workspace.size_m, config.workspace.soft_margin_m) == (5.0, 0.5)
         assert config.run.hours is None
+
+    def test_how_carefully_learning_begins_is_the_robots_own_unless_it_is_said(self):
+        assert Config().for_robot(a1_spec()).learner.init_multiplier == a1_spec().caution > minitaur_spec().caution
+        for said in (0.0, 2.0):
+            chosen = Config.load(overrides={"learner.init_multiplier": said}).for_robot(a1_spec())
+            assert chosen.learner.init_multiplier == said
 
     def test_open_rates_are_the_robots_own(self):
         control = Config.load().for_robot(minitaur_spec()).control

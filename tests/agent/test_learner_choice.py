@@ -18,7 +18,8 @@ NAMES = [skill.name for skill in WALKING_SKILLS]
 
 def learner(folder, **settings):
     overrides = {f"learner.{name}": value for name, value in {"hidden": [8], "batch": 8, **settings}.items()}
-    job = learner_job(Config.load(overrides=overrides), Home(folder).prepare(), minitaur_spec(), WALKING_SKILLS, None)
+    config = Config.load(overrides=overrides).for_robot(minitaur_spec())
+    job = learner_job(config, Home(folder).prepare(), minitaur_spec(), WALKING_SKILLS, None)
     return Studies(job).learner
 
 
