@@ -28,7 +28,7 @@ class PidLagrangian:
 
     Three things keep I from winding up: it never asks for more than the largest multiplier, it saves up no credit while
     the cost is low, and it rises no faster than it falls (e is never below -1, but large in a robot's first minutes).
-    While costs stay within the limit, every multiplier is exactly 0.
+    While costs stay within the limit, every multiplier is exactly 0, or on its way there from where it began.
     """
 
     def __init__(self, skills: int, costs: int, config: SacConfig) -> None:

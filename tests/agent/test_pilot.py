@@ -393,6 +393,24 @@ def _shaken(reading: Observation) -> Observation:
     return reading
 
 
+class TestComingToRest:
+    @pytest.mark.parametrize(
+        ("change", "rests"),
+        [({}, ["ATTEMPT"]), ({"x_m": 2.4}, ["ATTEMPT", "RESET"]), ({"torque_nm": 3.0}, [])],
+        ids=["an attempt", "and a way home", "not where a joint is stuck"],
+    )
+    def test_what_ends_in_rest(self, world, monkeypatch, change, rests):
+        made, seen = world(attempts=1), []
+        monkeypatch.setattr(made.pilot.practice, "come_to_rest", lambda: seen.append(made.state.value))
+
+        def disturb(robot: FakeRobot) -> None:
+            for name, value in change.items():
+                setattr(robot, name, value)
+
+        made.run(Once(lambda robot: made.state is State.ATTEMPT, disturb))
+        assert seen == rests
+
+
 class TestFences:
     def test_the_soft_fence_ends_the_attempt_and_the_reset_leads_back(self, world):
         made = world(attempts=2)
