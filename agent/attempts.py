@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.fence import FenceWatch
 from agent.loop import ControlLoop, Tick
 from agent.recorder import AttemptRecorder
 from agent.states import Event
@@ -16,17 +15,6 @@ from sim.workspace import Workspace
 from skills.decisions import DecisionController
 from skills.experience import AttemptArrays, attempt_return, mean_reward_terms, transitions
 from skills.skill import Controller, LearnedSkill, Progress, Skill, SkillKind
-
-FENCE_RETREAT_M = 0.2
-"""An attempt that starts beyond the soft fence, to come back, may go this much further out before it is ended. As it
-comes back, what it must keep grows, up to the soft fence."""
-FENCE_LAST_M = 0.2
-"""No attempt goes on this near to the hard fence."""
-BRAKING_S = 0.4
-"""A walking robot still moves for about this long at its speed after the attempt is ended."""
-TREND_TICKS = 20
-"""Control periods over which the speed towards the fence is measured: a gait sways within a step."""
-
 
 SIMULATION = "simulation"
 """Cause of an interrupt by physics that exploded."""
@@ -73,8 +61,8 @@ class AttemptRunner:
         spec = loop.robot.spec
         self._layout = FrameLayout.of(spec)
 
-    def run(self, skill: Skill, controller: Controller) -> AttemptResult:
-        """Drive ``controller`` until the attempt is over."""
+    def run(self, skill: Skill, controller: Controller, *, to_middle: bool = False) -> AttemptResult:
+        """Drive ``controller`` until the attempt is over; with ``to_middle``, no further than across the middle."""
         now = self._loop.reading
         controller.start(now.observation)
         deciding = controller if isinstance(controller, DecisionController) else None
@@ -82,8 +70,7 @@ class AttemptRunner:
         # Half a control period of slack: sums of float periods must not cost or add one.
         end_s = now.robot_s + skill.horizon_s - 0.5 * self._loop.clock.dt_s
         # Where a robot has to stand up or to turn back is not its choice; the hard fence still ends both.
-        least_margin_m = -math.inf
-        margins: deque[tuple[float, float]] = deque(maxlen=TREND_TICKS)
+        fence = FenceWatch(self._workspace, to_middle=to_middle) if skill.kind is SkillKind.TASK else None
         interrupt, reason, progress = None, "", Progress.RUNNING
 
         def act(observation: Observation) -> Command:
@@ -96,11 +83,8 @@ class AttemptRunner:
             while not reason:
                 now = self._tick(act)
                 progress = controller.progress(now.observation)
-                margins.append((now.robot_s, self._margin(now.observation)))
-                if skill.kind is SkillKind.TASK:
-                    least_margin_m = max(least_margin_m, self._least_margin(margins[-1][1]))
-                at_fence = ahead_m(margins) < least_margin_m
-                reason = skill.over(now.observation) or self._over(now, progress, end_s, at_fence)
+                place = fence.update(now.robot_s, now.observation) if fence is not None else ""
+                reason = skill.over(now.observation) or self._over(now, progress, end_s, place)
         except Interrupt as caught:
             interrupt, reason = caught, caught.cause
         last = self._loop.reading.observation
@@ -109,16 +93,8 @@ class AttemptRunner:
             arrays = None  # nothing true can be learned from physics that exploded
         return self._judge(skill, arrays, reason, progress, interrupt)
 
-    def _margin(self, observation: Observation) -> float:
-        x, y, _ = observation.base_position
-        return self._workspace.margin_m(float(x), float(y))
-
-    def _least_margin(self, margin_m: float) -> float:
-        """What an attempt that is this far from the hard fence must keep from then on; the least of all for NaN."""
-        return max(FENCE_LAST_M, min(margin_m - FENCE_RETREAT_M, self._workspace.soft_margin_m))
-
     @staticmethod
-    def _over(now: Tick, progress: Progress, end_s: float, at_fence: bool) -> str:
+    def _over(now: Tick, progress: Progress, end_s: float, place: str) -> str:
         """Why the attempt is over; empty while it is not."""
         if progress is not Progress.RUNNING:
             return progress.value
@@ -126,9 +102,7 @@ class AttemptRunner:
             return "saturated"
         if now.alerts.hot:
             return "hot"
-        if at_fence:
-            return "fence"
-        return "time" if now.robot_s >= end_s else ""
+        return place or ("time" if now.robot_s >= end_s else "")
 
     def _judge(
         self, skill: Skill, arrays: AttemptArrays | None, reason: str, progress: Progress, interrupt: Interrupt | None
@@ -150,16 +124,6 @@ class AttemptRunner:
             reward_terms=terms,
             interrupt=interrupt,
         )
-
-
-def ahead_m(margins: Sequence[tuple[float, float]]) -> float:
-    """Margin to the fence that is left once the robot has stopped, from (robot time, margin) of the last periods.
-
-    A robot that moves away from the fence gets no credit for that.
-    """
-    (first_s, first_m), (last_s, last_m) = margins[0], margins[-1]
-    rate_mps = (last_m - first_m) / (last_s - first_s) if len(margins) == TREND_TICKS else 0.0
-    return last_m + min(0.0, rate_mps) * BRAKING_S
 
 
 _OUTCOME_OF_EVENT = {

@@ -91,7 +91,8 @@ class Practice:
         attempt_id = future.result()
         self._ledger.attempt_started(attempt_id)
         pose = Pose2D.of(self._loop.reading.observation)
-        result = self._runner.run(skill, controller)
+        to_middle = not evaluation and self._scheduler.turn_follows(skill.name, start.robot_s)
+        result = self._runner.run(skill, controller, to_middle=to_middle)
         end = self._loop.reading
         finished = self._ledger.finish_attempt(
             AttemptEnd(

@@ -19,8 +19,11 @@ from skills.skill import Displacement, Skill
 
 ROOM_M = 1.5
 """A walk with less free way than this is cut short by the fence before it teaches much."""
-OUTSIDE_TURN_COST = 0.5
-"""A turn drifts by some decimetres: beyond the soft fence a walk that leads back is better, where there is one."""
+TURN_ROOM_M = 1.0
+"""A turn that is nearer to the hard fence may leave: it drifts by some decimetres, and where it falls, the stand-up
+after it moves the robot by up to this much."""
+CLOSE_TURN_COST = 0.5
+"""What such a turn lacks; a walk that leads back is better, where there is one."""
 TURNING_RAD = 1.0
 """A skill that turns by more than this in one attempt is a turn."""
 
@@ -69,6 +72,11 @@ class SkillRecord:
     """The same over the last few dozen attempts."""
 
     @property
+    def turns(self) -> bool:
+        """Whether the skill turns the robot about, rather than taking it somewhere."""
+        return abs(self.displacement.turn_rad) > TURNING_RAD
+
+    @property
     def learning_progress(self) -> float:
         """How much the mean reward has changed lately, in either direction: forgetting needs practice too."""
         return abs(self.fast - self.slow)
@@ -101,16 +109,26 @@ class Scheduler:
 
     def scores(self, pose: Pose2D, now_s: float) -> dict[str, float]:
         """The score of each task at a pose: return to the middle + learning progress + time since the last attempt."""
-        fair_s = len(self.tasks) * self._cycle_s
-        out = {}
-        for name, record in self.records.items():
-            centre = self._centre_gain(pose, record.displacement)
-            out[name] = (
-                self.CENTRE_WEIGHT * centre
-                + self.PROGRESS_WEIGHT * min(record.learning_progress, 0.5)
-                + self.WAIT_WEIGHT * min((now_s - record.last_s) / fair_s, self.WAIT_CAP)
-            )
-        return out
+        return {
+            name: self.CENTRE_WEIGHT * self._centre_gain(pose, record.displacement) + self._need(record, now_s)
+            for name, record in self.records.items()
+        }
+
+    def _need(self, record: SkillRecord, now_s: float) -> float:
+        """What speaks for a task wherever the robot is."""
+        waits = (now_s - record.last_s) / (len(self.tasks) * self._cycle_s)
+        progress = min(record.learning_progress, 0.5)
+        return self.PROGRESS_WEIGHT * progress + self.WAIT_WEIGHT * min(waits, self.WAIT_CAP)
+
+    def turn_follows(self, name: str, now_s: float) -> bool:
+        """Whether a turn is wanted most after an attempt of a walk, so that the walk had better end in the middle."""
+        records = self.records
+        if name not in records or records[name].turns:
+            return False
+        wanted = max(
+            (other for other in records if other != name), key=lambda it: self._need(records[it], now_s), default=name
+        )
+        return records[wanted].turns
 
     def choose(self, pose: Pose2D, now_s: float) -> Skill:
         """The next task: drawn from a softmax over the scores, so that no skill starves."""
@@ -154,8 +172,8 @@ class Scheduler:
         far = min(1.0, math.hypot(pose.x_m, pose.y_m) / half)
         bearing = math.atan2(-pose.y_m, -pose.x_m) - pose.yaw_rad
         if abs(by.turn_rad) > TURNING_RAD:
-            drifting = 0.0 if self.workspace.inside_soft(pose.x_m, pose.y_m) else OUTSIDE_TURN_COST
-            return far * (1.0 - abs(math.cos(bearing))) - drifting
+            has_room = self.workspace.margin_m(pose.x_m, pose.y_m) >= TURN_ROOM_M
+            return far * (1.0 - abs(math.cos(bearing))) - (0.0 if has_room else CLOSE_TURN_COST)
         heading = math.atan2(by.left_m, by.forward_m)
         room = room_m(pose, pose.yaw_rad + heading, half)
         return far * math.cos(bearing - heading) - 2.0 * max(0.0, 1.0 - room / ROOM_M)

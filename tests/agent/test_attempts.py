@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from fakes import DT_S, FakeRobot
 
-from agent.attempts import BRAKING_S, TREND_TICKS, AttemptResult, AttemptRunner, Interrupt, ahead_m
+from agent.attempts import AttemptResult, AttemptRunner, Interrupt
 from agent.clock import SimulatedClock
 from agent.config import SafetyConfig
+from agent.fence import BRAKING_S
 from agent.loop import ControlLoop
 from agent.safety import ActionGate, Monitors
 from agent.states import Event
@@ -160,14 +161,6 @@ class TestFence:
         result, _ = run(robot, skill=task(20.0))
         assert result.end_reason == "fence"
         assert -robot.x_m + speed_mps * BRAKING_S == pytest.approx(WORKSPACE.soft_half_m, abs=0.05)
-
-    def test_room_ahead_by_hand(self):
-        leaving = [(DT_S * i, 1.0 - 0.5 * DT_S * i) for i in range(TREND_TICKS)]
-        last_m = 1.0 - 0.5 * DT_S * (TREND_TICKS - 1)
-        assert ahead_m(leaving) == pytest.approx(last_m - 0.5 * BRAKING_S)
-        assert ahead_m(leaving[:-1]) == pytest.approx(leaving[-2][1])
-        coming = [(DT_S * i, 0.3 + 0.5 * DT_S * i) for i in range(TREND_TICKS)]
-        assert ahead_m(coming) == coming[-1][1]
 
 
 class TestInterrupt:

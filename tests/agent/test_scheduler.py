@@ -64,6 +64,31 @@ class TestCentre:
         assert drawn["walk_backward"] >= 150
 
 
+class TestRoomToTurn:
+    def test_a_turn_beside_the_fence_counts_for_less_than_one_with_room(self):
+        made, along = settled(scheduler()), math.pi / 2
+        near, inside = (made.scores(Pose2D(x_m=x_m, y_m=0.0, yaw_rad=along), 100.0) for x_m in (1.55, 1.45))
+        assert near["turn_left"] < inside["turn_left"] - 1.0
+        assert near["walk_forward"] == pytest.approx(inside["walk_forward"], abs=0.1)
+
+    @pytest.mark.parametrize(("longest", "follows"), [("turn_right", True), ("walk_backward", False)])
+    def test_a_walk_ends_in_the_middle_where_a_turn_has_waited_longest(self, longest, follows):
+        made = settled(scheduler())
+        made.records["walk_forward"].last_s = -500.0  # its own turn is now: what counts is what comes after it
+        made.records[longest].last_s = -100.0
+        assert made.turn_follows("walk_forward", 100.0) is follows
+
+    @pytest.mark.parametrize("name", ["turn_left", "turn_right", "stand_up"])
+    def test_a_turn_or_another_skill_never_does(self, name):
+        made = settled(scheduler())
+        made.records["turn_left"].last_s = -100.0
+        assert not made.turn_follows(name, 100.0)
+
+    def test_nor_does_a_walk_with_no_turns_beside_it(self):
+        for tasks in (WALKING_SKILLS[:1], WALKING_SKILLS[:2]):
+            assert not Scheduler(tasks, WORKSPACE, np.random.default_rng(0)).turn_follows("walk_forward", 100.0)
+
+
 class TestFairness:
     def test_in_the_middle_no_skill_starves(self):
         made = scheduler(3)
