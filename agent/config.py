@@ -113,6 +113,8 @@ class LearnerConfig(Section):
 
     enabled: bool = setting(True)
     """Whether anything is learned; without it the robot acts with the newest stored policy."""
+    device: str = setting("cpu", choices=("cpu", "cuda"))
+    """Where the networks are; ``cuda`` needs a GPU and a build of torch for it."""
     hidden: tuple[int, ...] = setting((128, 128), 8, 4096, unit="units per layer")
     """Hidden layer widths of actor and critics."""
     batch: int = setting(128, 8, 65536, unit="transitions")

@@ -217,6 +217,7 @@ def learner_settings(c: LearnerConfig) -> dict[str, Any]:
         "init_multiplier": "initial_multiplier",
     }
     same = (
+        "device",
         "hidden",
         "batch",
         "tau",

@@ -20,6 +20,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,8 @@ Timed = Callable[[int], float]
 """Makes a number of calls of `PER_CALL` updates; returns the seconds they took."""
 
 
-def ours(seed: int, **settings: Any) -> Callable[[], object]:
-    """Our learner on random transitions; each call takes `PER_CALL` updates."""
+def ours(seed: int, **settings: Any) -> SacLearner:
+    """Our learner on random transitions."""
     rng = np.random.default_rng(seed)
     replay, steps = ReplayBuffer(REPLAY_STEPS, OBS, ACTIONS), 250
     for _ in range(REPLAY_STEPS // steps):
@@ -65,8 +66,7 @@ def ours(seed: int, **settings: Any) -> Callable[[], object]:
             rng.standard_normal((steps, 1)),
             np.zeros((steps, 1), bool),
         )
-    learner = SacLearner(replay, np.zeros((1, 0)), np.zeros((1, ACTIONS)), SacConfig(**settings), seed)
-    return lambda: learner.update(PER_CALL)
+    return SacLearner(replay, np.zeros((1, 0)), np.zeros((1, ACTIONS)), SacConfig(**settings), seed)
 
 
 def update_flop(settings: dict[str, Any]) -> int:
@@ -114,7 +114,9 @@ def run(seed: int = 0, n: int = 1000, threads: int = 2) -> dict[str, Any]:
     os.sched_setaffinity(0, sorted(cores)[:threads])
     try:
         with contextlib.ExitStack() as stack:
-            subjects: dict[str, Timed] = {name: _timed(ours(seed, **kind)) for name, kind in VARIANTS.items()}
+            subjects: dict[str, Timed] = {
+                name: _timed(partial(ours(seed, **kind).update, PER_CALL)) for name, kind in VARIANTS.items()
+            }
             peers, missing, versions = _peers(stack, seed, threads)
             rates, peaks = _rounds(subjects | peers, max(1, n // (ROUNDS * PER_CALL)))
     finally:

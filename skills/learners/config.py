@@ -10,6 +10,8 @@ from dataclasses import dataclass
 class SacConfig:
     """Settings of `SacLearner`; the defaults are those of Haarnoja et al. 2019 (arXiv 1812.05905, appendix D)."""
 
+    device: str = "cpu"
+    """Where the networks are: ``cpu`` or ``cuda``, the GPU that torch finds first."""
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the hidden layers of actor and critics."""
     batch: int = 256
@@ -80,6 +82,7 @@ class SacConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, naming the field, its value and what is valid."""
+        self._need("device", self.device in ("cpu", "cuda"), "cpu or cuda")
         for name in ("batch", "ensemble", "normalise_steps"):
             self._need(name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "updates_per_step", "initial_temperature", "initial_std", "obs_clip"):

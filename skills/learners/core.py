@@ -32,10 +32,11 @@ class SacCore:
             actions: width A of an action.
             skills: number K of skills, each with a temperature of its own.
             config: settings.
-            generator: of the first weights, of dropout, and of the critics that make a target.
+            generator: of the first weights, of dropout, and of the critics that make a target; on the CPU.
         """
         self.config = config
         self._generator = generator
+        self._device = torch.device(config.device)
         self._actions = actions
         self.learning_rate = config.learning_rate
         """Of the next updates."""
@@ -45,16 +46,22 @@ class SacCore:
         """Layer widths of the actor."""
         self.critic_sizes = (input_width + actions, *config.hidden, 1)
         """Layer widths of a critic."""
-        self._build_parameters(skills)
-        self._build_buffers()
+        with self._device:
+            self._build_parameters(skills)
+            self._build_buffers()
         self.reset()
 
     def reset(self) -> None:
         """New networks, first temperatures, and an optimiser that has forgotten everything."""
         c = self.config
         self.bank.zero_()
-        initialise(self.actor, self._generator)
-        initialise(self.critic, self._generator)
+        for flat, members, sizes in (
+            (self.actor_flat, 1, self.actor_sizes),
+            (self._critic_flat, c.ensemble, self.critic_sizes),
+        ):
+            drawn = torch.empty(len(flat))  # on the CPU, so that every device begins with the same weights
+            initialise(bind(drawn, members, sizes), self._generator)
+            flat.copy_(drawn)
         self.actor[-1].weight.mul_(c.output_gain)
         self.actor[-1].bias.mul_(c.output_gain)
         self.actor[-1].bias[..., self._actions :] += math.log(c.initial_std)
@@ -69,7 +76,23 @@ class SacCore:
         self._moments.zero_()
 
     def step(self, minibatch: Minibatch) -> None:
-        """One gradient update of everything."""
+        """One gradient update; actor and temperatures take no part in the first `SacConfig.actor_delay`."""
+        waits = self.config.actor_delay and float(self._step) < self.config.actor_delay
+        self._learn(minibatch)
+        if waits:
+            self._adam_critics_alone()
+        else:
+            self._adam()
+        self._follow()
+
+    def settled_step(self, minibatch: Minibatch) -> None:
+        """The same while the core `repeats`, without a look at any number, which would make the CPU wait for a GPU."""
+        self._learn(minibatch)
+        self._adam()
+        self._follow()
+
+    def _learn(self, minibatch: Minibatch) -> None:
+        """The gradients of everything."""
         batch, actions = self.config.batch, self._actions
         alpha = torch.mv(minibatch.skill, self.log_alpha.exp())
         drawn = self._act(minibatch)
@@ -80,15 +103,21 @@ class SacCore:
         action_grad = self._learn_critic(minibatch, q, target)
         self._learn_actor(minibatch, alpha, action_grad, drawn)
         # Temperature, per skill: J(alpha) = -log(alpha) E[log pi + target entropy]  (eq. 18, in log alpha).
-        self._log_prob = drawn.log_prob[:batch]
+        self._log_prob.copy_(drawn.log_prob[:batch])
         excess = (self._log_prob + self.entropy_target).mul_(-1.0 / batch)
         torch.mv(minibatch.skill.T, excess, out=self.log_alpha_grad)
-        if float(self._step) < self.config.actor_delay:
-            self._adam_critics_alone()
-        else:
-            self._adam()
+
+    def _follow(self) -> None:
+        """The target critics move towards the critics."""
         if not self._batch_norm:
             self._target_flat.lerp_(self._critic_flat, self.config.tau)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether from now on every update does the same to other numbers, until new networks or moments begin."""
+        c = self.config
+        varies = c.batch_norm or c.dropout or 0 < c.target_subset < c.ensemble
+        return not varies and float(self._step) >= c.actor_delay
 
     def figures(self) -> dict[str, float]:
         """What the last minibatch showed."""
@@ -135,7 +164,10 @@ class SacCore:
     def _build_buffers(self) -> None:
         """Everything an update writes, made once."""
         c, batch = self.config, self.config.batch
-        trunk = partial(Trunk, layer_norm=c.layer_norm, dropout=c.dropout, generator=self._generator)
+        masks = self._generator
+        if self._device.type != "cpu":
+            masks = torch.Generator(self._device).manual_seed(self._generator.initial_seed())
+        trunk = partial(Trunk, layer_norm=c.layer_norm, dropout=c.dropout, generator=masks)
         # Rows of the actor: s, s'. Of the critics: (s, u), (s, a) and with batch normalisation (s', u'), which then is
         # learned from too: both make the statistics.
         self._actor_trunk = Trunk(1, self.actor_sizes, 2 * batch, graded=batch, learned=slice(batch))

@@ -83,6 +83,8 @@ class Sampler:
         """Steps behind ``mean`` and ``std``."""
         # Torch aligns its memory the same way in every process; elsewhere a matrix product may round otherwise.
         self._inputs = with_ones(CHUNK, 3 * config.batch, actions + self.input_width)[1]
+        if config.device != "cpu":
+            self._inputs = self._inputs.pin_memory()  # what the GPU fetches by itself
 
     def refresh_normaliser(self) -> None:
         """Take mean and standard deviation from the replay memory, until there are steps enough."""
@@ -137,7 +139,8 @@ class Sampler:
             torch.from_numpy(np.concatenate((prior, prior), axis=1)),
             torch.randn(updates, 2 * batch, self._replay.actions, generator=generator),
         )
-        parts = [Minibatch(*part) for part in zip(*(tensor.unbind(0) for tensor in tensors), strict=True)]
+        on_device = (tensor.to(self._config.device) for tensor in tensors)
+        parts = [Minibatch(*part) for part in zip(*(tensor.unbind(0) for tensor in on_device), strict=True)]
         return parts, float(np.abs(reward).max())
 
     def _fill(self, updates: int, skill: NDArray[np.intp], obs: Float32, next_obs: Float32, action: Float32) -> None:

@@ -11,19 +11,20 @@ What is drawn and how it is prepared is in `skills.learners.minibatch`, the arit
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from skills.learners.captured import CapturedStep
 from skills.learners.config import SacConfig
 from skills.learners.core import SacCore
 from skills.learners.guard import Guard, Remedy
 from skills.learners.lagrangian import PidLagrangian
 from skills.learners.learner import Arrays, AttemptSummary, Meta, Replay
-from skills.learners.minibatch import CHUNK, Sampler
+from skills.learners.minibatch import CHUNK, Minibatch, Sampler
 from skills.policy import PolicyWeights, layers_from_flat
 from skills.symmetry import Mirror
 
@@ -68,14 +69,18 @@ class SacLearner:
                 every minibatch, as the original does.
 
         Raises:
-            ValueError: shapes disagree with the replay memory, or weights are negative, not finite or all zero.
+            ValueError: shapes disagree with the replay memory, weights are negative, not finite or all zero, or torch
+                finds no such device.
         """
         self.config = config or SacConfig()
+        if self.config.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"learner setting device is 'cuda', but torch {torch.__version__} finds no GPU; use 'cpu'")
         self._rng = np.random.default_rng(seed)
         self._generator = torch.Generator().manual_seed(seed)
         self._sampler = Sampler(replay, commands, priors, self.config, mirrors, skill_weights)
         width, actions, skills = self._sampler.input_width, replay.actions, replay.skills
         self._core = SacCore(width, actions, skills, self.config, self._generator)
+        self._captured = CapturedStep(self._core) if self.config.device == "cuda" else None
         self._lagrangian = PidLagrangian(skills, replay.costs, self.config)
         self._guard = Guard(self.config.discount, actions, self._core.entropy_target)
         self._progress = _Progress()
@@ -150,7 +155,7 @@ class SacLearner:
 
     def snapshot(self) -> PolicyWeights:
         """A copy of the actor as it is now; its version is the number of updates behind it."""
-        flat = self._core.actor_flat.numpy().copy()
+        flat = self._core.actor_flat.cpu().numpy().copy()
         return PolicyWeights(
             version=self.updates,
             layers=layers_from_flat(flat, self._core.actor_sizes),
@@ -164,7 +169,7 @@ class SacLearner:
     def state(self) -> tuple[Arrays, Meta]:
         """Networks, optimiser, normaliser, multipliers, counters, random states, and a policy that is being held."""
         arrays: Arrays = {
-            "bank": self._core.bank.numpy().copy(),
+            "bank": self._core.bank.cpu().numpy().copy(),
             "obs_mean": self._sampler.mean.copy(),
             "obs_std": self._sampler.std.copy(),
             "torch_rng": self._generator.get_state().numpy().copy(),
@@ -239,13 +244,19 @@ class SacLearner:
                 min(CHUNK, n - done), self._rng, self._generator, self._lagrangian.multiplier
             )
             reward_size = max(reward_size, size)
+            step = self._next_step()
             for minibatch in minibatches:
                 p, c = self._progress, self.config
                 if c.reset_every and p.updates - p.reset_at >= c.reset_every:
                     self._reset()
-                self._core.step(minibatch)
+                    step = self._next_step()
+                step(minibatch)
                 self._count()
         return reward_size
+
+    def _next_step(self) -> Callable[[Minibatch], None]:
+        """How to take the next updates: one by one, or replayed on the GPU where they repeat."""
+        return self._captured.replay if self._captured and self._core.repeats else self._core.step
 
     def _count(self) -> None:
         """One update more; networks that have recovered act again."""
