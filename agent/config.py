@@ -167,6 +167,8 @@ class LearnerConfig(Section):
     """Updates that the critics get before the actor begins to follow them."""
     init_temperature: float = setting(0.1, 1e-6, 100.0)
     """Entropy temperature at the start; it is learned from there."""
+    target_entropy: float = setting(-1.0, -10.0, 1.0, unit="nat per action")
+    """Entropy that the temperature steers to; closer to 0 explores more widely for good."""
     init_std: float = setting(0.3, 0.01, 2.0)
     """Standard deviation of the exploration, before the squashing, at the start."""
     history: int = setting(3, 1, 64, unit="policy steps")

@@ -227,6 +227,7 @@ def learner_settings(c: LearnerConfig) -> dict[str, Any]:
         "batch_norm",
         "reset_every",
         "actor_delay",
+        "target_entropy",
         "cost_limit",
     )
     names = {name: name for name in (*same, "layer_norm", "dropout")} | renamed

@@ -40,8 +40,8 @@ class SacConfig:
     actor_delay: int = 0
     """Updates before actor and temperatures begin to move, also after a reset: what new critics say of actions is
     chance, and an actor that follows it makes a robot stumble."""
-    target_entropy: float | None = None
-    """Entropy in nat that the temperature steers to; None: minus the number of actions."""
+    target_entropy: float = -1.0
+    """Entropy that the temperature steers to, in nat per action; closer to 0 explores more widely for good."""
     initial_temperature: float = 1.0
     """Alpha of every skill at the start."""
     initial_std: float = 1.0
@@ -103,9 +103,7 @@ class SacConfig:
         self._need("tau", 0 < self.tau <= 1, "in (0, 1]")
         self._need("dropout", 0 <= self.dropout < 1, "in [0, 1)")
         self._need("output_gain", 0 <= self.output_gain < math.inf, "zero or positive")
-        self._need(
-            "target_entropy", self.target_entropy is None or math.isfinite(self.target_entropy), "finite or None"
-        )
+        self._need("target_entropy", math.isfinite(self.target_entropy), "finite")
         self._need("log_std_min", -math.inf < self.log_std_min < self.log_std_max, "below log_std_max")
         self._need("log_std_max", self.log_std_max < math.inf, "finite")
 

@@ -40,7 +40,7 @@ class SacCore:
         self._actions = actions
         self.learning_rate = config.learning_rate
         """Of the next updates."""
-        self.entropy_target = -float(actions) if config.target_entropy is None else config.target_entropy
+        self.entropy_target = config.target_entropy * actions
         """What the entropy of every skill is steered to, in nat."""
         self.actor_sizes = (input_width, *config.hidden, 2 * actions)
         """Layer widths of the actor."""
