@@ -1,4 +1,4 @@
-"""Robot clocks: simulated time as fast as it goes, or held to the wall clock."""
+"""Robot clocks: simulated time as fast as it goes or held to the wall clock, and wall time itself."""
 
 from __future__ import annotations
 
@@ -61,6 +61,39 @@ class SimulatedClock:
             late_s = -wait_s
             self._deadline_s = now
         return late_s
+
+
+class WallClock:
+    """Robot time is wall time since the first tick: for a robot that moves by itself."""
+
+    def __init__(self, dt_s: float, *, start_s: float = 0.0) -> None:
+        """Stand at robot time ``start_s`` until the first tick."""
+        self._dt_s = dt_s
+        self._now_s = start_s
+        self._deadline_s: float | None = None
+        self._offset_s = 0.0
+
+    @property
+    def dt_s(self) -> float:
+        """Control period."""
+        return self._dt_s
+
+    def now_s(self) -> float:
+        """Robot time at the end of the last tick: all that happens in a control period happens at one time."""
+        return self._now_s
+
+    def tick(self) -> float:
+        """Wait for the end of the control period. Returns by how many s it was missed; that is not made up."""
+        begun_s = time.monotonic()
+        if self._deadline_s is None:
+            self._deadline_s = begun_s
+            self._offset_s = self._now_s - begun_s
+        due_s = self._deadline_s + self._dt_s
+        sleep_until(due_s)
+        ended_s = time.monotonic()
+        self._deadline_s = max(due_s, begun_s)
+        self._now_s = ended_s + self._offset_s
+        return ended_s - due_s
 
 
 def sleep_until(deadline_s: float, spin_s: float = 0.0005) -> None:

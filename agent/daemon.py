@@ -18,7 +18,7 @@ import structlog
 from agent import inbox
 from agent.attempts import Interrupt
 from agent.brain import Brain
-from agent.clock import SimulatedClock, Steppable
+from agent.clock import SimulatedClock, Steppable, WallClock
 from agent.config import Config
 from agent.jobs import RobotClockJobs
 from agent.learner_link import LearnerLink, LearnerUnavailableError
@@ -42,8 +42,10 @@ from agent.person import Placeable, SimulatedPerson
 from agent.pilot import Goal, Pilot
 from agent.policies import find_policy
 from agent.punctual import StopSignal, punctual
+from agent.remote_robot import open_remote_robot
 from agent.reporter import Reporter
-from agent.robots import load_robot
+from agent.robot_host import HostJob
+from agent.robots import GYM_PREFIX, load_robot
 from agent.safety import ActionGate, Monitors
 from agent.scheduler import Scheduler
 from agent.states import Event, Limits, State
@@ -52,7 +54,7 @@ from persistence.home import Home, HomeLock
 from persistence.records import CheckpointRow, PolicyRow, ResumeState
 from persistence.store import Store
 from persistence.writer import StoreWriter
-from sim.robot import FrameLayout, Frames, Observation, Robot, RobotSpec
+from sim.robot import Clock, FrameLayout, Frames, Observation, Robot, RobotSpec
 from sim.workspace import Workspace
 from skills.policy import PolicyWeights
 from skills.skill import LearnedSkill
@@ -123,12 +125,7 @@ class Run:
             if orphans:
                 self._log.info("episodes.orphans_removed", files=orphans)
             run = self._config.run
-            robot = load_robot(
-                run.robot,
-                robot_seed(run.seed, resume.run_id or 0),
-                latency_ms=self._config.sim.latency_ms,
-                reset_free=run.reset_free,
-            )
+            robot = self._make_robot(robot_seed(run.seed, resume.run_id or 0))
             self._config = self._config.for_robot(robot.spec)
             stack.callback(robot.close)
             stack.callback(self._end_learner)
@@ -140,11 +137,20 @@ class Run:
 
     # ------------------------------------------------------------------- start
 
+    def _make_robot(self, seed: int) -> Robot:
+        """In real time a robot lives in a process of its own; a Gymnasium environment only moves when it is told."""
+        run, control = self._config.run, self._config.control
+        if self._realtime and not run.robot.startswith(GYM_PREFIX):
+            latency_ms = self._config.sim.latency_ms
+            job = HostJob(name=run.robot, seed=seed, latency_ms=latency_ms, rate_hz=control.rate_hz, core=control.core)
+            return open_remote_robot(job, self._robot_restarted)
+        return load_robot(run.robot, seed, latency_ms=self._config.sim.latency_ms, reset_free=run.reset_free)
+
     def _start(self, robot: Robot, resume: ResumeState) -> None:
         config, writer = self._config, self._writer
         dt_s = config.control.dt_s
-        if not isinstance(robot, Steppable):
-            raise ValueError(f"robot {config.run.robot!r} is no simulator; its driver must bring a clock of its own")
+        if not (self._realtime or isinstance(robot, Steppable)):
+            raise ValueError(f"robot {config.run.robot!r} is no simulator; it needs --speed realtime")
         abilities = abilities_of(config.run.skills, robot.spec)
         # What cannot work is refused here, before the run is in the books.
         fixed: tuple[PolicyWeights, ...] = ()
@@ -152,7 +158,12 @@ class Run:
         if learning and not config.learner.enabled:
             which = "zoo" if config.run.start == "zoo" and resume.checkpoint_seq is None else "latest"
             fixed = tuple(find_policy(which, config.run.robot, skill, self._home.root) for skill in learning)
-        self._clock = SimulatedClock(robot, dt_s, start_s=resume.robot_time_s, realtime=self._realtime)
+        start_s = resume.robot_time_s
+        self._clock: Clock = (
+            SimulatedClock(robot, dt_s, start_s=start_s, realtime=self._realtime)
+            if isinstance(robot, Steppable)
+            else WallClock(dt_s, start_s=start_s)
+        )
         now_s = self._clock.now_s()
         latches = writer.submit(lambda store: restore_latches(store, resume, now_s)).result()
         run_id = writer.submit(lambda store: open_run(store, config, resume, latches, now_s)).result()
@@ -347,6 +358,11 @@ class Run:
         self._last_error = reason
         self._ledger.fault("learner", self._clock.now_s(), "soft")
 
+    def _robot_restarted(self, reason: str) -> None:
+        self._log.error("robot.restarted", reason=reason)
+        self._last_error = reason
+        self._ledger.fault("robot_process", self._clock.now_s(), "soft")
+
     def _self_test(self, observation: Observation) -> list[str]:
         health = self._pilot.loop.robot.health()
         problems = list(health.problems) if not health.ok else []
@@ -354,8 +370,6 @@ class Run:
         frames = Frames(layout.pack(observation), layout)
         problems += [f"{name} is not finite" for name, _ in layout.fields if not np.isfinite(frames.field(name)).all()]
         return problems
-
-    # ------------------------------------------------------------------ status
 
     # -------------------------------------------------------------------- stop
 

@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from typing import Any
 
 from agent.brain import Brain
-from agent.clock import SimulatedClock
 from agent.config import Config
 from agent.learner_link import LearnerLink
 from agent.ledger import Ledger
@@ -17,6 +16,7 @@ from agent.status import Status, write_status
 from persistence.home import Home
 from persistence.metrics import metrics
 from persistence.writer import StoreWriter
+from sim.robot import Clock
 
 METRICS_S = 5.0
 """Wall time between two looks at the persistence metrics."""
@@ -35,7 +35,7 @@ class Reporter:
         pilot: Pilot,
         brain: Brain,
         link: LearnerLink | None,
-        clock: SimulatedClock,
+        clock: Clock,
         attempts_before: int,
     ) -> None:
         """Report on a run that begins now."""

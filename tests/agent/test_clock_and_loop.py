@@ -5,7 +5,7 @@ import pytest
 from fakes import DT_S, N_JOINTS, FakeRobot, FakeTime, observation
 
 from agent import clock as clock_module
-from agent.clock import SimulatedClock
+from agent.clock import SimulatedClock, WallClock
 from agent.config import SafetyConfig
 from agent.loop import ControlLoop, Lateness
 from agent.safety import ActionGate, Monitors
@@ -69,6 +69,35 @@ class TestClock:
         assert late[2] == pytest.approx(0.080, abs=1e-3)
         assert late[3] < 1e-3
         assert np.diff(ends)[2:] == pytest.approx([DT_S, DT_S], abs=1e-3)
+
+
+class TestWallClock:
+    def test_it_stands_until_the_first_tick_and_then_goes_with_the_wall(self, wall):
+        clock = WallClock(DT_S, start_s=100.0)
+        wall.sleep(5.0)
+        assert clock.now_s() == 100.0
+        for _ in range(50):
+            clock.tick()
+            wall.sleep(0.5 * DT_S)
+        assert clock.now_s() == pytest.approx(100.0 + 50 * DT_S, abs=1e-3)
+
+    def test_within_a_period_no_time_passes(self, wall):
+        clock = WallClock(DT_S)
+        clock.tick()
+        before = clock.now_s()
+        wall.sleep(0.5 * DT_S)
+        assert clock.now_s() == before
+
+    def test_what_was_missed_has_passed_and_is_not_made_up(self, wall):
+        clock = WallClock(DT_S)
+        late, ends = [], []
+        for busy_s in (0.001, 0.001, 0.100, 0.001, 0.001):
+            wall.sleep(busy_s)
+            late.append(clock.tick())
+            ends.append(clock.now_s())
+        assert late[2] == pytest.approx(0.080, abs=1e-3)
+        assert late[3] < 1e-3
+        assert np.diff(ends) == pytest.approx([DT_S, 0.100, DT_S, DT_S], abs=1e-3)
 
 
 class TestLateness:

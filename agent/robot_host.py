@@ -1,0 +1,240 @@
+"""The robot in a process of its own: neither it nor the daemon falls with the other.
+
+The host takes the newest command from one mailbox and puts its newest reading into another, so neither side waits for
+the other. A simulator is stepped on the wall clock in slices of a control period: when commands cease, its own timer
+damps the joints, as a real robot's does. Requests that need an answer go through a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import numpy as np
+
+from agent.clock import Steppable, sleep_until
+from agent.mailbox import Mailbox
+from agent.punctual import punctual
+from agent.robots import load_robot
+from sim.robot import Array, Command, CommandMode, FrameLayout, Observation, Robot, RobotSpec
+from sim.simulated_robot import SimulatedRobot
+from sim.state import Pose, SimulationError
+
+ROOM = 1024
+"""Numbers that fit a mailbox; a quadruped's reading has 75."""
+SLICES = 5
+"""Parts of a control period in which commands are taken and readings given."""
+MODES = tuple(CommandMode)
+STOP = len(MODES)
+"""Where a command has the index of its mode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostJob:
+    """How to start a host."""
+
+    name: str
+    seed: int
+    latency_ms: float | None
+    rate_hz: float | None = None
+    """Control rate of the daemon; None: the robot's own."""
+    core: int | None = None
+    pose: Pose | None = None
+    """Where a simulated robot lies, if it was there before; None: in its stance at the origin."""
+
+
+@dataclass(frozen=True)
+class Mailboxes:
+    """Between a host and its client."""
+
+    command: Mailbox
+    reading: Mailbox
+    place: Mailbox
+    """Where a simulated robot truly is, so that the world can be built again after a crash of the physics."""
+
+    @classmethod
+    def new(cls) -> Mailboxes:
+        """Empty ones."""
+        return cls(*(Mailbox(ROOM) for _ in range(3)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hello:
+    """What a host says once it is ready."""
+
+    spec: RobotSpec
+    placeable: bool
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a host could not start."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class AskHealth:
+    """Asks for a `Health`."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Asks a simulated robot to be put down; answered by a `Health`."""
+
+    pose: Pose
+
+
+@dataclass(frozen=True)
+class Close:
+    """Asks the host to end."""
+
+
+Request = AskHealth | Place | Close
+
+
+class ReadingFormat:
+    """A reading as a flat vector: stamp, explosions of a simulation so far, then the fields of a frame."""
+
+    def __init__(self, spec: RobotSpec) -> None:
+        """For one robot."""
+        layout = FrameLayout.of(spec)
+        self._slices = {name: slice(s.start + 2, s.stop + 2) for name, s in layout.slices().items()}
+        self.width = layout.width + 2
+        """Numbers of a reading."""
+
+    def pack(self, observation: Observation, explosions: int) -> Array:
+        """Shape: (`width`,)."""
+        values = np.empty(self.width)
+        values[0], values[1] = observation.stamp_s, explosions
+        for name, where in self._slices.items():
+            values[where] = getattr(observation, name)
+        return values
+
+    def unpack(self, values: Array, stamp_s: float) -> Observation:
+        """The reading, stamped anew; its arrays are views of ``values``."""
+        field = {name: values[where] for name, where in self._slices.items()}
+        return Observation(
+            stamp_s=stamp_s,
+            joint_position=field["joint_position"],
+            joint_velocity=field["joint_velocity"],
+            joint_torque=field["joint_torque"],
+            orientation_xyzw=field["orientation_xyzw"],
+            angular_velocity=field["angular_velocity"],
+            foot_contact=field["foot_contact"],
+            battery_v=float(field["battery_v"][0]),
+            motor_temperature_c=field["motor_temperature_c"],
+            base_position=field["base_position"],
+            base_yaw=float(field["base_yaw"][0]),
+            base_valid=bool(field["base_valid"][0]),
+            extra=field["extra"],
+        )
+
+
+def pack_command(command: Command) -> Array:
+    """Mode, gains and targets. Shape: (3 + n_joints,)."""
+    return np.concatenate(((MODES.index(command.mode), command.kp, command.kd), command.target))
+
+
+def pack_stop() -> Array:
+    """A stop in place of a command. Shape: (1,)."""
+    return np.array([float(STOP)])
+
+
+class RobotHost:
+    """Runs one robot for a client in another process."""
+
+    def __init__(self, robot: Robot, boxes: Mailboxes, rate_hz: float) -> None:
+        """Host ``robot`` for control at ``rate_hz``; commands that were put before do not count."""
+        self._robot = robot
+        self._boxes = boxes
+        self._slice_s = 1.0 / (rate_hz * SLICES)
+        self._format = ReadingFormat(robot.spec)
+        self._width = 3 + robot.spec.n_joints
+        self._taken = boxes.command.get(0)[0]
+        self._explosions = 0
+        self._open = True
+        self._publish()
+
+    def serve(self, connection: Connection) -> None:
+        """Serve the client until it asks for the end, or is gone."""
+        deadline_s = time.monotonic()
+        while self._open:
+            try:
+                while self._open and connection.poll():
+                    self._answer(connection)
+            except (EOFError, OSError):
+                return
+            self._take_command()
+            self._advance()
+            self._publish()
+            # What was missed is not made up: the world would move faster than its clock.
+            deadline_s = max(deadline_s + self._slice_s, time.monotonic())
+            sleep_until(deadline_s, spin_s=0.0)
+
+    def _answer(self, connection: Connection) -> None:
+        request: Request = connection.recv()
+        if isinstance(request, Close):
+            self._open = False
+            return
+        if isinstance(request, Place):
+            assert isinstance(self._robot, SimulatedRobot)
+            self._robot.place(request.pose)
+            self._publish()
+        connection.send(self._robot.health())
+
+    def _take_command(self) -> None:
+        count, values = self._boxes.command.get(self._width)
+        if count == self._taken:
+            return
+        self._taken = count
+        mode = int(values[0])
+        if mode == STOP:
+            self._robot.stop()
+        else:
+            kp, kd = float(values[1]), float(values[2])
+            # Whoever commands may have been started anew and count from 1 again; the mailbox's count only rises.
+            self._robot.write(Command(mode=MODES[mode], target=values[3:], kp=kp, kd=kd, sequence=count))
+
+    def _advance(self) -> None:
+        if isinstance(self._robot, Steppable):
+            try:
+                self._robot.step(self._slice_s)
+            except SimulationError:
+                self._explosions += 1
+
+    def _publish(self) -> None:
+        self._boxes.reading.put(self._format.pack(self._robot.read(), self._explosions))
+        if isinstance(self._robot, SimulatedRobot):
+            true = self._robot.truth()
+            self._boxes.place.put(np.concatenate((true.base_position, true.orientation_xyzw, true.joint_position)))
+
+
+def place_of(values: Array) -> Pose:
+    """The pose that a host last put into its third mailbox. Shape: (7 + n_joints,)."""
+    x, y, z, *rest = values.tolist()
+    return Pose(
+        position=(x, y, z), orientation_xyzw=(rest[0], rest[1], rest[2], rest[3]), joint_position=tuple(rest[4:])
+    )
+
+
+def host_main(connection: Connection, job: HostJob, boxes: Mailboxes) -> None:
+    """Entry point of the process; signals to stop are the daemon's business, which then ends the host."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        robot = load_robot(job.name, job.seed, latency_ms=job.latency_ms)
+    except (ValueError, RuntimeError, OSError) as error:
+        connection.send(Refused(str(error)))
+        return
+    if job.pose is not None and isinstance(robot, SimulatedRobot):
+        robot.place(job.pose)
+    host = RobotHost(robot, boxes, job.rate_hz or robot.spec.control_rate_hz)
+    connection.send(Hello(spec=robot.spec, placeable=isinstance(robot, SimulatedRobot)))
+    with punctual(job.core):
+        host.serve(connection)
+    robot.close()
+    os._exit(0)  # nothing is left to do, and threads of a driver must not keep the process
