@@ -346,15 +346,20 @@ class Config:
         """As a file that `load` reads back to an equal configuration."""
         return toml_text(self.to_dict())
 
-    def diff(self, other: Config) -> list[str]:
-        """What changes from this configuration to ``other``: ``"learner.batch: 256 -> 128"``, in file order."""
+    def changes(self, other: Config) -> dict[str, Any]:
+        """The settings of ``other`` that differ from this configuration's, by dotted name, in file order."""
         mine, theirs = self.to_dict(), other.to_dict()
-        return [
-            f"{name}.{key}: {value!r} -> {theirs[name][key]!r}"
+        return {
+            f"{name}.{key}": theirs[name][key]
             for name, section in mine.items()
             for key, value in section.items()
             if value != theirs[name][key]
-        ]
+        }
+
+    def diff(self, other: Config) -> list[str]:
+        """The same as lines for a reader: ``"learner.batch: 256 -> 128"``."""
+        before = other.changes(self)
+        return [f"{name}: {before[name]!r} -> {value!r}" for name, value in self.changes(other).items()]
 
 
 SECTIONS: Mapping[str, type[Section]] = {

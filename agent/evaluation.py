@@ -16,7 +16,7 @@ from agent.clock import SimulatedClock, Steppable
 from agent.config import Config
 from agent.loop import ControlLoop, Tick
 from agent.person import Placeable
-from agent.policies import find_policy
+from agent.policies import find_policy, zoo_settings
 from agent.robots import GYM_PREFIX, delayed, load_robot
 from agent.safety import ActionGate, Monitors
 from agent.states import Event
@@ -84,7 +84,9 @@ def evaluate_skill(
     """
     chosen = get(skill)
     weights = find_policy(policy, robot, chosen, home) if isinstance(chosen, LearnedSkill) else None
-    config = Config() if policy == "zoo" else stored_config(home)
+    config = stored_config(home)
+    if policy == "zoo" and isinstance(chosen, LearnedSkill):
+        config = Config.load(None, zoo_settings(robot, chosen.family.name))
     results = attempts_of(chosen, robot, weights, attempts, seed, dynamics, config=config)
     return {
         "skill": skill,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from skills.policy import PolicyWeights
 from skills.skill import LearnedSkill
 
 ZOO = Path(__file__).resolve().parent.parent / "skills" / "zoo"
+ABOUT = "about.json"
+"""Beside each entry of the zoo: where it comes from."""
 POLICY_TENSOR = "policy"
 """Name of the serialised policy among a checkpoint's tensors; that of one skill alone has ``.<skill>`` after it."""
 
@@ -29,6 +32,16 @@ def zoo_directory(robot: str, family: str) -> Path:
         there = ", ".join(sorted(path.name for path in ZOO.iterdir() if path.is_dir()))
         raise ValueError(f"the zoo has no {family!r} policy for {robot!r} (it has {there}); train one: `perdure run`")
     return directory
+
+
+def zoo_settings(robot: str, family: str) -> dict[str, Any]:
+    """The settings that a zoo entry was trained with, where they are not the defaults, by dotted name.
+
+    Raises:
+        ValueError: there is no such entry.
+    """
+    about = json.loads((zoo_directory(robot, family) / ABOUT).read_text(encoding="utf-8"))
+    return dict(about["settings"])
 
 
 def find_policy(which: str, robot: str, skill: LearnedSkill, home: Path) -> PolicyWeights:

@@ -12,19 +12,21 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agent.config import Config
 from agent.evaluation import attempts_of, stored_config, summary
 from agent.machine import machine_facts
-from agent.policies import POLICY_TENSOR, ZOO
+from agent.policies import ABOUT, POLICY_TENSOR, ZOO
+from agent.robots import load_robot
 from benchmarks import _daemon
 from persistence.checkpoints import load_newest, save_checkpoint
 from persistence.home import Home
 from skills.policy import PolicyWeights
 from skills.registry import learned, skills
 
-ABOUT = "about.json"
 ATTEMPTS = 10
 EVALUATION_SEED = 1000
 
@@ -38,7 +40,8 @@ def export(home: Path) -> Path:
     newest = load_newest(Home(home).checkpoints)
     if newest is None:
         raise ValueError(f"{home} has no checkpoint; let `perdure run` end first")
-    robot, family = str(newest.meta["robot"]), str(newest.meta["family"])
+    config, family = stored_config(home), str(newest.meta["family"])
+    robot, settings = config.run.robot, _settings(config)
     directory = ZOO / f"{robot}-{family}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
@@ -51,37 +54,45 @@ def export(home: Path) -> Path:
         "updates": newest.meta["updates"],
         "policy_version": policy.version,
         "manifest_sha256": saved.sha256,
-        "command": _command(home),
+        "command": _command(config, settings),
+        "settings": settings,
         "chain_head": _daemon.perdure_json(home, "doctor", "--store")["chain_head"],
-        "evaluation": _evaluate(robot, family, policy, home),
+        "evaluation": _evaluate(config, family, policy),
         "machine": machine_facts(),
     }
     (directory / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return directory
 
 
-def _command(home: Path) -> str:
-    ((text, seed),) = _daemon.query(home, "SELECT config, seed FROM runs ORDER BY id DESC LIMIT 1")
-    config = json.loads(text)["run"]
-    chosen = "".join(f" --skills {','.join(config['skills'])}" if config["skills"] else "")
-    return f"perdure run --robot {config['robot']} --hours {config['hours']:g} --seed {seed}{chosen} --speed max"
+def _settings(config: Config) -> dict[str, Any]:
+    """What the run was told, apart from what its robot fills in and from what to run."""
+    with load_robot(config.run.robot, 0) as robot:
+        changes = Config().for_robot(robot.spec).changes(config)
+    return {name: value for name, value in changes.items() if not name.startswith("run.")}
 
 
-def _evaluate(robot: str, family: str, policy: PolicyWeights, home: Path) -> dict[str, Any]:
-    config = stored_config(home)
+def _command(config: Config, settings: Mapping[str, Any]) -> str:
+    run = config.run
+    words = ["perdure run --robot", run.robot, f"--hours {run.hours!r} --seed {run.seed} --speed max"]
+    words += [f"--skills {','.join(run.skills)}"] if run.skills else []
+    words += [f"--set {name}={json.dumps(value)}" for name, value in settings.items()]
+    return " ".join(words)
+
+
+def _evaluate(config: Config, family: str, policy: PolicyWeights) -> dict[str, Any]:
     return {
         skill.name: {
             dynamics: {
                 name: figure
                 for name, figure in summary(
-                    attempts_of(skill, robot, policy, ATTEMPTS, EVALUATION_SEED, dynamics, config=config)
+                    attempts_of(skill, config.run.robot, policy, ATTEMPTS, EVALUATION_SEED, dynamics, config=config)
                 ).items()
                 if name != "per_attempt"
             }
             for dynamics in ("nominal", "held-out")
         }
         for skill in learned(skills(), family)
-        if not skill.on_request
+        if skill.name in config.run.skills or not (config.run.skills or skill.on_request)
     }
 
 

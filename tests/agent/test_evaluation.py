@@ -143,6 +143,12 @@ class TestRefusals:
             attempts_of(get("stand_up"), "fake", None, 1, 0, "nominal")
 
 
+def test_a_zoo_policy_acts_at_the_rates_that_it_was_trained_with(tmp_path):
+    """At the default rates this one would not get up: 5 points are for lying on the back, 9 for standing."""
+    found = evaluate_skill("rise_and_walk", "a1_lying", "zoo", 1, 0, tmp_path, "nominal")
+    assert found["measures"]["points"] > 9.0
+
+
 class TestLatency:
     def test_it_is_split_between_both_ways_and_leaves_the_rest_alone(self):
         nominal = DynamicsParams(payload_kg=0.2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agent.config import Config
-from agent.policies import ZOO, find_policy, zoo_directory
+from agent.policies import ZOO, find_policy, zoo_directory, zoo_settings
 from agent.robots import load_robot
 from persistence.checkpoints import load_newest
 from skills.registry import get, learned, skills
@@ -15,7 +15,7 @@ ENTRIES = sorted(path.name for path in ZOO.iterdir() if path.is_dir())
 
 
 def test_there_is_something_in_it():
-    assert "minitaur-walk" in ENTRIES
+    assert set(ENTRIES) >= {"minitaur-walk", "a1-walk", "a1_lying-body"}
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -26,6 +26,8 @@ def test_each_entry_fits_its_robot_and_is_whole(entry, tmp_path):
     newest = load_newest(directory)
     assert newest is not None
     assert not newest.refused
+    settings = Config.load(None, zoo_settings(about["robot"], about["family"]))
+    assert all(f"--set {name}=" in about["command"] for name in about["settings"])
     robot = load_robot(about["robot"], 0)
     try:
         for skill in learned(skills(), about["family"]):
@@ -33,7 +35,7 @@ def test_each_entry_fits_its_robot_and_is_whole(entry, tmp_path):
                 continue
             policy = find_policy("zoo", about["robot"], skill, tmp_path)
             assert policy.finite
-            assert policy.obs_width == Config().learner.history * skill.family.feature_size(robot.spec)
+            assert policy.obs_width == settings.learner.history * skill.family.feature_size(robot.spec)
             assert policy.action_width == skill.family.action_size(robot.spec)
     finally:
         robot.close()
