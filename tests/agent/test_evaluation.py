@@ -143,10 +143,17 @@ class TestRefusals:
             attempts_of(get("stand_up"), "fake", None, 1, 0, "nominal")
 
 
-def test_a_zoo_policy_acts_at_the_rates_that_it_was_trained_with(tmp_path):
-    """At the default rates this one would not get up: 5 points are for lying on the back, 9 for standing."""
+def test_a_zoo_policy_acts_at_the_rates_that_it_was_trained_with(tmp_path, monkeypatch):
+    rates = []
+
+    def attempts(*words, config, **more):
+        rates.append((config.control.rate_hz, config.control.policy_rate_hz))
+        return attempts_of(*words, config=config, **more)
+
+    monkeypatch.setattr(evaluation, "attempts_of", attempts)
     found = evaluate_skill("rise_and_walk", "a1_lying", "zoo", 1, 0, tmp_path, "nominal")
-    assert found["measures"]["points"] > 9.0
+    assert rates == [(100, 20)]
+    assert found["measures"]["points"] > 9.0  # 5 are for lying on the back, 9 for standing
 
 
 class TestLatency:
