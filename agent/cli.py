@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code; every error is one line on standard error."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _run(words)
+        code = _run(words, own_process=arguments is None)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
@@ -36,14 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _fail("interrupted", code) if code == INTERRUPTED else code
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], *, own_process: bool) -> int:
     from agent.cli_status import answered
 
     if answered(words):
         return 0
     from agent.cli_app import app
 
-    code = app(args=words, prog_name="perdure", standalone_mode=False)
+    code = app(args=words, prog_name="perdure", standalone_mode=False, obj=own_process)
     return code if isinstance(code, int) else 0
 
 

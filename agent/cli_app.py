@@ -16,6 +16,8 @@ app = typer.Typer(
 app.command("run")(cli_run.run)
 app.command("status")(cli_run.status)
 app.command("stop")(cli_run.stop)
+app.command("estop")(cli_run.estop)
+app.command("ack")(cli_run.ack)
 app.command("resume")(cli_run.resume)
 app.command("metrics")(cli_metrics.metrics)
 app.add_typer(cli_interventions.app, name="interventions")

@@ -1,11 +1,13 @@
-"""``perdure run``, ``status`` and ``stop``."""
+"""``perdure run``, ``status`` and what an operator says to a running daemon."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,12 +15,18 @@ import typer
 
 from agent.cli_common import CliError, existing_home, out, out_json, resolve_home
 from agent.cli_options import HomeOption, JsonOption
+from agent.guard import is_guarded, replaces_after_s
 
 if TYPE_CHECKING:
     from agent.config import Config
 
 
+ACKNOWLEDGED_S = 3.0
+"""An acknowledgement takes effect, and shows in the status, within this time."""
+
+
 def run(
+    context: typer.Context,
     home: HomeOption = None,
     config: Annotated[
         Path | None, typer.Option("--config", help="Configuration file; default: perdure.toml in the home.")
@@ -73,7 +81,14 @@ def run(
     if settings.run.web:
         raise CliError("run.web is true, but this version has no web page yet; use --no-web, and `perdure status`")
     Home(where).prepare()
-    _refuse_second_daemon(where)
+    if not is_guarded():
+        _refuse_second_daemon(where)
+        if settings.run.speed == "realtime" and context.obj:
+            os.execv(sys.executable, [sys.executable, "-m", "agent.guard", str(where), "--", *sys.orig_argv])
+    elif passed_s := replaces_after_s():
+        fresh = False
+        if settings.run.hours is not None:
+            settings = replace(settings, run=replace(settings.run, hours=_left(settings.run.hours, passed_s)))
     from agent.daemon import run_daemon
     from agent.view import viewer
 
@@ -84,6 +99,11 @@ def run(
 
         out_json(read_status(where).to_dict())
     return code
+
+
+def _left(hours: float, passed_s: float) -> float:
+    """Hours that are left of a run; at least a second, so that it ends as it should."""
+    return max(hours - passed_s / 3600.0, 1.0 / 3600.0)
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -162,10 +182,57 @@ def resume(home: HomeOption = None, json_: JsonOption = False) -> None:
     """Allow motion again after an intervention was closed; closing one never starts the robot by itself."""
     from agent.cli_interventions import login
     from agent.inbox import RESUME, Request, request
+    from agent.states import LATCHING
+    from agent.status import read_status
 
     where = existing_home(home)
+    deadline_s = time.monotonic() + ACKNOWLEDGED_S
+    while (now := read_status(where)).running and now.status is not None and now.status.state in LATCHING:
+        if time.monotonic() > deadline_s:
+            raise CliError(f"the robot is held in {now.status.state}; say with `perdure ack` that it has been helped")
+        time.sleep(0.1)
     request(where, Request(kind=RESUME, data={"operator": login()}))
     if json_:
         out_json({"resumed": True})
     else:
         out("motion is allowed again")
+
+
+def estop(home: HomeOption = None, json_: JsonOption = False) -> None:
+    """Cut the torque at once, whatever the daemon does; it stays off until `perdure ack --released` and `resume`."""
+    from agent.guard import ask_guard
+
+    answer = ask_guard(existing_home(home), {"do": "estop"})
+    if json_:
+        out_json(answer)
+    else:
+        out("torque is cut; release with `perdure ack --released --action ...`, then `perdure resume`")
+
+
+def ack(
+    action: Annotated[str, typer.Option("--action", help="What was done, and why the robot may go on.")],
+    released: Annotated[bool, typer.Option("--released", help="The emergency stop was released at the robot.")] = False,
+    part_replaced: Annotated[
+        bool, typer.Option("--part-replaced", help="A part was replaced: this counts as a failure.")
+    ] = False,
+    operator: Annotated[str, typer.Option("--operator", help="Who helped; default: your login name.")] = "",
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Say that the robot has been helped, closing all open interventions; it moves again after `perdure resume`."""
+    from agent.cli_interventions import login
+    from agent.inbox import ACKNOWLEDGE, Request, request
+
+    if not action.strip():
+        raise CliError("--action is empty; say what was done")
+    data = {
+        "operator": operator or login(),
+        "action": action.strip(),
+        "released": released,
+        "part_replaced": part_replaced,
+    }
+    answer = request(existing_home(home), Request(kind=ACKNOWLEDGE, data=data))
+    if json_:
+        out_json(answer)
+    else:
+        out(f"acknowledged; {answer['closed']} interventions closed")

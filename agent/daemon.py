@@ -20,6 +20,8 @@ from agent.attempts import Interrupt
 from agent.brain import Brain
 from agent.clock import SimulatedClock, Steppable, WallClock
 from agent.config import Config
+from agent.guard import is_guarded, permit_path, replaces_after_s
+from agent.guard_link import GuardLink
 from agent.jobs import RobotClockJobs
 from agent.learner_link import LearnerLink, LearnerUnavailableError
 from agent.learner_process import SaveCheckpoint, Saved
@@ -38,6 +40,7 @@ from agent.opening import (
     tidy_episodes,
 )
 from agent.operation import Operation
+from agent.permit import runtime_dir
 from agent.person import Placeable, SimulatedPerson
 from agent.pilot import Goal, Pilot
 from agent.policies import find_policy
@@ -113,6 +116,7 @@ class Run:
         self._last_error: str | None = None
         self._checkpoint_seq = 0
         self._link: LearnerLink | None = None
+        self._guard = GuardLink(home.root) if is_guarded() else None
 
     def execute(self) -> None:
         """Start, run, stop."""
@@ -133,6 +137,8 @@ class Run:
             on_time = punctual(self._config.control.core) if self._realtime else contextlib.nullcontext()
             with self._signal.listening(), on_time:
                 self._fly()
+            if self._guard is not None:
+                self._guard.leave()
             self._finish()
 
     # ------------------------------------------------------------------- start
@@ -142,7 +148,19 @@ class Run:
         run, control = self._config.run, self._config.control
         if self._realtime and not run.robot.startswith(GYM_PREFIX):
             latency_ms = self._config.sim.latency_ms
-            job = HostJob(name=run.robot, seed=seed, latency_ms=latency_ms, rate_hz=control.rate_hz, core=control.core)
+            permit = place = None
+            if self._guard is not None:
+                permit, place = permit_path(self._home.root), runtime_dir(self._home.root) / "place"
+            job = HostJob(
+                name=run.robot,
+                seed=seed,
+                latency_ms=latency_ms,
+                rate_hz=control.rate_hz,
+                core=control.core,
+                permit=permit,
+                place=place,
+                again=replaces_after_s() > 0.0,
+            )
             return open_remote_robot(job, self._robot_restarted)
         return load_robot(run.robot, seed, latency_ms=self._config.sim.latency_ms, reset_free=run.reset_free)
 
@@ -170,7 +188,8 @@ class Run:
         workspace = Workspace(size_m=config.workspace.size_m, soft_margin_m=config.workspace.soft_margin_m)
         gate = ActionGate(robot.spec, dt_s)
         monitors = Monitors(robot.spec, workspace, config.safety, 1.0 / dt_s)
-        loop = ControlLoop(robot, self._clock, gate, monitors)
+        renew = self._guard.renew if self._guard is not None else lambda: None
+        loop = ControlLoop(robot, self._clock, gate, monitors, renew)
         self._ledger = Ledger(self._home, writer, run_id, State.BOOT.value, now_s, unplanned=resume.crashed)
         self._ledger.on_finished = lambda end: self._log.info(
             "attempt.finished", attempt=end.attempt_id, outcome=end.outcome.value, end_reason=end.end_reason
@@ -209,6 +228,7 @@ class Run:
             housekeeping=self._housekeeping,
             run_jobs=self._run_jobs,
             self_test=self._self_test,
+            release=self._guard.acknowledge if self._guard is not None else lambda by: True,
         )
         schedule = config.schedule
         self._jobs.every("evaluation", schedule.evaluate_every_min, self._evaluate)
@@ -253,6 +273,8 @@ class Run:
 
     def _housekeeping(self) -> None:
         """Small duties between control periods."""
+        if self._guard is not None:
+            self._guard.look(self._pilot.operation.state)
         if self._signal.name is not None:
             self._pilot.stop_reason = self._signal.name
             raise Interrupt(Event.SIGTERM, self._signal.name)
@@ -282,8 +304,12 @@ class Run:
         if done is not None and done.done():
             self._inbox_future = None
             for wanted in done.result():
-                if wanted.kind == inbox.CLOSE and self._pilot.operation.waits_for_human:
-                    self._pilot.acknowledge(str(wanted.data["operator"]), str(wanted.data["action"]) or "closed")
+                if wanted.kind in (inbox.CLOSE, inbox.ACKNOWLEDGE) and self._pilot.operation.waits_for_human:
+                    self._pilot.acknowledge(
+                        str(wanted.data["operator"]),
+                        str(wanted.data["action"]) or "closed",
+                        physical_release=bool(wanted.data.get("released", False)),
+                    )
                 elif wanted.kind == inbox.RESUME:
                     self._pilot.permit()
         if self._inbox_future is None and (self._home.root / inbox.FOLDER).is_dir():

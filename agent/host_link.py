@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from agent.robot_host import Close, Hello, HostJob, Mailboxes, Refused, Request, host_main, place_of
+from agent.robot_host import Close, Hello, HostJob, Mailboxes, Refused, Request, host_main
 from sim.robot import RobotSpec
 
 START_TIMEOUT_S = 60.0
@@ -34,7 +34,7 @@ class HostLink:
             ValueError: the robot cannot be made; the reason is the host's.
             RuntimeError: the host does not start.
         """
-        self.boxes = Mailboxes.new()
+        self.boxes = Mailboxes.new(job.place)
         self.starts = 0
         """How often a host was started; each counts its time and its explosions from 0."""
         self._job = job
@@ -88,6 +88,7 @@ class HostLink:
 
     def ask(self, request: Request, timeout_s: float) -> Any:
         """The host's answer; None if it gives none in time."""
+        self._meet()
         if self._starting:
             return None
         try:
@@ -128,8 +129,7 @@ class HostLink:
             return
         self._restarts_s.append(now_s)
         self.kill()
-        count, place = self.boxes.place.get(7 + self.spec.n_joints)
-        self._start(replace(self._job, pose=place_of(place) if count else None))
+        self._start(replace(self._job, again=True))
         self._on_restart(f"the robot's process {reason}")
 
     def _wait(self, timeout_s: float) -> Any:

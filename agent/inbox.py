@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 FOLDER = "inbox"
 ADD = "add_intervention"
 CLOSE = "close_intervention"
+ACKNOWLEDGE = "acknowledge"
 RESUME = "resume"
-KINDS = (ADD, CLOSE, RESUME)
+KINDS = (ADD, CLOSE, ACKNOWLEDGE, RESUME)
 TIMEOUT_S = 15.0
 
 
@@ -36,17 +37,18 @@ class Request:
     """Something to store on behalf of a person."""
 
     kind: str
-    """`ADD`, `CLOSE` or `RESUME`."""
+    """One of `KINDS`."""
     data: Mapping[str, Any]
     """ADD: ``cause``, ``e10_class``, ``minutes``, ``note``, ``operator``. CLOSE: ``id``, ``operator``, ``action``,
-    ``note``, ``part_replaced``. RESUME: ``operator``."""
+    ``note``, ``part_replaced``. ACKNOWLEDGE: ``operator``, ``action``, ``released``, ``part_replaced``; closes all that
+    are open. RESUME: ``operator``."""
 
 
 def request(home: Path, wanted: Request, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """Have ``wanted`` stored, by the daemon if one runs.
 
     Returns:
-        ``id`` of the intervention; nothing for a resume.
+        ``id`` of the intervention; ``closed``, how many, for an acknowledgement; nothing for a resume.
 
     Raises:
         ValueError: what is wanted makes no sense, or the store refuses it.
@@ -55,7 +57,7 @@ def request(home: Path, wanted: Request, timeout_s: float = TIMEOUT_S) -> dict[s
     paths = Home(home)
     if lock_holder(paths) is not None:
         return _ask(home, wanted, timeout_s)
-    if wanted.kind == RESUME:
+    if wanted.kind in (ACKNOWLEDGE, RESUME):
         raise ValueError(f"no daemon runs on {home}; start it with `perdure run`")
     if not paths.db.is_file():
         raise ValueError(f"no database at {paths.db}; start `perdure run` on this home first, or pass another --home")
@@ -151,6 +153,17 @@ def carry_out(store: Store, wanted: Request, robot_s: float) -> dict[str, Any]:
             operator=str(data["operator"]),
         )
         return {"id": store.add_intervention(new, robot_s)}
+    if wanted.kind == ACKNOWLEDGE:
+        waiting = store.open_interventions()
+        for item in waiting:
+            store.close_intervention(
+                item.id,
+                robot_s,
+                operator=str(data["operator"]),
+                action=str(data["action"]),
+                part_replaced=bool(data["part_replaced"]),
+            )
+        return {"closed": len(waiting)}
     if wanted.kind == RESUME:
         store.append_event("operator.resumed", robot_s, {"operator": str(data["operator"])})
         return {}

@@ -59,13 +59,21 @@ class Lateness:
 class ControlLoop:
     """Runs one robot at a fixed rate, one period per call."""
 
-    def __init__(self, robot: Robot, clock: Clock, gate: ActionGate, monitors: Monitors) -> None:
-        """Take over ``robot``; nothing moves before the first tick."""
+    def __init__(
+        self,
+        robot: Robot,
+        clock: Clock,
+        gate: ActionGate,
+        monitors: Monitors,
+        renew: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take over ``robot``; nothing moves before the first tick. ``renew`` is called in each, as a sign of life."""
         self.robot = robot
         self.clock = clock
         self.gate = gate
         self.monitors = monitors
         self.lateness = Lateness()
+        self._renew = renew
         self._sequence = 0
         self._stopped = False
         self._read = self._next_reading()
@@ -84,6 +92,7 @@ class ControlLoop:
         Returns:
             The reading at the end of the period.
         """
+        self._renew()
         if act is None:
             # Once only: a robot counts the time until its torque goes off from the call.
             if not self._stopped:

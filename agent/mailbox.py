@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import multiprocessing
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +23,13 @@ class Mailbox:
     a copy during which the writer came round again is noticed and made anew. To be handed to a process as it starts.
     """
 
-    def __init__(self, room: int) -> None:
-        """Make room for vectors of at most ``room`` numbers."""
+    def __init__(self, room: int, path: Path | None = None) -> None:
+        """Make room for vectors of at most ``room`` numbers; with ``path`` in a file, whose value outlives both."""
         self._room = room
-        self._memory = multiprocessing.get_context("spawn").RawArray("d", 1 + 2 * (room + 2))
+        self.path = path
+        """The file, if there is one."""
+        size = 1 + 2 * (room + 2)
+        self._memory = multiprocessing.get_context("spawn").RawArray("d", size) if path is None else None
         self._open()
 
     def put(self, values: FloatArray) -> None:
@@ -52,18 +58,27 @@ class Mailbox:
             if not count:
                 return 0, np.zeros(n)
             slot = self._slots[int(count) % 2]
-            first, values = slot[0], slot[1 : 1 + n].copy()
-            if first == slot[-1] == count:
+            # A writer marks the beginning, writes, and marks the end: the end must be there before the copy, and no
+            # new beginning after it.
+            whole, values = slot[-1] == count, slot[1 : 1 + n].copy()
+            if whole and slot[0] == count:
                 return int(count), values
         raise RuntimeError("no whole value in the mailbox; the process that writes it is broken")
 
     def _open(self) -> None:
-        numbers = np.frombuffer(self._memory, dtype=np.float64)
+        numbers = np.frombuffer(self._memory or self._map(), dtype=np.float64)
         self._count = numbers[:1]
         self._slots = numbers[1:].reshape(2, self._room + 2)
 
+    def _map(self) -> mmap.mmap:
+        assert self.path is not None
+        size = 8 * (1 + 2 * (self._room + 2))
+        with open(self.path, "a+b", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.truncate(size)
+            return mmap.mmap(file.fileno(), size)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {"_room": self._room, "_memory": self._memory}
+        return {"_room": self._room, "path": self.path, "_memory": self._memory}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -17,6 +17,7 @@ import numpy as np
 import structlog
 
 from agent.config import Config, LearnerConfig
+from agent.guard import replaces_after_s
 from agent.latches import Latches, Level
 from agent.learner_process import LearnerJob
 from agent.ledger import LATCHES
@@ -137,7 +138,8 @@ def open_run(store: Store, config: Config, resume: ResumeState, latches: Latches
     if latches.held_state is None:
         # Whoever started the daemon again has answered the crash; a robot that waited for a person still does.
         for item in store.open_interventions():
-            store.close_intervention(item.id, now_s, operator="operator", action="started the daemon again")
+            who = "guard" if replaces_after_s() else "operator"
+            store.close_intervention(item.id, now_s, operator=who, action="started the daemon again")
     return run_id
 
 

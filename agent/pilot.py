@@ -79,6 +79,7 @@ class Pilot:
         housekeeping: Callable[[], None],
         run_jobs: Callable[[float], None],
         self_test: Callable[[Observation], list[str]],
+        release: Callable[[Acknowledgement], bool] = lambda by: True,
     ) -> None:
         """Take over a robot that stands in BOOT.
 
@@ -96,6 +97,7 @@ class Pilot:
             housekeeping: called every control period; must be quick. It may raise `Interrupt`.
             run_jobs: runs what is due at a robot time; called while the robot stands.
             self_test: names what is wrong before anything moves.
+            release: tells whoever else holds the robot what a person has said; returns whether nobody does any more.
         """
         self.loop = loop
         self.ledger = ledger
@@ -109,6 +111,7 @@ class Pilot:
         self._housekeeping = housekeeping
         self._run_jobs = run_jobs
         self._self_test = self_test
+        self._release = release
         self._postures = Postures(loop, self._tick)
         self.practice = Practice(
             loop=loop,
@@ -250,15 +253,19 @@ class Pilot:
             if answer is not None:
                 self.loop.refresh()
                 self.acknowledge(answer.name, answer.note, physical_release=answer.physical_release)
-                self.permit()
             if self._acknowledgement is not None:
                 by, self._acknowledgement = self._acknowledgement, None
                 if self._clear_latches(by):
+                    # What was allowed before counts no more. The simulated person allows motion by the same word.
+                    self._permit = answer is not None
                     return Event.HUMAN_ACK
 
     def permit(self) -> None:
-        """A person allows motion from STANDBY on. Starting the daemon is such a word; an acknowledgement is not."""
-        self._permit = True
+        """A person allows motion from STANDBY on; not while something holds the robot.
+
+        Starting the daemon is such a word; an acknowledgement is not.
+        """
+        self._permit = self._permit or not self.operation.waits_for_human
 
     def acknowledge(self, name: str, action: str, *, physical_release: bool = False) -> None:
         """A person has dealt with what held the robot; it counts once torque is off, and starts nothing."""
@@ -268,6 +275,8 @@ class Pilot:
 
     def _clear_latches(self, by: Acknowledgement) -> bool:
         """Clear what a person can clear. Returns whether nothing holds the robot any more."""
+        if not self._release(by):
+            return False
         latches = self.operation.latches
         for latch in latches:
             # The person has dealt with the cause; the self-test that follows looks for itself.

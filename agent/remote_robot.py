@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agent.host_link import HostLink
-from agent.robot_host import AskHealth, HostJob, Place, ReadingFormat, pack_command, pack_stop
+from agent.robot_host import CUT, STOP, AskHealth, HostJob, Place, ReadingFormat, pack_command, pack_order
 from sim.robot import Command, Health, Observation, RobotSpec
 from sim.state import Pose, SimulationError
 
@@ -57,7 +57,11 @@ class RemoteRobot:
 
     def stop(self) -> None:
         """Damping now, then torque off."""
-        self._link.boxes.command.put(pack_stop())
+        self._link.boxes.command.put(pack_order(STOP))
+
+    def cut(self) -> None:
+        """Torque off at once."""
+        self._link.boxes.command.put(pack_order(CUT))
 
     def health(self) -> Health:
         """The robot's own word, or that it does not answer."""

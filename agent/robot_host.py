@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import numpy as np
 
 from agent.clock import Steppable, sleep_until
 from agent.mailbox import Mailbox
+from agent.permit import Permission, PermitMemory
 from agent.punctual import punctual
 from agent.robots import load_robot
 from sim.robot import Array, Command, CommandMode, FrameLayout, Observation, Robot, RobotSpec
@@ -28,8 +30,8 @@ ROOM = 1024
 SLICES = 5
 """Parts of a control period in which commands are taken and readings given."""
 MODES = tuple(CommandMode)
-STOP = len(MODES)
-"""Where a command has the index of its mode."""
+STOP, CUT = len(MODES), len(MODES) + 1
+"""Orders, where a command has the index of its mode."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +44,12 @@ class HostJob:
     rate_hz: float | None = None
     """Control rate of the daemon; None: the robot's own."""
     core: int | None = None
-    pose: Pose | None = None
-    """Where a simulated robot lies, if it was there before; None: in its stance at the origin."""
+    permit: Path | None = None
+    """Where the guard's permit is shared; None: whatever is commanded is done."""
+    place: Path | None = None
+    """File that keeps where a simulated robot is, for the host after this one."""
+    again: bool = False
+    """Whether a simulated robot lies where the host before had it; else it stands at the origin."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,12 @@ class Mailboxes:
     command: Mailbox
     reading: Mailbox
     place: Mailbox
-    """Where a simulated robot truly is, so that the world can be built again after a crash of the physics."""
+    """Where a simulated robot truly is, so that the world can be built again after a crash; see `pack_place`."""
 
     @classmethod
-    def new(cls) -> Mailboxes:
-        """Empty ones."""
-        return cls(*(Mailbox(ROOM) for _ in range(3)))
+    def new(cls, place: Path | None = None) -> Mailboxes:
+        """Empty ones, but for a place that an earlier host left in a file."""
+        return cls(Mailbox(ROOM), Mailbox(ROOM), Mailbox(ROOM, place))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,16 +145,19 @@ def pack_command(command: Command) -> Array:
     return np.concatenate(((MODES.index(command.mode), command.kp, command.kd), command.target))
 
 
-def pack_stop() -> Array:
-    """A stop in place of a command. Shape: (1,)."""
-    return np.array([float(STOP)])
+def pack_order(order: int) -> Array:
+    """`STOP` or `CUT` in place of a command. Shape: (1,)."""
+    return np.array([float(order)])
 
 
 class RobotHost:
     """Runs one robot for a client in another process."""
 
-    def __init__(self, robot: Robot, boxes: Mailboxes, rate_hz: float) -> None:
+    def __init__(self, robot: Robot, boxes: Mailboxes, rate_hz: float, permit: PermitMemory | None = None) -> None:
         """Host ``robot`` for control at ``rate_hz``; commands that were put before do not count."""
+        self._permit = permit
+        self._permission = Permission.TORQUE
+        self._sequence = 0
         self._robot = robot
         self._boxes = boxes
         self._slice_s = 1.0 / (rate_hz * SLICES)
@@ -188,16 +197,33 @@ class RobotHost:
 
     def _take_command(self) -> None:
         count, values = self._boxes.command.get(self._width)
-        if count == self._taken:
-            return
-        self._taken = count
-        mode = int(values[0])
-        if mode == STOP:
-            self._robot.stop()
-        else:
-            kp, kd = float(values[1]), float(values[2])
-            # Whoever commands may have been started anew and count from 1 again; the mailbox's count only rises.
-            self._robot.write(Command(mode=MODES[mode], target=values[3:], kp=kp, kd=kd, sequence=count))
+        permission = self._permit.permission if self._permit is not None else Permission.TORQUE
+        changed, self._permission = permission is not self._permission, permission
+        if permission is not Permission.TORQUE:
+            self._taken = count  # what was commanded meanwhile is not made up for
+            self._restrain(permission, changed=changed)
+        elif count != self._taken:
+            self._taken = count
+            mode = int(values[0])
+            if mode == STOP:
+                self._robot.stop()
+            elif mode == CUT:
+                self._robot.cut()
+            else:
+                self._write(Command(mode=MODES[mode], target=values[3:], kp=float(values[1]), kd=float(values[2])))
+
+    def _restrain(self, permission: Permission, *, changed: bool) -> None:
+        """The guard allows no more than this: damping is renewed, the rest is ordered once."""
+        spec = self._robot.spec
+        if permission is Permission.DAMPING:
+            self._write(Command(mode=CommandMode.DAMPING, target=np.zeros(spec.n_joints), kp=0.0, kd=spec.kd))
+        elif changed:
+            self._robot.stop() if permission is Permission.STOP else self._robot.cut()
+
+    def _write(self, command: Command) -> None:
+        # Whoever commands may have been started anew and count from 1 again; the robot's count only rises.
+        self._sequence += 1
+        self._robot.write(replace(command, sequence=self._sequence))
 
     def _advance(self) -> None:
         if isinstance(self._robot, Steppable):
@@ -209,15 +235,27 @@ class RobotHost:
     def _publish(self) -> None:
         self._boxes.reading.put(self._format.pack(self._robot.read(), self._explosions))
         if isinstance(self._robot, SimulatedRobot):
-            true = self._robot.truth()
-            self._boxes.place.put(np.concatenate((true.base_position, true.orientation_xyzw, true.joint_position)))
+            self._boxes.place.put(pack_place(self._robot))
 
 
-def place_of(values: Array) -> Pose:
-    """The pose that a host last put into its third mailbox. Shape: (7 + n_joints,)."""
-    x, y, z, *rest = values.tolist()
+def pack_place(robot: SimulatedRobot) -> Array:
+    """Number of joints, position, orientation and joint angles, and what the motors do. Shape: (9 + n_joints,)."""
+    true, mode = robot.truth(), robot.motor_mode
+    doing = -1.0 if mode is None else float(MODES.index(mode))
+    n = len(true.joint_position)
+    return np.concatenate(((n,), true.base_position, true.orientation_xyzw, true.joint_position, (doing,)))
+
+
+def last_place(mailbox: Mailbox) -> Pose | None:
+    """Where a host last had its simulated robot; None if there was none."""
+    count, values = mailbox.get(ROOM)
+    if not count:
+        return None
+    n, x, y, z, *rest = values.tolist()
     return Pose(
-        position=(x, y, z), orientation_xyzw=(rest[0], rest[1], rest[2], rest[3]), joint_position=tuple(rest[4:])
+        position=(x, y, z),
+        orientation_xyzw=(rest[0], rest[1], rest[2], rest[3]),
+        joint_position=tuple(rest[4 : 4 + int(n)]),
     )
 
 
@@ -230,9 +268,11 @@ def host_main(connection: Connection, job: HostJob, boxes: Mailboxes) -> None:
     except (ValueError, RuntimeError, OSError) as error:
         connection.send(Refused(str(error)))
         return
-    if job.pose is not None and isinstance(robot, SimulatedRobot):
-        robot.place(job.pose)
-    host = RobotHost(robot, boxes, job.rate_hz or robot.spec.control_rate_hz)
+    pose = last_place(boxes.place) if job.again else None
+    if pose is not None and isinstance(robot, SimulatedRobot):
+        robot.place(pose)
+    permit = PermitMemory(job.permit) if job.permit is not None else None
+    host = RobotHost(robot, boxes, job.rate_hz or robot.spec.control_rate_hz, permit)
     connection.send(Hello(spec=robot.spec, placeable=isinstance(robot, SimulatedRobot)))
     with punctual(job.core):
         host.serve(connection)

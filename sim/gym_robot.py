@@ -107,6 +107,10 @@ class GymRobot:
         """No action in the next period."""
         self._action = None
 
+    def cut(self) -> None:
+        """As `stop`: there is nothing to damp."""
+        self.stop()
+
     def health(self) -> Health:
         """Unfit where only a person can go on: reset-free, after the environment has terminated."""
         if self._over and self._reset_free:

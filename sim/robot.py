@@ -339,6 +339,9 @@ class Robot(Protocol):
     def stop(self) -> None:
         """Damping now, then torque off. Safe to call at any time and more than once."""
 
+    def cut(self) -> None:
+        """Torque off at once, as an emergency stop does."""
+
     def health(self) -> Health:
         """Self-check of the robot; never moves it."""
 

@@ -16,7 +16,7 @@ from sim.controller import JointController
 from sim.dynamics import DynamicsParams
 from sim.history import History, Sample
 from sim.quiet_bullet import p
-from sim.robot import Command, Health, Observation, RobotSpec
+from sim.robot import Command, CommandMode, Health, Observation, RobotSpec
 from sim.sensors import SensorModel, SensorParams, rotate_small, to_body, yaw_of
 from sim.state import Pose, SimulationError, Truth
 
@@ -157,6 +157,10 @@ class SimulatedRobot:
         """Damping at once, current off half a second later; a newer command starts the motors again."""
         self._controller.stop(self._tick)
 
+    def cut(self) -> None:
+        """No current from this physics step on; a newer command starts the motors again."""
+        self._controller.release()
+
     def health(self) -> Health:
         """Motors that were switched off hot, an empty battery, an exploded simulation."""
         problems = [self._problem] if self._problem else []
@@ -268,6 +272,11 @@ class SimulatedRobot:
             foot_contact=np.array(self._history.newest_contact()),
             energy_j=self._motors.energy_j,
         )
+
+    @property
+    def motor_mode(self) -> CommandMode | None:
+        """What the motors do now, for evaluation only; None: they carry no current."""
+        return self._controller.mode
 
     def camera(self, width: int, height: int) -> NDArray[np.uint8]:
         """Picture of the robot, drawn on the CPU. Returns shape: (height, width, 3), RGB.

@@ -110,6 +110,11 @@ class FakeRobot:
         self._held = None
         self.powered = False
 
+    def cut(self) -> None:
+        self.calls.append("cut")
+        self._held = None
+        self.powered = False
+
     def health(self) -> Health:
         return Health(ok=not self.problems, problems=self.problems)
 

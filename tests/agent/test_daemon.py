@@ -334,31 +334,3 @@ def test_runs_without_a_single_update_between_them_end_cleanly(tmp_path):
     with Store.open(tmp_path / "perdure.db", read_only=True) as store:
         assert [row["seq"] for row in store.rows("SELECT seq FROM checkpoints ORDER BY seq")] == [1, 2]
         assert [row["version"] for row in store.rows("SELECT version FROM policies")] == [0]
-
-
-def test_in_real_time_a_robot_process_that_is_killed_costs_an_attempt_and_the_run_goes_on(tmp_path):
-    words = ("--speed", "realtime", "--start", "zoo", "--hours", "0.006", "--set", "learner.enabled=false", "--json")
-    command = (sys.executable, "-m", "agent.cli", "run", "--home", str(tmp_path), "--seed", "0", "--no-web", *words)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        _wait_for_attempt(tmp_path, 1, process)
-        time.sleep(1.0)
-        os.kill(_robot_process(process.pid), signal.SIGKILL)
-        assert process.wait(60.0) == 0, process.stderr.read().decode()
-    facts = Facts.of(tmp_path)
-    with Store.open(tmp_path / "perdure.db", read_only=True) as store:
-        assert [row["kind"] for row in store.rows("SELECT kind FROM faults WHERE kind = 'robot_process'")] == [
-            "robot_process"
-        ]
-    tasks = [row for row in facts.attempts if row["skill"] != "return_home"]
-    assert (tasks[0]["outcome"], tasks[0]["end_reason"]) == ("fault", "sensor")
-    assert len(tasks) > 1
-    assert all(row["outcome"] not in ("fault", "aborted") for row in tasks[1:])
-    assert "HOLD" in {row["state"] for row in facts.intervals}
-    assert facts.interventions == []
-    assert facts.metrics["observed_hours"] == pytest.approx(facts.runs[0]["ended_s"] / 3600.0)
-
-
-def _robot_process(daemon_pid: int) -> int:
-    children = Path(f"/proc/{daemon_pid}/task/{daemon_pid}/children").read_text().split()
-    (pid,) = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    return pid

@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from agent.inbox import ADD, CLOSE, Request, request, serve
+from agent.inbox import ACKNOWLEDGE, ADD, CLOSE, Request, carry_out, request, serve
 from persistence.home import Home, HomeLock
-from persistence.records import RunStart, StateInterval
+from persistence.records import InterruptClass, Intervention, RunStart, StateInterval
 from persistence.store import Store
 
 STUCK = Request(
@@ -93,3 +93,17 @@ def test_rubbish_in_the_inbox_harms_nothing_and_is_not_tried_again(home, text):
 def test_no_database_is_a_clear_error(tmp_path):
     with pytest.raises(ValueError, match="perdure run"):
         request(tmp_path, STUCK)
+
+
+def test_an_acknowledgement_closes_all_that_is_open(home):
+    with HomeLock(Home(home)), Store.open(home / "perdure.db") as store:
+        for cause in ("estop", "stuck"):
+            store.open_intervention(Intervention(cause=cause, e10_class=InterruptClass.ASSIST, opened_s=600.0))
+        data = {"operator": "Ada", "action": "looked", "released": True, "part_replaced": False}
+        assert carry_out(store, Request(kind=ACKNOWLEDGE, data=data), 700.0)["closed"] >= 1
+    assert all((row["closed_s"], row["operator"]) == (700.0, "Ada") for row in rows(home))
+
+
+def test_without_a_daemon_there_is_nothing_to_acknowledge(home):
+    with pytest.raises(ValueError, match="no daemon runs"):
+        request(home, Request(kind=ACKNOWLEDGE, data={}))

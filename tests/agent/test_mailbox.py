@@ -1,6 +1,7 @@
 """The newest value goes from one process to another, whole or not at all."""
 
 import multiprocessing
+import pickle
 
 import numpy as np
 import pytest
@@ -34,6 +35,13 @@ class TestOneProcess:
         for _ in range(3):
             mailbox.put(np.array([9.0, 9.0]))
         assert values.tolist() == [1.0, 2.0]
+
+    def test_in_a_file_the_newest_value_outlives_its_writer(self, tmp_path):
+        Mailbox(4, tmp_path / "box").put(np.array([1.0, 2.0]))
+        again = Mailbox(4, tmp_path / "box")
+        assert again.get(2)[1].tolist() == [1.0, 2.0]
+        again.put(np.array([3.0, 4.0]))
+        assert pickle.loads(pickle.dumps(again)).get(2)[0] == 2
 
     def test_too_much_is_refused(self):
         with pytest.raises(ValueError, match="5 numbers do not fit a mailbox of 4"):

@@ -157,10 +157,9 @@ class TestRestart:
         held = Latches().add("stand_up_failed", Level.L2, State.NEED_HUMAN, 0.0)
         made = world(attempts=1, delay_s=-1.0, latches=held)
         acknowledge = Once(lambda robot: robot.time_s > 1.0, lambda robot: made.pilot.acknowledge("Ada", "put it back"))
+        early = Once(lambda robot: robot.time_s > 0.5, lambda robot: made.pilot.permit())
         begin = Once(lambda robot: robot.time_s > 5.0, lambda robot: made.pilot.permit())
-        made.pilot._permit = False
-
-        made.run(lambda robot: (acknowledge(robot), begin(robot)))
+        made.run(lambda robot: (early(robot), acknowledge(robot), begin(robot)))
         arming_s = next(now_s for state, now_s in made.visits if state == "ARMING")
         assert arming_s > 5.0
         assert made.rows("SELECT operator FROM interventions") == [("Ada",)]

@@ -3,15 +3,26 @@
 import os
 import signal
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from fakes import FakeRobot
 
 from agent.clock import WallClock
+from agent.permit import Permission, PermitMemory
 from agent.remote_robot import RemoteSimulatedRobot, open_remote_robot
-from agent.robot_host import SLICES, HostJob, Mailboxes, ReadingFormat, RobotHost, pack_command, pack_stop, place_of
+from agent.robot_host import (
+    SLICES,
+    STOP,
+    HostJob,
+    Mailboxes,
+    ReadingFormat,
+    RobotHost,
+    last_place,
+    pack_command,
+    pack_order,
+)
 from sim.minitaur import make_minitaur
 from sim.robot import Command, CommandMode, Robot
 from sim.state import Pose, SimulationError
@@ -75,9 +86,8 @@ class TestHost:
         robot, boxes, host = hosted
         robot.place(Pose.standing(1.0, -0.5, 0.7))
         self.slices(host, 1)
-        _, values = boxes.place.get(7 + robot.spec.n_joints)
         before = robot.truth()
-        robot.place(place_of(values))
+        robot.place(last_place(boxes.place))
         np.testing.assert_allclose(robot.truth().base_position[:2], before.base_position[:2], atol=1e-3)
         np.testing.assert_allclose(robot.truth().joint_position, before.joint_position, atol=1e-6)
 
@@ -91,20 +101,20 @@ class TestHost:
         robot, boxes, host = hosted
         boxes.command.put(pack_command(stance(robot.spec)))
         self.slices(host, SLICES)
-        assert robot._controller.mode is CommandMode.POSITION
+        assert robot.motor_mode is CommandMode.POSITION
         self.slices(host, round(0.25 / DT_S * SLICES))
-        assert robot._controller.mode is CommandMode.DAMPING
+        assert robot.motor_mode is CommandMode.DAMPING
 
     def test_a_stop_ends_in_no_torque_and_a_newer_command_starts_again(self, hosted):
         robot, boxes, host = hosted
         boxes.command.put(pack_command(stance(robot.spec)))
         self.slices(host, SLICES)
-        boxes.command.put(pack_stop())
+        boxes.command.put(pack_order(STOP))
         self.slices(host, round(0.6 / DT_S * SLICES))
-        assert robot._controller.mode is None
+        assert robot.motor_mode is None
         boxes.command.put(pack_command(stance(robot.spec)))
         self.slices(host, SLICES)
-        assert robot._controller.mode is CommandMode.POSITION
+        assert robot.motor_mode is CommandMode.POSITION
 
     def test_what_was_commanded_before_it_began_does_not_count(self):
         boxes = Mailboxes.new()
@@ -112,7 +122,51 @@ class TestHost:
             boxes.command.put(pack_command(stance(robot.spec)))
             host = RobotHost(robot, boxes, 1.0 / DT_S)
             self.slices(host, SLICES)
-            assert robot._controller.mode is None
+            assert robot.motor_mode is None
+
+    @pytest.mark.parametrize(
+        ("permission", "mode"),
+        [(Permission.DAMPING, CommandMode.DAMPING), (Permission.STOP, None), (Permission.CUT, None)],
+    )
+    def test_the_guard_decides_what_it_may_do(self, tmp_path, permission, mode):
+        boxes, permit = Mailboxes.new(), PermitMemory(tmp_path / "permit")
+        with make_minitaur(0) as robot:
+            host = RobotHost(robot, boxes, 1.0 / DT_S, permit)
+            for allowed, wanted, periods in (
+                (Permission.TORQUE, CommandMode.POSITION, 5),
+                (permission, mode, 30),
+                (Permission.TORQUE, CommandMode.POSITION, 5),
+            ):
+                for _ in range(periods):
+                    permit.allow(allowed, latched=False)
+                    boxes.command.put(pack_command(stance(robot.spec)))
+                    self.slices(host, SLICES)
+                assert robot.motor_mode is wanted
+        permit.close()
+
+    def test_a_cut_takes_the_current_off_within_a_slice(self, tmp_path):
+        boxes, permit = Mailboxes.new(), PermitMemory(tmp_path / "permit")
+        with make_minitaur(0) as robot:
+            host = RobotHost(robot, boxes, 1.0 / DT_S, permit)
+            permit.allow(Permission.TORQUE, latched=False)
+            boxes.command.put(pack_command(stance(robot.spec)))
+            self.slices(host, SLICES)
+            permit.allow(Permission.CUT, latched=True)
+            self.slices(host, 1)
+            assert robot.motor_mode is None
+        permit.close()
+
+    def test_what_was_commanded_without_a_permit_is_not_made_up_for(self, tmp_path):
+        boxes, permit = Mailboxes.new(), PermitMemory(tmp_path / "permit")
+        with make_minitaur(0) as robot:
+            host = RobotHost(robot, boxes, 1.0 / DT_S, permit)
+            permit.allow(Permission.STOP, latched=True)
+            boxes.command.put(pack_command(stance(robot.spec)))
+            self.slices(host, SLICES)
+            permit.allow(Permission.TORQUE, latched=False)
+            self.slices(host, SLICES)
+            assert robot.motor_mode is not CommandMode.POSITION
+        permit.close()
 
     def test_an_explosion_is_told_once(self, hosted, monkeypatch):
         robot, boxes, host = hosted
@@ -173,6 +227,20 @@ class TestRobot:
             open_remote_robot(HostJob(name="nobody", seed=0, latency_ms=None), print)
 
 
+@pytest.mark.parametrize(("again", "x_m"), [(True, 1.0), (False, 0.0)])
+def test_a_simulated_robot_is_where_it_was_if_that_is_wanted(tmp_path, again, x_m):
+    def opened(job: HostJob) -> RemoteSimulatedRobot:
+        return open_remote_robot(job, lambda reason: pytest.fail(reason))
+
+    job = replace(JOB, place=tmp_path / "place")
+    first = opened(job)
+    first.place(Pose.standing(1.0, 0.0, 0.0))
+    first.close()
+    second = opened(replace(job, again=again))
+    assert second.read().base_position[0] == pytest.approx(x_m, abs=0.1)
+    second.close()
+
+
 class TestTrouble:
     def pid(self, robot: RemoteSimulatedRobot) -> int:
         pid = robot._link._process.pid
@@ -192,7 +260,7 @@ class TestTrouble:
         until(lambda: robot.read() is not begun)
         assert robot.read().stamp_s > last_s
         assert robot.read().base_position[:2] == pytest.approx([1.0, 0.5], abs=0.1)
-        assert robot.health().ok
+        until(lambda: robot.health().ok)
 
     def test_so_is_one_that_hangs(self, own):
         robot, reasons = own
