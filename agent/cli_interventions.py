@@ -9,14 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from agent.cli_common import CliError, existing_home, out, out_json, out_table
-from agent.cli_options import HomeOption, JsonOption
+from agent.cli_options import HomeOption, JsonOption, OperatorOption, PartReplacedOption
 
 CLASSES = ("assist", "failure")
 
 app = typer.Typer(help="The log of human help.", no_args_is_help=True)
 
 NoteOption = Annotated[str, typer.Option("--note", help="Anything worth knowing later.")]
-OperatorOption = Annotated[str, typer.Option("--operator", help="Who helped; default: your login name.")]
 
 
 @app.command("list")
@@ -80,9 +79,7 @@ def add(
 def close(
     number: Annotated[int, typer.Argument(metavar="ID", help="Id of an open intervention, as `list --open` shows it.")],
     action: Annotated[str, typer.Option("--action", help="What was done, and why the robot may go on.")],
-    part_replaced: Annotated[
-        bool, typer.Option("--part-replaced", help="A part was replaced: this counts as a failure.")
-    ] = False,
+    part_replaced: PartReplacedOption = False,
     note: NoteOption = "",
     operator: OperatorOption = "",
     home: HomeOption = None,

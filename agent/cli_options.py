@@ -12,3 +12,7 @@ HomeOption = Annotated[
     typer.Option("--home", envvar="PERDURE_HOME", help="Home directory; default: the user's data directory."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print facts as one JSON value.")]
+OperatorOption = Annotated[str, typer.Option("--operator", help="Who helped; default: your login name.")]
+PartReplacedOption = Annotated[
+    bool, typer.Option("--part-replaced", help="A part was replaced: this counts as a failure.")
+]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent.cli_common import CliError, existing_home, out, out_json, resolve_home
-from agent.cli_options import HomeOption, JsonOption
+from agent.cli_options import HomeOption, JsonOption, OperatorOption, PartReplacedOption
 from agent.guard import is_guarded, replaces_after_s
 
 if TYPE_CHECKING:
@@ -212,10 +212,8 @@ def estop(home: HomeOption = None, json_: JsonOption = False) -> None:
 def ack(
     action: Annotated[str, typer.Option("--action", help="What was done, and why the robot may go on.")],
     released: Annotated[bool, typer.Option("--released", help="The emergency stop was released at the robot.")] = False,
-    part_replaced: Annotated[
-        bool, typer.Option("--part-replaced", help="A part was replaced: this counts as a failure.")
-    ] = False,
-    operator: Annotated[str, typer.Option("--operator", help="Who helped; default: your login name.")] = "",
+    part_replaced: PartReplacedOption = False,
+    operator: OperatorOption = "",
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
