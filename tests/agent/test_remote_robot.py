@@ -124,49 +124,40 @@ class TestHost:
             self.slices(host, SLICES)
             assert robot.motor_mode is None
 
+    @pytest.fixture
+    def guarded(self, tmp_path):
+        """A hosted robot that stands, with a permit."""
+        boxes, permit = Mailboxes.new(), PermitMemory(tmp_path / "permit")
+        with make_minitaur(0) as robot:
+            host = RobotHost(robot, boxes, 1.0 / DT_S, permit)
+
+            def run(permission: Permission, slices: int, *, commanded: bool = True) -> CommandMode | None:
+                for _ in range(slices):
+                    permit.allow(permission, latched=False)
+                    if commanded:
+                        boxes.command.put(pack_command(stance(robot.spec)))
+                    self.slices(host, 1)
+                return robot.motor_mode
+
+            yield run
+        permit.close()
+
     @pytest.mark.parametrize(
         ("permission", "mode"),
         [(Permission.DAMPING, CommandMode.DAMPING), (Permission.STOP, None), (Permission.CUT, None)],
     )
-    def test_the_guard_decides_what_it_may_do(self, tmp_path, permission, mode):
-        boxes, permit = Mailboxes.new(), PermitMemory(tmp_path / "permit")
-        with make_minitaur(0) as robot:
-            host = RobotHost(robot, boxes, 1.0 / DT_S, permit)
-            for allowed, wanted, periods in (
-                (Permission.TORQUE, CommandMode.POSITION, 5),
-                (permission, mode, 30),
-                (Permission.TORQUE, CommandMode.POSITION, 5),
-            ):
-                for _ in range(periods):
-                    permit.allow(allowed, latched=False)
-                    boxes.command.put(pack_command(stance(robot.spec)))
-                    self.slices(host, SLICES)
-                assert robot.motor_mode is wanted
-        permit.close()
+    def test_the_guard_decides_what_it_may_do(self, guarded, permission, mode):
+        assert guarded(Permission.TORQUE, 5 * SLICES) is CommandMode.POSITION
+        assert guarded(permission, 30 * SLICES) is mode
+        assert guarded(Permission.TORQUE, 5 * SLICES) is CommandMode.POSITION
 
-    def test_a_cut_takes_the_current_off_within_a_slice(self, tmp_path):
-        boxes, permit = Mailboxes.new(), PermitMemory(tmp_path / "permit")
-        with make_minitaur(0) as robot:
-            host = RobotHost(robot, boxes, 1.0 / DT_S, permit)
-            permit.allow(Permission.TORQUE, latched=False)
-            boxes.command.put(pack_command(stance(robot.spec)))
-            self.slices(host, SLICES)
-            permit.allow(Permission.CUT, latched=True)
-            self.slices(host, 1)
-            assert robot.motor_mode is None
-        permit.close()
+    def test_a_cut_takes_the_current_off_within_a_slice(self, guarded):
+        assert guarded(Permission.TORQUE, SLICES) is CommandMode.POSITION
+        assert guarded(Permission.CUT, 1) is None
 
-    def test_what_was_commanded_without_a_permit_is_not_made_up_for(self, tmp_path):
-        boxes, permit = Mailboxes.new(), PermitMemory(tmp_path / "permit")
-        with make_minitaur(0) as robot:
-            host = RobotHost(robot, boxes, 1.0 / DT_S, permit)
-            permit.allow(Permission.STOP, latched=True)
-            boxes.command.put(pack_command(stance(robot.spec)))
-            self.slices(host, SLICES)
-            permit.allow(Permission.TORQUE, latched=False)
-            self.slices(host, SLICES)
-            assert robot.motor_mode is not CommandMode.POSITION
-        permit.close()
+    def test_what_was_commanded_without_a_permit_is_not_made_up_for(self, guarded):
+        guarded(Permission.STOP, SLICES)
+        assert guarded(Permission.TORQUE, SLICES, commanded=False) is not CommandMode.POSITION
 
     def test_an_explosion_is_told_once(self, hosted, monkeypatch):
         robot, boxes, host = hosted
