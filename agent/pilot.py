@@ -261,11 +261,8 @@ class Pilot:
                     return Event.HUMAN_ACK
 
     def permit(self) -> None:
-        """A person allows motion from STANDBY on; not while something holds the robot.
-
-        Starting the daemon is such a word; an acknowledgement is not.
-        """
-        self._permit = self._permit or not self.operation.waits_for_human
+        """A person allows motion from STANDBY on. Starting the daemon is such a word; an acknowledgement is not."""
+        self._permit = True
 
     def acknowledge(self, name: str, action: str, *, physical_release: bool = False) -> None:
         """A person has dealt with what held the robot; it counts once torque is off, and starts nothing."""
