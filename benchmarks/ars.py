@@ -1,4 +1,4 @@
-"""Random search against gradients at equal robot time: `perdure bench ars --seed 0 --n 60`.
+"""Random search against gradients at equal robot time: `perdure bench ars --seed 0 --n 30`.
 
 ``n`` is in robot minutes. The same daemon runs from an empty home with each of both learners: augmented random search
 over the trajectory generator (one linear policy per skill) and soft actor-critic. The curves are forward speeds of its
@@ -23,10 +23,10 @@ import numpy as np
 from benchmarks import _daemon
 from benchmarks._study import Study, main
 
-DEFAULT_N = 60
+DEFAULT_N = 30
 SKILL = "walk_forward"
 BOTH_WAYS = "walk_forward,walk_backward"
-EVALUATE_EVERY_MIN = 4.0
+EVALUATE_EVERY_MIN = 3.0
 """Of robot time, for every variant the same; each evaluation takes one attempt of each skill."""
 BINS = 12
 """Points of the curve that is kept beside the single attempts."""

@@ -1,4 +1,4 @@
-"""A population on one replay memory against each of its members alone: `perdure bench population --seed 0 --n 30`.
+"""A population on one replay memory against each of its members alone: `perdure bench population --seed 0 --n 15`.
 
 ``n`` is in robot minutes. Every variant runs the same daemon from an empty home for the same robot time: the members
 alone, and all of them together, where the robot acts with the best by its attempts. The question is whether the
@@ -22,7 +22,7 @@ from benchmarks import ars
 from benchmarks._study import Cells, Study, main
 from skills.learners.population import member_of
 
-DEFAULT_N = 30
+DEFAULT_N = 15
 FURTHER = ("lr=1e-3", "gamma=0.9,tau=0.02")
 """What the second and third member change; the first has the settings of a run without a population."""
 

@@ -87,7 +87,7 @@ def run(seed: int, n: int, home: Path | None = None, settings: Mapping[str, Any]
         "chain_head": _daemon.perdure_json(home, "doctor", "--store")["chain_head"],
         "skills": skills,
         "metrics": metrics,
-        "curve": {skill.name: _curve(home, skill) for skill in WALKING_SKILLS},
+        "curve": {skill.name: curve_of(home, skill) for skill in WALKING_SKILLS},
         "evaluation_seed": EVALUATION_SEED,
     }
 
@@ -164,6 +164,11 @@ class Judge:
             out[name] = {**figures, "value": value(skill, figures["measures"])}
         return out
 
+    def speed(self, skill: Walk, policy: PolicyWeights, count: int) -> float:
+        """Mean speed of a policy in its skill's direction, on open floor."""
+        figures = summary(self.attempts(skill, policy, count, dynamics="nominal", workspace=OPEN_FLOOR))
+        return value(skill, figures["measures"])
+
 
 def value(skill: Walk, measures: Mapping[str, float]) -> float:
     """Speed in the direction that the skill asks for: m/s, or rad/s when turning."""
@@ -171,7 +176,8 @@ def value(skill: Walk, measures: Mapping[str, float]) -> float:
     return float(forward * measures.get("speed_mps", 0.0) + turn * measures.get("yaw_rate_radps", 0.0))
 
 
-def _curve(home: Path, skill: Walk) -> list[tuple[float, float]]:
+def curve_of(home: Path, skill: Walk) -> list[tuple[float, float]]:
+    """Robot minutes and speed of each attempt of a run."""
     rows = _daemon.query(
         home, f"SELECT ended_s, measures FROM attempts WHERE skill = '{skill.name}' AND steps > 50 ORDER BY id"
     )
