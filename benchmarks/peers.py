@@ -17,19 +17,23 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.evaluation import interquartile_mean
-from benchmarks import _baselines
+from agent.evaluation import interquartile_mean, load_robot
+from benchmarks import _baselines, _daemon
 from benchmarks._baselines import evaluate, make_env
 from benchmarks._statistics import estimate, probability_of_improvement
 from benchmarks._study import Cells, Settings, Study, main
+from skills.policy import MlpPolicy, PolicyWeights
 
 Curve = Sequence[Sequence[float]]
 """Steps and mean evaluation return, at each evaluation; the first is before learning."""
@@ -73,6 +77,24 @@ LIKE_SB3 = {
     "log_std_min": -20.0,
 }
 """Our learner with all settings as stable-baselines3 has them, to see that the algorithm is the same."""
+IN_DAEMON = {
+    "learner.updates_per_step": 10,
+    "learner.batch": 256,
+    "learner.layer_norm": True,
+    "learner.gamma": 0.99,
+    "learner.init_temperature": 1.0,
+    "learner.init_std": 1.0,
+    "learner.actor_delay": 0,
+    "learner.warmup_steps": RANDOM_STEPS,
+    # As the others see it: the environment's observation, nothing else.
+    "learner.history": 1,
+    "learner.past_actions": False,
+    "schedule.evaluate_every_min": 1000,
+}
+"""`OURS` as the daemon's settings."""
+MARGIN = 1.4
+"""Robot time that the daemon gets over what the steps take, since resets take time, too."""
+WHO = ("ours", "ours-daemon")
 PEERS = ("sb3-sac", "sbx-droq")
 
 
@@ -97,6 +119,7 @@ def variants() -> dict[str, dict[str, Any]]:
                 "policy_kwargs": {"net_arch": widths, "dropout_rate": 0.01, "layer_norm": True},
             },
             "ours": {"hidden": widths, "learning_rate": rate, **OURS},
+            "ours-daemon": {"learner.hidden": widths, "learner.lr": rate, **IN_DAEMON},
             "ours-like-sb3": {"hidden": widths, "learning_rate": rate, **LIKE_SB3},
         }
         for learner, settings in learners.items():
@@ -116,6 +139,8 @@ def cell(settings: Settings, seed: int) -> dict[str, Any]:
 
         curve = _baselines.learning_curve("stable_baselines3", **wanted)
         facts = {"curve": curve, "peer_versions": {"stable-baselines3": __version__}}
+    elif learner == "ours-daemon":
+        facts = daemon_learning_curve(**wanted)
     else:
         facts = {"curve": our_learning_curve(**wanted)}
     return {**facts, "final": facts["curve"][-1][1]}
@@ -126,12 +151,50 @@ def our_learning_curve(
 ) -> list[tuple[int, float]]:
     """Learn for ``steps`` steps with our learner; as `_baselines.learning_curve`."""
     run, env = _Ours(task, settings, steps, seed), make_env(task)
-    curve = [(0, evaluate(env, run.policy(), episodes))]
+    curve = [(0, evaluate(env, acting(env, run.learner.snapshot()), episodes))]
     for due in range(every, steps + 1, every):
         while run.steps < due:
             run.segment(min(SEGMENT, due - run.steps))
-        curve.append((run.steps, evaluate(env, run.policy(), episodes)))
+        curve.append((run.steps, evaluate(env, acting(env, run.learner.snapshot()), episodes)))
     return curve
+
+
+def daemon_learning_curve(
+    task: str, settings: Mapping[str, Any], steps: int, every: int, episodes: int, seed: int
+) -> dict[str, Any]:
+    """Learn in the daemon; its policies are judged afterwards.
+
+    Returns:
+        ``curve``, as `_baselines.learning_curve`, at the steps after which it stored a policy; ``robot_min``, how long
+        those steps took with all resets; ``attempts``; ``interventions``.
+    """
+    robot = f"gym:sim.gym_env:{task}" if task.startswith("perdure/") else f"gym:{task}"
+    rate_hz = load_robot(robot, seed).spec.control_rate_hz
+    with tempfile.TemporaryDirectory() as folder:
+        home, minutes = Path(folder) / "home", steps / rate_hz / 60.0
+        changes = {**settings, "schedule.checkpoint_every_min": every / rate_hz / 60.0}
+        assignments = [part for key, value in changes.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+        length = ("--hours", str(MARGIN * minutes / 60.0), "--speed", "max", "--seed", str(seed))
+        status = _daemon.run_and_keep_policies(home, home / "kept", "--robot", robot, *length, *assignments)
+        attempts = _daemon.query(home, "SELECT ended_s / 60.0, steps FROM attempts WHERE steps > 0 ORDER BY id")
+        policies = _daemon.kept_policies(home / "kept")
+    ends = np.array([ended_min for ended_min, _ in attempts])
+    done = np.cumsum([count for _, count in attempts])
+    if done[-1] < steps:
+        raise RuntimeError(f"{task}: {done[-1]} of {steps} steps in {MARGIN:g} times their time; raise MARGIN")
+    env = make_env(task)
+    curve: list[tuple[int, float]] = []
+    for minute, weights in policies.items():
+        before = int(np.searchsorted(ends, minute, side="right"))
+        made = int(done[before - 1]) if before else 0
+        if made <= steps:
+            curve.append((made, evaluate(env, acting(env, weights), episodes)))
+    return {
+        "curve": curve,
+        "robot_min": float(ends[np.searchsorted(done, steps)]),
+        "attempts": len(attempts),
+        "interventions": status["interventions"],
+    }
 
 
 class _Ours:
@@ -143,49 +206,30 @@ class _Ours:
         from skills.learners.sac import SacLearner
 
         self.env = make_env(task)
-        space, shape = self.env.action_space, self.env.observation_space.shape
-        assert isinstance(space, gymnasium.spaces.Box)
+        shape, self.actions = self.env.observation_space.shape, _actions(self.env).low.size
         assert shape is not None
-        self.low, self.high = space.low, space.high
-        self.prior = np.zeros(space.low.size)
         self.config = SacConfig(**{**settings, "hidden": tuple(settings["hidden"])})
-        self.replay = ReplayBuffer(capacity, shape[0], self.prior.size)
-        self.learner = SacLearner(self.replay, np.zeros((1, 0)), self.prior[None], self.config, seed)
+        self.replay = ReplayBuffer(capacity, shape[0], self.actions)
+        self.learner = SacLearner(self.replay, np.zeros((1, 0)), np.zeros((1, self.actions)), self.config, seed)
         self.rng = np.random.default_rng(seed)
         self.obs, _ = self.env.reset(seed=seed)
         self.steps = 0
 
-    def policy(self, explore: bool = False) -> _baselines.Act:
-        """The present policy, from an observation to an action within the environment's bounds."""
-        from skills.policy import MlpPolicy
-
-        actor, nothing = MlpPolicy(self.learner.snapshot()), np.zeros(0)
-
-        def act(obs: NDArray[Any]) -> NDArray[Any]:
-            noise = self.rng.standard_normal(self.prior.size) if explore else None
-            return self.to_env(actor.act(obs.astype(np.float32), nothing, self.prior, noise))
-
-        return act
-
-    def to_env(self, u: NDArray[Any]) -> NDArray[Any]:
-        """From [-1, 1] to the environment's own bounds."""
-        return np.asarray(self.low + 0.5 * (u + 1.0) * (self.high - self.low))
-
     def segment(self, most: int) -> None:
         """Act for some steps, or until the episode ends; store them and learn."""
-        policy = self.policy(explore=True)
+        policy = acting(self.env, self.learner.snapshot(), self.rng)
         rows: list[NDArray[Any]] = [self.obs]
         actions: list[NDArray[Any]] = []
         rewards, ends = [], []
         over = False
         while len(actions) < most and not over:
             if self.steps + len(actions) < RANDOM_STEPS:
-                action = self.to_env(self.rng.uniform(-1, 1, self.prior.size))
+                action = to_env(self.env, self.rng.uniform(-1, 1, self.actions))
             else:
                 action = policy(self.obs)
             self.obs, reward, terminated, truncated, _ = self.env.step(action)
             rows.append(self.obs)
-            actions.append(2.0 * (action - self.low) / (self.high - self.low) - 1.0)
+            actions.append(from_env(self.env, action))
             rewards.append([float(reward)])
             ends.append([terminated])
             over = terminated or truncated
@@ -195,6 +239,37 @@ class _Ours:
         self.steps += len(actions)
         if self.steps > RANDOM_STEPS:
             self.learner.update(round(self.config.updates_per_step * len(actions)))
+
+
+def acting(
+    env: gymnasium.Env[Any, Any], weights: PolicyWeights, rng: np.random.Generator | None = None
+) -> _baselines.Act:
+    """A policy of ours, from an observation to an action within the environment's bounds; ``rng`` lets it explore."""
+    actor, nothing, prior = MlpPolicy(weights), np.zeros(0), np.zeros(weights.action_width)
+
+    def act(obs: NDArray[Any]) -> NDArray[Any]:
+        noise = None if rng is None else rng.standard_normal(weights.action_width)
+        return to_env(env, actor.act(obs.astype(np.float32), nothing, prior, noise))
+
+    return act
+
+
+def to_env(env: gymnasium.Env[Any, Any], u: NDArray[Any]) -> NDArray[Any]:
+    """From [-1, 1] to the environment's own bounds."""
+    space = _actions(env)
+    return np.asarray(space.low + 0.5 * (u + 1.0) * (space.high - space.low))
+
+
+def from_env(env: gymnasium.Env[Any, Any], action: NDArray[Any]) -> NDArray[Any]:
+    """From the environment's own bounds to [-1, 1]."""
+    space = _actions(env)
+    return np.asarray(2.0 * (action - space.low) / (space.high - space.low) - 1.0)
+
+
+def _actions(env: gymnasium.Env[Any, Any]) -> gymnasium.spaces.Box:
+    space = env.action_space
+    assert isinstance(space, gymnasium.spaces.Box)
+    return space
 
 
 def steps_to_stay(curve: Curve, level: float) -> float:
@@ -237,16 +312,18 @@ def compare(ours: Sequence[Curve], theirs: Sequence[Curve]) -> dict[str, Any]:
 
 
 def conclude(cells: Cells) -> dict[str, Any]:
-    """Comparisons with each peer: per task, and over all tasks the probability that we end above it."""
-    out: dict[str, Any] = {"comparisons": {}, "probability_of_improvement": {}}
-    for peer in PEERS:
-        tasks = [task for task in TASKS if f"{task}.{peer}" in cells and f"{task}.ours" in cells]
-        pairs = [[[run["curve"] for run in cells[f"{task}.{who}"]] for who in ("ours", peer)] for task in tasks]
-        out["comparisons"][peer] = {task: compare(*pair) for task, pair in zip(tasks, pairs, strict=True)}
-        if tasks:
-            mine, theirs = ([[end_of(curve) for curve in pair[who]] for pair in pairs] for who in (0, 1))
-            figure, low, high = probability_of_improvement(mine, theirs)
-            out["probability_of_improvement"][peer] = {"value": figure, "low": low, "high": high}
+    """How each way of running ours compares with each peer, by task and over all of them."""
+    return {who: {peer: _comparison(cells, who, peer) for peer in PEERS} for who in WHO}
+
+
+def _comparison(cells: Cells, who: str, peer: str) -> dict[str, Any]:
+    tasks = [task for task in TASKS if f"{task}.{peer}" in cells and f"{task}.{who}" in cells]
+    pairs = [[[run["curve"] for run in cells[f"{task}.{name}"]] for name in (who, peer)] for task in tasks]
+    out: dict[str, Any] = {"tasks": {task: compare(*pair) for task, pair in zip(tasks, pairs, strict=True)}}
+    if tasks:
+        mine, theirs = ([[end_of(curve) for curve in pair[side]] for pair in pairs] for side in (0, 1))
+        figure, low, high = probability_of_improvement(mine, theirs)
+        out["probability_of_improvement"] = {"value": figure, "low": low, "high": high}
     return out
 
 

@@ -49,21 +49,24 @@ def test_summary_compares_only_what_both_have_run(monkeypatch):
     better = {"curve": [[0, 0.0], [10, 2.0]]}
     cells = {"pendulum.ours": [better], "pendulum.sb3-sac": [run], "minitaur.sb3-sac": [run]}
     out = conclude(cells)
-    assert list(out["comparisons"]["sb3-sac"]) == ["pendulum"]
-    assert out["probability_of_improvement"] == {"sb3-sac": {"value": 1.0, "low": 1.0, "high": 1.0}}
-    assert out["comparisons"]["sbx-droq"] == {}
+    assert list(out["ours"]["sb3-sac"]["tasks"]) == ["pendulum"]
+    assert out["ours"]["sb3-sac"]["probability_of_improvement"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert out["ours"]["sbx-droq"] == out["ours-daemon"]["sb3-sac"] == {"tasks": {}}
 
 
 def test_all_learners_of_a_task_have_one_budget_and_one_width():
     for name, task in TASKS.items():
         cells = [settings for variant, settings in variants().items() if variant.startswith(f"{name}.")]
-        assert len(cells) == 4
+        assert len(cells) == 5
         assert {(c["task"], c["steps"], c["every"], c["episodes"]) for c in cells} == {
             (task.env, task.steps, task.every, peers.EPISODES)
         }
         assert task.steps % task.every == 0
-        widths = [c["settings"].get("hidden") or c["settings"]["policy_kwargs"]["net_arch"] for c in cells]
-        assert widths == [[task.width, task.width]] * 4
+        widths = [
+            given.get("hidden") or given.get("learner.hidden") or given["policy_kwargs"]["net_arch"]
+            for given in (c["settings"] for c in cells)
+        ]
+        assert widths == [[task.width, task.width]] * 5
 
 
 def test_evaluation_starts_are_the_same_each_time_and_for_all():
@@ -82,10 +85,20 @@ def test_our_curve_has_an_evaluation_before_learning_and_at_each_due_step():
     assert curve == our_learning_curve(**arguments, seed=0)
 
 
+def test_in_the_daemon_a_policy_counts_for_the_steps_that_were_made_before_it():
+    settings = {**peers.IN_DAEMON, "learner.hidden": [8, 8], "learner.updates_per_step": 0.1}
+    facts = peers.daemon_learning_curve("Pendulum-v1", settings, steps=600, every=200, episodes=1, seed=0)
+    assert [steps for steps, _ in facts["curve"]] == [200, 400, 600]
+    assert facts["interventions"] == 0
+    # Steps are 0.05 s long; the resets between the attempts take time as well.
+    assert 0.5 < facts["robot_min"] < 0.5 * peers.MARGIN
+
+
 def test_actions_reach_the_bounds_of_the_environment():
     run = peers._Ours("Pendulum-v1", {"hidden": [8, 8]}, 100, 0)
-    assert run.to_env(np.array([-1.0])) == pytest.approx([-2.0])
-    assert run.to_env(np.array([0.5])) == pytest.approx([1.0])
+    assert peers.to_env(run.env, np.array([-1.0])) == pytest.approx([-2.0])
+    assert peers.to_env(run.env, np.array([0.5])) == pytest.approx([1.0])
+    assert peers.from_env(run.env, np.array([1.0])) == pytest.approx([0.5])
     run.segment(7)
     stored = run.replay.sample(np.random.default_rng(0), 64).action
     assert len(run.replay) == run.steps == 7
