@@ -313,8 +313,8 @@ class Run:
                 elif wanted.kind == inbox.RESUME:
                     self._pilot.permit()
         if self._inbox_future is None and (self._home.root / inbox.FOLDER).is_dir():
-            now_s, root = self._clock.now_s(), self._home.root
-            self._inbox_future = self._writer.submit(lambda store: inbox.serve(root, store, now_s))
+            now_s, root, estopped = self._clock.now_s(), self._home.root, self._pilot.operation.state is State.ESTOP
+            self._inbox_future = self._writer.submit(lambda store: inbox.serve(root, store, now_s, estopped=estopped))
 
     def _run_jobs(self, now_s: float) -> None:
         self._brain.poll()

@@ -90,13 +90,15 @@ def _ask(home: Path, wanted: Request, timeout_s: float) -> dict[str, Any]:
     return dict(answer)
 
 
-def serve(home: Path, store: Store, robot_s: float) -> tuple[Request, ...]:
+def serve(home: Path, store: Store, robot_s: float, *, estopped: bool = False) -> tuple[Request, ...]:
     """Carry out what waits in the inbox, and never fail; the daemon calls this from the thread that owns the store.
 
     Args:
         home: home directory.
         store: the open store.
         robot_s: robot time now.
+        estopped: whether an emergency stop holds the robot; nothing that says it was helped is then believed without a
+            word of the release.
 
     Returns:
         What was stored, so that the daemon can act on it: closing an intervention acknowledges its latch.
@@ -114,6 +116,8 @@ def serve(home: Path, store: Store, robot_s: float) -> tuple[Request, ...]:
         try:
             raw = json.loads(text)
             wanted = Request(kind=raw["kind"], data=dict(raw["data"]))
+            if estopped and wanted.kind in (CLOSE, ACKNOWLEDGE) and not wanted.data.get("released"):
+                raise ValueError("the robot is held in ESTOP; release it there, then `perdure ack --released`")
             answer = carry_out(store, wanted, robot_s)
             done.append(wanted)
         except Exception as error:

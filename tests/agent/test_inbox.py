@@ -95,6 +95,20 @@ def test_no_database_is_a_clear_error(tmp_path):
         request(tmp_path, STUCK)
 
 
+@pytest.mark.parametrize("kind", [CLOSE, ACKNOWLEDGE])
+def test_what_an_emergency_stop_holds_is_not_closed_without_a_release(home, kind):
+    helped = {"id": 1, "operator": "Ada", "action": "x", "note": "", "released": False, "part_replaced": False}
+    folder = home / "inbox"
+    folder.mkdir()
+    with Store.open(home / "perdure.db") as store:
+        store.open_intervention(Intervention(cause="estop", e10_class=InterruptClass.ASSIST, opened_s=700.0))
+        for released, served in ((False, 0), (True, 1)):
+            (folder / "1.json").write_text(json.dumps({"kind": kind, "data": {**helped, "released": released}}))
+            assert len(serve(home, store, 900.0, estopped=True)) == served
+            assert ("held in ESTOP" in (folder / "1.answer").read_text()) is not released
+            assert rows(home)[0]["closed_s"] == (900.0 if released else None)
+
+
 def test_an_acknowledgement_closes_all_that_is_open(home):
     with HomeLock(Home(home)), Store.open(home / "perdure.db") as store:
         for cause in ("estop", "stuck"):

@@ -116,7 +116,8 @@ def test_an_emergency_stop_holds_until_it_is_released_and_motion_allowed(run):
     running.until("SELECT 1 FROM interventions WHERE cause = 'estop' AND closed_s IS NULL")
     attempts = running.rows("SELECT count(*) FROM attempts")
     time.sleep(0.6)  # until the status says so
-    for words in (("ack", "--action", "looked at it"), ("resume",)):
+    help_ = ("--action", "looked at it")
+    for words in (("ack", *help_), ("interventions", "close", "1", *help_), ("resume",)):
         refused = subprocess.run((*PERDURE, *words, *home), capture_output=True, text=True, timeout=30, check=False)
         assert refused.returncode == 1
         assert "held in ESTOP" in refused.stderr
