@@ -125,9 +125,9 @@ class LearnerConfig(Section):
     """Share of the new critic weights that goes into the target weights at each update."""
     lr: float = setting(3e-4, 1e-7, 0.1)
     """Learning rate of actor, critics and temperature."""
-    updates_per_step: float = setting(2.0, 0.01, 100.0, unit="updates per policy step")
+    updates_per_step: float = setting(4.0, 0.01, 100.0, unit="updates per policy step")
     """How much is learned from each step; fixed in lockstep mode."""
-    idle_updates_per_step: float = setting(4.0, 0.0, 100.0, unit="updates per policy step")
+    idle_updates_per_step: float = setting(8.0, 0.0, 100.0, unit="updates per policy step")
     """In realtime mode spare time goes into updates, up to this many per stored step."""
     algorithm: str = setting("sac", choices=("sac", "ars"))
     """``sac``: off-policy, from every stored step; ``ars``: random search over the policy, from attempts' returns."""
