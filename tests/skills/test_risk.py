@@ -1,0 +1,114 @@
+"""Safety critic and recovery policy: probabilities by hand on a line with two cliffs, and what a shield makes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from persistence.replay import ReplayBuffer
+from skills.learners.risk import RiskConfig, RiskLearner
+from skills.policy import PolicyWeights
+from skills.shield import Shield, ShieldWeights
+
+EDGE = 1.0
+STEP = 0.25
+NO_COMMANDS, AT_REST = np.zeros((1, 0)), np.zeros((1, 1))
+NOTHING, MIDDLE = np.zeros(0), np.zeros(1)
+
+
+def walks(seed: int, count: int) -> ReplayBuffer:
+    """Random walks on a line whose ends, at 1 and -1, are harm."""
+    rng, replay = np.random.default_rng(seed), ReplayBuffer(20_000, 1, 1)
+    for _ in range(count):
+        places, actions = [rng.uniform(-EDGE, EDGE)], []
+        while len(actions) < 10 and abs(places[-1]) < EDGE:
+            actions.append(rng.uniform(-1.0, 1.0))
+            places.append(places[-1] + STEP * actions[-1])
+        if not actions:
+            continue
+        ends = np.zeros((len(actions), 1))
+        ends[-1] = abs(places[-1]) >= EDGE
+        replay.add_episode(np.array(places)[:, None], np.array(actions)[:, None], ends, ends)
+    return replay
+
+
+def heading(drift: float) -> PolicyWeights:
+    """A task policy that always does tanh(drift), with hardly any noise."""
+    layers = ((np.zeros((1, 2), np.float32), np.array([drift, -8.0], np.float32)),)
+    return PolicyWeights(version=0, layers=layers, obs_mean=np.zeros(1, np.float32), obs_std=np.ones(1, np.float32))
+
+
+@pytest.fixture(scope="module")
+def shield() -> Shield:
+    """What is learned about a policy that heads for the edge at 1."""
+    config = RiskConfig(hidden=(32, 32), batch=64, discount=0.5, threshold=0.3, learning_rate=3e-3, tau=0.02)
+    learner = RiskLearner(walks(0, 400), NO_COMMANDS, AT_REST, MIDDLE, config, seed=0)
+    figures = learner.update(1500, heading(5.0))
+    assert figures["risk_loss"] < 0.1
+    return Shield(learner.snapshot())
+
+
+@pytest.mark.parametrize(
+    ("place", "action", "risk"),
+    # A full step after the other, harm that is k steps off counts 0.5^k.
+    [(0.9, 1.0, 1.0), (0.6, 1.0, 0.5), (0.35, 1.0, 0.25), (0.9, -1.0, 0.25), (-0.9, -1.0, 1.0), (-0.9, 1.0, 0.0)],
+)
+def test_risk_is_the_discounted_probability_of_harm_under_the_task_policy(shield, place, action, risk):
+    assert shield.risk(np.array([place]), NOTHING, np.array([action])) == pytest.approx(risk, abs=0.12)
+
+
+def test_a_safe_action_passes_and_a_risky_one_is_replaced_by_one_that_leads_away(shield):
+    passed = shield.judge(np.array([0.0]), NOTHING, MIDDLE, np.array([-0.5]))
+    assert (passed.recovered, passed.action.tolist()) == (False, [-0.5])
+    for side in (1.0, -1.0):
+        replaced = shield.judge(np.array([0.95 * side]), NOTHING, MIDDLE, np.array([side]))
+        assert replaced.recovered
+        assert replaced.risk > 0.5
+        assert side * replaced.action[0] < -0.2
+
+
+def test_caution_raises_risk_by_as_much_as_the_members_disagree(shield):
+    weights = shield.weights
+    careless = Shield(ShieldWeights(critic=weights.critic, recovery=weights.recovery, caution=0.0, threshold=0.3))
+    for place in np.linspace(-1.0, 1.0, 9):
+        args = np.array([place]), NOTHING, MIDDLE
+        members = []
+        for member in range(3):
+            alone = tuple((weight[[member]], bias[[member]]) for weight, bias in weights.critic)
+            one = Shield(ShieldWeights(critic=alone, recovery=weights.recovery, caution=1.0, threshold=0.3))
+            members.append(one.risk(*args))
+        log_odds = np.log(members) - np.log1p(-np.array(members))
+        assert careless.risk(*args) == pytest.approx(1.0 / (1.0 + np.exp(-log_odds.mean())), rel=1e-3)
+        assert shield.risk(*args) == pytest.approx(1.0 / (1.0 + np.exp(-log_odds.mean() - log_odds.std())), rel=1e-3)
+
+
+def test_bytes_give_the_same_judgement_back(shield):
+    again = Shield(ShieldWeights.from_bytes(shield.weights.to_bytes()))
+    args = np.array([0.7]), NOTHING, np.array([0.3])
+    assert again.risk(*args) == shield.risk(*args)
+    assert again.weights.threshold == shield.weights.threshold
+    with pytest.raises(ValueError, match="cannot be read"):
+        ShieldWeights.from_bytes(shield.weights.to_bytes()[:-9])
+
+
+def test_a_shield_of_nan_is_refused(shield):
+    weights = shield.weights
+    broken = tuple((weight * np.nan, bias) for weight, bias in weights.critic)
+    with pytest.raises(ValueError, match="NaN"):
+        Shield(ShieldWeights(critic=broken, recovery=weights.recovery, caution=1.0, threshold=0.3))
+
+
+def test_equal_seeds_learn_the_same():
+    config = RiskConfig(hidden=(8,), batch=16)
+    learned = []
+    for _ in range(2):
+        learner = RiskLearner(walks(1, 20), NO_COMMANDS, AT_REST, MIDDLE, config, seed=3)
+        learner.update(20, heading(0.0))
+        learned.append(learner.snapshot().to_bytes())
+    assert learned[0] == learned[1]
+
+
+@pytest.mark.parametrize("wrong", [{"discount": 1.0}, {"threshold": 0.0}, {"ensemble": 0}, {"hidden": ()}])
+def test_settings_that_cannot_work_are_refused(wrong):
+    with pytest.raises(ValueError, match="must"):
+        RiskConfig(**wrong)
