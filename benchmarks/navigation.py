@@ -31,6 +31,7 @@ OFFLINE_STEPS = 20_000
 PRETRAINING_UPDATES = 10_000
 RANDOM_STEPS = 100
 TASK_UPDATES_PER_STEP = 4
+RISK_UPDATES_PER_STEP = 4
 REWARD_SCALE = 0.1
 COURSES = {"corridor": "perdure/Navigation1-v0", "block": "perdure/Navigation2-v0"}
 RISK = {
@@ -140,7 +141,7 @@ class _Explorer:
         if self.steps > RANDOM_STEPS:
             self._task.update(TASK_UPDATES_PER_STEP * len(sent))
             if self._risk is not None:
-                self._risk.update(len(sent), self._task.snapshot())
+                self._risk.update(RISK_UPDATES_PER_STEP * len(sent), self._task.snapshot())
         return "v" if info["violation"] else "s" if info["success"] else "-"
 
     def _propose(self, policy: MlpPolicy, place: NDArray[Any]) -> NDArray[Any]:
