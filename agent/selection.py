@@ -14,7 +14,8 @@ class Selection:
     """Follows the order in which a learner offers its candidates: the best first, then those it wants tried.
 
     An attempt that explores takes what is to be tried and has not acted since it was first offered; all others take the
-    best. A learner that is an attempt behind is thus not made to try the same twice.
+    best. A learner that is an attempt behind is thus not made to try the same twice. What is still on offer once all of
+    it has been tried and the best has acted gave the learner nothing to judge by: it is tried again.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,8 @@ class Selection:
             if explore and weights.version not in tried:
                 tried.add(weights.version)
                 return weights
+        if explore:
+            tried.clear()
         return best
 
     def _note_best(self, skill: str, member: int, figures: Mapping[str, float]) -> None:

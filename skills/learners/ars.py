@@ -46,7 +46,7 @@ class ArsConfig:
     normalise: bool = True
     """Shift and scale features by their moments so far (V2); False takes them as they are (V1)."""
     least_steps: int = 25
-    """Attempts of fewer policy steps are not judged by; what they tried is tried again."""
+    """Attempts of fewer policy steps are not judged by, unless they fell; what they tried is tried again."""
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, naming the field, its value and what is valid."""
@@ -139,7 +139,7 @@ class ArsLearner:
 
         Attempts with any other policy, also with a perturbation of an earlier step, are passed over.
         """
-        if summary.policy_version is None or summary.steps < self.config.least_steps:
+        if summary.policy_version is None or (summary.steps < self.config.least_steps and not summary.fell):
             return
         skill = summary.skill
         tried = summary.policy_version - int(self._first_version[skill]) - 1

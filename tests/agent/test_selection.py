@@ -4,6 +4,9 @@ import numpy as np
 from structlog.testing import capture_logs
 
 from agent.selection import Selection
+from persistence.replay import ReplayBuffer
+from skills.learners.ars import ArsLearner
+from skills.learners.learner import AttemptSummary
 from skills.learners.population import MEMBER_STRIDE
 from skills.policy import PolicyWeights
 
@@ -29,9 +32,30 @@ class TestExploring:
         selection = Selection()
         assert [choose(selection, 7) for _ in range(3)] == [7, 7, 7]
 
-    def test_each_candidate_is_tried_once_in_order_then_the_best_acts(self):
+    def test_each_candidate_is_tried_in_order_then_the_best_acts_once_and_what_is_left_is_tried_again(self):
         selection = Selection()
-        assert [choose(selection, 10, 11, 12) for _ in range(4)] == [11, 12, 10, 10]
+        assert [choose(selection, 10, 11, 12) for _ in range(3)] == [11, 12, 10]
+        assert [choose(selection, 10, 12) for _ in range(4)] == [12, 10, 12, 10]
+
+    def test_a_search_goes_on_after_an_attempt_too_short_to_judge(self):
+        """The loop of search and selection, in which one attempt is cut at 10 steps."""
+        learner = ArsLearner(ReplayBuffer(100, 3, 2), ["walk"], 0)
+        selection, cut = Selection(), {3}
+        for _ in range(20):
+            weights = selection.choose("walk", learner.candidates(), explore=True, figures={})
+            steps = 10 if weights.version in cut else 100
+            cut.discard(weights.version)
+            learner.attempted(
+                AttemptSummary(
+                    skill=0,
+                    policy_version=weights.version,
+                    steps=steps,
+                    mean_reward=0.1,
+                    mean_costs=np.zeros(0),
+                    fell=False,
+                )
+            )
+        assert learner.update(1)["search_steps.walk"] == 2.0
 
     def test_a_learner_that_is_an_attempt_behind_is_not_made_to_try_the_same_twice(self):
         selection = Selection()

@@ -32,9 +32,9 @@ def search(replay=None, seed=0, skills=SKILLS, **settings):
     return ArsLearner(replay, skills, COMMAND, ArsConfig(**settings), seed)
 
 
-def attempt(version, reward, skill=0, steps=100):
+def attempt(version, reward, skill=0, steps=100, fell=False):
     return AttemptSummary(
-        skill=skill, policy_version=version, steps=steps, mean_reward=reward, mean_costs=np.zeros(0), fell=False
+        skill=skill, policy_version=version, steps=steps, mean_reward=reward, mean_costs=np.zeros(0), fell=fell
     )
 
 
@@ -174,6 +174,11 @@ class TestCredit:
         credit_all(learner, lambda weights: float(weights.version))
         learner.attempted(attempt(first.version, 100.0))
         assert not learner.state()[0]["attempts"].any()
+
+    def test_a_fall_counts_however_early(self):
+        learner = search(directions=2, top=1)
+        learner.attempted(attempt(of(learner, "walk")[1].version, -2.0, steps=10, fell=True))
+        assert learner.state()[0]["attempts"].sum() == 1
 
     def test_a_perturbation_that_was_tried_twice_counts_by_its_mean(self):
         once, twice = search(directions=1, top=1), search(directions=1, top=1)
