@@ -35,6 +35,7 @@ from agent.opening import (
     move_aside,
     open_run,
     restore_latches,
+    restore_permit,
     robot_seed,
     stored_episodes,
     tidy_episodes,
@@ -135,10 +136,12 @@ class Run:
             stack.callback(self._end_learner)
             self._start(robot, resume)
             on_time = punctual(self._config.control.core) if self._realtime else contextlib.nullcontext()
-            with self._signal.listening(), on_time:
-                self._fly()
-            if self._guard is not None:
-                self._guard.leave()
+            try:
+                with self._signal.listening(), on_time:
+                    self._fly()
+            finally:
+                if self._guard is not None:
+                    self._guard.leave()
             self._finish()
 
     # ------------------------------------------------------------------- start
@@ -184,6 +187,7 @@ class Run:
         )
         now_s = self._clock.now_s()
         latches = writer.submit(lambda store: restore_latches(store, resume, now_s)).result()
+        permit = writer.submit(restore_permit).result()
         run_id = writer.submit(lambda store: open_run(store, config, resume, latches, now_s)).result()
         workspace = Workspace(size_m=config.workspace.size_m, soft_margin_m=config.workspace.soft_margin_m)
         gate = ActionGate(robot.spec, dt_s)
@@ -225,6 +229,7 @@ class Run:
             limits=Limits(),
             goal=Goal(end_s=None if hours is None else now_s + 3600.0 * hours, attempts=config.run.attempts),
             operation=Operation(latches=latches),
+            permit=permit,
             housekeeping=self._housekeeping,
             run_jobs=self._run_jobs,
             self_test=self._self_test,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import selectors
 import shutil
@@ -62,14 +63,22 @@ def permit_path(home: Path) -> Path:
     return runtime_dir(home) / PERMIT
 
 
-def stored_latches(path: Path) -> Latches:
-    """What a guard of this home latched before; a file that cannot be read is itself a cause, for it held some."""
-    try:
-        return Latches.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return Latches()
-    except (OSError, ValueError, TypeError):
-        return Latches().add(UNREADABLE, Level.L2, State.SAFE_STOP, 0.0, active=False)
+def stored_latches(home: Path) -> Latches:
+    """What a guard of this home latched before; what cannot be read is itself a cause, for it held some.
+
+    The time at which each was latched is 0: the clock may have begun anew since.
+    """
+    latches = Latches()
+    for path in (home / LATCHES, runtime_dir(home) / LATCHES):
+        try:
+            stored = Latches.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, RecursionError):
+            stored = Latches().add(UNREADABLE, Level.L3, State.ESTOP, 0.0, active=False)
+        for latch in stored:
+            latches = latches.add(latch.cause, latch.level, latch.state, 0.0, active=latch.active)
+    return latches
 
 
 class Guard:
@@ -77,9 +86,12 @@ class Guard:
 
     def __init__(self, home: Path) -> None:
         """Take over the permit; until a control loop answers there is no torque."""
-        self._latches_path = home / LATCHES
-        self.watch = GuardWatch(stored_latches(self._latches_path))
-        self._stored, self._store_s = self.watch.latches, 0.0
+        self._home = home
+        self.watch = GuardWatch(stored_latches(home))
+        in_memory = (runtime_dir(home) / LATCHES).exists()
+        self._stored = None if in_memory else self.watch.latches
+        """What is on disk; None where that is not all."""
+        self._store_s = 0.0
         self._permit = PermitMemory(permit_path(home))
         self._permit.leave()
         self._permit.challenge()
@@ -99,47 +111,74 @@ class Guard:
             self._permit.challenge()
         elif self._permit.left:
             self.watch.gone()
-        return self._decide(now_s)
+        permission = self._enforce(now_s)
+        self._store(now_s)  # afterwards: no robot and no operator waits for the disk
+        return permission
+
+    @property
+    def left(self) -> bool:
+        """Whether the daemon's control loop has ended as it should."""
+        return self._permit.left
 
     def daemon_gone(self) -> None:
         """The daemon's process has ended: an answer that it left behind counts no more."""
         self._permit.leave()
         self.watch.gone()
 
-    def close(self) -> None:
-        """Leave the robot without torque."""
-        self._permit.allow(Permission.STOP, latched=bool(self.watch.latches))
+    def close(self) -> bool:
+        """Leave the robot without torque. Returns whether what is latched is on disk; else it is in memory alone."""
+        self._permit.allow(max(Permission.STOP, self._permit.permission), latched=bool(self.watch.latches))
+        kept = self._store(time.monotonic(), at_once=True)
+        if not kept:
+            self._note()
         self._selector.close()
         Path(self._server.getsockname()).unlink(missing_ok=True)
         self._server.close()
         self._permit.close()
+        return kept
 
-    def _decide(self, now_s: float) -> Permission:
-        """Put in force what follows from silence and latches, then store these: no robot waits for the disk."""
+    def _enforce(self, now_s: float) -> Permission:
+        """Put in force what follows from silence and latches."""
         permission = self.watch.update(now_s)
         self._permit.allow(permission, latched=bool(self.watch.latches))
-        if self.watch.latches != self._stored and now_s >= self._store_s:
-            try:
-                atomic_write_json(self._latches_path, self.watch.latches.to_json())
-                self._stored = self.watch.latches
-            except OSError:  # the disk is full, say: the latches hold, and are stored as soon as they can be
-                self._store_s = now_s + RETRY_S
         return permission
+
+    def _note(self) -> None:
+        """Keep what is latched in memory that outlives this process, which takes no time, until it is on disk."""
+        if self.watch.latches != self._stored:
+            with contextlib.suppress(OSError):
+                atomic_write_json(runtime_dir(self._home) / LATCHES, self.watch.latches.to_json())
+
+    def _store(self, now_s: float, *, at_once: bool = False) -> bool:
+        """Keep what is latched. Returns whether it is on disk; a full disk is tried again after a while."""
+        if self.watch.latches == self._stored:
+            return True
+        if not at_once and now_s < self._store_s:
+            return False
+        try:
+            atomic_write_json(self._home / LATCHES, self.watch.latches.to_json())
+        except OSError:
+            self._store_s = now_s + RETRY_S
+            return False
+        self._stored = self.watch.latches
+        (runtime_dir(self._home) / LATCHES).unlink(missing_ok=True)
+        return True
 
     def _serve_operator(self) -> None:
         """Answer one request; an operator who says nothing or nonsense cannot hold up the guard."""
-        connection, _ = self._server.accept()
-        with connection:
-            connection.settimeout(PERIOD_S)
-            try:
-                request = json.loads(connection.recv(LONGEST_REQUEST))
-                answer = self._carry_out(request)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                answer = {"error": str(error) or type(error).__name__}
-            try:
-                connection.sendall(json.dumps(answer).encode())
-            except OSError:
-                return
+        try:
+            connection, _ = self._server.accept()
+            with connection:
+                connection.settimeout(PERIOD_S)
+                connection.sendall(json.dumps(self._answer(connection)).encode())
+        except OSError:  # the operator is gone
+            return
+
+    def _answer(self, connection: socket.socket) -> dict[str, Any]:
+        try:
+            return self._carry_out(json.loads(connection.recv(LONGEST_REQUEST)))
+        except Exception as error:  # whatever comes through the socket, the guard lives on
+            return {"error": str(error) or type(error).__name__}
 
     def _carry_out(self, request: Mapping[str, Any]) -> dict[str, Any]:
         now_s = time.monotonic()
@@ -150,13 +189,15 @@ class Guard:
                 name=str(request["name"]),
                 action=str(request["action"]),
                 torque_off=self._permit.permission >= Permission.STOP,
-                physical_release=bool(request["released"]),
+                physical_release=request["released"] is True,
+                given_s=float(request.get("given_s", math.inf)),
             )
             if self.watch.latches:
                 self.watch.acknowledge(by)
         elif request["do"] != "status":
             raise ValueError(f"unknown request {request['do']!r}; valid: estop, acknowledge, status")
-        self._decide(now_s)  # before the answer: whoever gets it acts on it
+        self._enforce(now_s)  # before the answer: whoever gets it acts on it
+        self._note()
         return {"permission": self._permit.permission.name, "latches": self.watch.latches.to_json()}
 
 
@@ -209,13 +250,11 @@ def supervise(home: Path, command: Sequence[str]) -> int:
         sys.stderr.write(f"Error: another guard runs for {home}; stop it with `perdure stop`\n")
         return 1
     guard = Guard(home)
-    begun_s = time.monotonic()
-    daemon = _start(command, 0.0)
-    # The daemon ends, then the guard. A terminal tells both; whoever tells the guard alone means the daemon too.
-    signal.signal(signal.SIGINT, lambda number, frame: None)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, frame: daemon.send_signal(number))
+    daemon = _Daemon(command)
+    for number in ASKED:
+        signal.signal(number, daemon.ask)
     try:
+        daemon.start()
         while True:
             guard.turn()
             if guard.watch.frozen and daemon.poll() is None:
@@ -223,18 +262,54 @@ def supervise(home: Path, command: Sequence[str]) -> int:
             code = daemon.poll()
             if code is None:
                 continue
+            wanted = daemon.asked or guard.left
             guard.daemon_gone()
-            if code >= 0 or -code in ASKED or not guard.watch.crashed(time.monotonic()):
+            if code >= 0 or wanted or -code in ASKED or not guard.watch.crashed(time.monotonic()):
                 guard.turn()
                 return code if code >= 0 else 128 - code
-            daemon = _start(command, time.monotonic() - begun_s)
+            daemon.start()
     finally:
-        guard.close()
-        shutil.rmtree(runtime_dir(home), ignore_errors=True)
+        if guard.close():
+            shutil.rmtree(runtime_dir(home), ignore_errors=True)
+        else:
+            sys.stderr.write(
+                f"Error: {home / LATCHES} cannot be written; what holds the robot is kept until a reboot\n"
+            )
 
 
-def _start(command: Sequence[str], guarded_s: float) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, env=os.environ | {GUARDED_S: f"{guarded_s:.3f}"})
+class _Daemon:
+    """The guard's child, started again and again."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.asked = False
+        """Whether somebody has asked for the end."""
+        self._command = command
+        self._begun_s = time.monotonic()
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; tells it for how long the guard has run, 0 the first time."""
+        guarded_s = 0.0 if self._child is None else time.monotonic() - self._begun_s
+        self._child = subprocess.Popen(self._command, env=os.environ | {GUARDED_S: f"{guarded_s:.3f}"})
+        if self.asked:  # while it was being started
+            self._child.terminate()
+
+    def ask(self, number: int, frame: object) -> None:
+        """Handle a signal to the guard: the daemon ends, then the guard. A terminal tells both, which counts once."""
+        del frame
+        self.asked = True
+        if self._child is not None:
+            self._child.send_signal(number)
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+        assert self._child is not None
+        return self._child.poll()
+
+    def kill(self) -> None:
+        """End it at once."""
+        assert self._child is not None
+        self._child.kill()
 
 
 def main() -> int:

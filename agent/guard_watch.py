@@ -51,7 +51,8 @@ class GuardWatch:
         return Permission.DAMPING if silence_s > DAMP_AFTER_S else Permission.TORQUE
 
     def estop(self, now_s: float) -> None:
-        """Somebody wants no torque, at once."""
+        """Somebody wants no torque, at once. Pressed again it is a new stop: what was said before does not cover it."""
+        self.latches = Latches(tuple(latch for latch in self.latches if latch.cause != ESTOP))
         self._latch(ESTOP, Level.L3, State.ESTOP, now_s)
 
     def crashed(self, now_s: float) -> bool:
@@ -64,12 +65,14 @@ class GuardWatch:
         return False
 
     def acknowledge(self, by: Acknowledgement) -> None:
-        """A person has dealt with what is latched.
+        """A person has dealt with what was latched when they said so.
 
         Raises:
             ValueError: no name or no action is given, or torque was on.
         """
-        self.latches = self.latches.acknowledge(by).self_test_passed()
+        seen = Latches(tuple(latch for latch in self.latches if latch.since_s <= by.given_s))
+        later = tuple(latch for latch in self.latches if latch.since_s > by.given_s)
+        self.latches = Latches((*seen.acknowledge(by).self_test_passed(), *later))
 
     def _latch(self, cause: str, level: Level, state: State, now_s: float) -> None:
         # Each is over as soon as it has happened; what follows is a person's business.

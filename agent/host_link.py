@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from agent.robot_host import Close, Hello, HostJob, Mailboxes, Refused, Request, host_main
+from agent.robot_host import AskHealth, Close, Hello, HostJob, Mailboxes, Refused, Request, host_main
 from sim.robot import RobotSpec
 
 START_TIMEOUT_S = 60.0
 SILENCE_S = 1.0
 """A host that has given no reading for this long hangs."""
 CLOSE_TIMEOUT_S = 2.0
+REVIVE_TIMEOUT_S = 0.2
 RESTARTS_PER_HOUR = 3
 
 
@@ -71,8 +72,8 @@ class HostLink:
             self._start_again(f"was silent for {SILENCE_S:g} s and was started again")
 
     def revive(self) -> None:
-        """A person is there: a host that was given up is started again, and this waits for it."""
-        if self._process.is_alive():
+        """A person is there: a host that was given up or gives no answer is started again, and this waits for it."""
+        if self._process.is_alive() and self.ask(AskHealth(), REVIVE_TIMEOUT_S) is not None:
             return
         self._restarts_s.clear()
         self._start_again("was started again by a person")

@@ -111,8 +111,8 @@ def serve(home: Path, store: Store, robot_s: float, *, estopped: bool = False) -
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
             path.unlink()
-        except FileNotFoundError:
-            continue  # its sender has withdrawn it
+        except OSError:
+            continue  # its sender has withdrawn it, or it is none of ours
         try:
             raw = json.loads(text)
             wanted = Request(kind=raw["kind"], data=dict(raw["data"]))

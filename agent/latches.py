@@ -6,6 +6,7 @@ a person alone (I5): no learner, skill, page, configuration or timer can. Latche
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
@@ -57,6 +58,8 @@ class Acknowledgement:
     """Whether the emergency stop was released at the robot. Level 3 needs it."""
     part_replaced: bool = False
     """Whether a part was replaced: the intervention is then a failure, whatever its length."""
+    given_s: float = math.inf
+    """`time.monotonic` when it was given, for the guard: it says nothing of what was latched later."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,8 @@ class Latches:
         Raises:
             ValueError: a field is missing or names no known level or state. The caller treats that as a latch.
         """
+        if not isinstance(data, list):
+            raise ValueError(f"stored latches are not readable: {data!r} is no list")
         try:
             return cls(
                 tuple(

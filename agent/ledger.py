@@ -35,6 +35,7 @@ from skills.experience import AttemptArrays
 
 T = TypeVar("T")
 LATCHES = "latches.changed"
+PERMIT = "permit.changed"
 """Kind of the event that holds the newest latches."""
 
 
@@ -189,6 +190,10 @@ class Ledger:
     def latches(self, latches: list[dict[str, Any]], now_s: float) -> None:
         """Note what holds the robot, for the next start."""
         self._submit(lambda store: store.append_event(LATCHES, now_s, {"latches": latches}))
+
+    def permit(self, permitted: bool, now_s: float) -> None:
+        """Motion is allowed now, or no more."""
+        self._submit(lambda store: store.append_event(PERMIT, now_s, {"permitted": permitted}))
 
     def fault(self, kind: str, now_s: float, severity: str) -> None:
         """Note a fault."""

@@ -17,10 +17,11 @@ import numpy as np
 import structlog
 
 from agent.config import Config, LearnerConfig
+from agent.guard import LATCHES as GUARD_LATCHES
 from agent.guard import replaces_after_s
 from agent.latches import Latches, Level
 from agent.learner_process import LearnerJob
-from agent.ledger import LATCHES
+from agent.ledger import LATCHES, PERMIT
 from agent.machine import machine_facts, versions
 from agent.pilot import Abilities
 from agent.policies import zoo_directory
@@ -38,8 +39,24 @@ from skills.skill import LearnedSkill, ScriptedSkill, SkillKind
 
 
 def move_aside(home: Home) -> None:
-    """Rename what a home holds into a folder of its own; nothing is ever deleted."""
-    kept = [path for path in home.root.iterdir() if path not in (home.lock,) and not path.name.startswith("old-")]
+    """Rename what a home holds into a folder of its own; nothing is ever deleted.
+
+    What the guard has latched stays: an empty home makes no robot safe.
+
+    Raises:
+        HomeError: a person has to release the robot first.
+    """
+    if home.db.is_file():
+        with Store.open(home.db, read_only=True) as store:
+            held = _stored_latches(store)
+        if held.held_state is not None:
+            causes = ", ".join(latch.cause for latch in held)
+            raise HomeError(
+                f"the robot of {home.root} is held ({causes}); start without --fresh, help it and `perdure ack`, "
+                "or take another --home"
+            )
+    stay = (home.lock, home.root / GUARD_LATCHES)
+    kept = [path for path in home.root.iterdir() if path not in stay and not path.name.startswith("old-")]
     kept = [path for path in kept if path.suffix != ".toml"]
     if any(path.is_file() or any(path.iterdir()) for path in kept):
         folder = home.root / f"old-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
@@ -105,12 +122,23 @@ def stored_episodes(store: Store, home: Home) -> list[Path]:
 
 def restore_latches(store: Store, resume: ResumeState, now_s: float) -> Latches:
     """What held the robot when it was last seen still holds it: no restart clears a latch (I5)."""
-    rows = store.rows("SELECT data FROM events WHERE kind = ? ORDER BY seq DESC LIMIT 1", (LATCHES,))
-    latches = Latches.from_json(json.loads(rows[0]["data"])["latches"]) if rows else Latches()
-    limits = Limits()
+    latches, limits = _stored_latches(store), Limits()
     if resume.crashed and resume.recent_crashes >= limits.crash_count:
         latches = latches.add("crash_loop", Level.L2, State.SAFE_STOP, now_s, active=False)
     return latches
+
+
+def _stored_latches(store: Store) -> Latches:
+    rows = store.rows("SELECT data FROM events WHERE kind = ? ORDER BY seq DESC LIMIT 1", (LATCHES,))
+    return Latches.from_json(json.loads(rows[0]["data"])["latches"]) if rows else Latches()
+
+
+def restore_permit(store: Store) -> bool:
+    """Whether motion may start: a person's own start is their word, a daemon that replaces another has only its."""
+    if not replaces_after_s():
+        return True
+    rows = store.rows("SELECT data FROM events WHERE kind = ? ORDER BY seq DESC LIMIT 1", (PERMIT,))
+    return bool(rows) and bool(json.loads(rows[0]["data"])["permitted"])
 
 
 def open_run(store: Store, config: Config, resume: ResumeState, latches: Latches, now_s: float) -> int:

@@ -98,8 +98,12 @@ class PermitMemory:
     def permission(self) -> Permission:
         """What the robot may do now."""
         level = Permission(min(self._words[_LEVEL], Permission.CUT))
-        silent = time.monotonic() - self._reals[_BEAT] > GUARD_SILENCE_S
-        return max(level, Permission.DAMPING) if silent else level
+        return max(level, Permission.DAMPING) if self.silence_s > GUARD_SILENCE_S else level
+
+    @property
+    def silence_s(self) -> float:
+        """For how long the guard has given no sign of life."""
+        return time.monotonic() - self._reals[_BEAT]
 
     @property
     def latched(self) -> bool:

@@ -6,6 +6,7 @@ follows. Events that outrank what is being done are raised by the tick as `Inter
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -80,6 +81,7 @@ class Pilot:
         run_jobs: Callable[[float], None],
         self_test: Callable[[Observation], list[str]],
         release: Callable[[Acknowledgement], bool] = lambda by: True,
+        permit: bool = True,
     ) -> None:
         """Take over a robot that stands in BOOT.
 
@@ -98,6 +100,7 @@ class Pilot:
             run_jobs: runs what is due at a robot time; called while the robot stands.
             self_test: names what is wrong before anything moves.
             release: tells whoever else holds the robot what a person has said; returns whether nobody does any more.
+            permit: whether motion may start without a further word: whoever starts a daemon allows it.
         """
         self.loop = loop
         self.ledger = ledger
@@ -135,7 +138,7 @@ class Pilot:
         self._cause = ""
         self._help_cause = ""
         self._acknowledgement: Acknowledgement | None = None
-        self._permit = True
+        self._permit = permit
         self._behaviours: dict[State, Callable[[], Event]] = {
             State.BOOT: lambda: Event.BOOT_OK,
             State.SELF_TEST: self._in_self_test,
@@ -174,7 +177,10 @@ class Pilot:
         """Feed one event to the state machine and keep the books of it."""
         now_s = self.loop.reading.robot_s
         before = self.operation.state
+        held = set(self.operation.latches)
         self._set(self.operation.apply(event, cause=cause, robot_s=now_s))
+        if set(self.operation.latches) - held:
+            self._acknowledgement = None  # what was said before says nothing of this
         state = self.operation.state
         if state is before:
             return
@@ -182,13 +188,16 @@ class Pilot:
         self._entered_s = now_s
         self.loop.monitors.reset()
         if state in LATCHING:
-            held = [latch.cause for latch in self.operation.latches if latch.state is state]
-            self._call_for_help(cause or (held[-1] if held else event.value), now_s)
+            causes = [latch.cause for latch in self.operation.latches if latch.state is state]
+            self._call_for_help(cause or (causes[-1] if causes else event.value), now_s)
 
     def _set(self, operation: Operation) -> None:
-        """Take over a new operation; its latches are kept for the next start."""
+        """Take over a new operation; its latches and its permit are kept for the next start."""
+        now_s = self.loop.reading.robot_s
         if operation.latches != self.operation.latches:
-            self.ledger.latches(operation.latches.to_json(), self.loop.reading.robot_s)
+            self.ledger.latches(operation.latches.to_json(), now_s)
+        if operation.permitted is not self.operation.permitted:
+            self.ledger.permit(operation.permitted, now_s)
         self.operation = operation
 
     def _tick(self, act: Act | None) -> Tick:
@@ -253,7 +262,7 @@ class Pilot:
             if answer is not None:
                 self.loop.refresh()
                 self.acknowledge(answer.name, answer.note, physical_release=answer.physical_release)
-            if self._acknowledgement is not None:
+            if self._acknowledgement is not None and self._release(self._acknowledgement):
                 by, self._acknowledgement = self._acknowledgement, None
                 if self._clear_latches(by):
                     # What was allowed before counts no more. The simulated person allows motion by the same word.
@@ -267,13 +276,15 @@ class Pilot:
     def acknowledge(self, name: str, action: str, *, physical_release: bool = False) -> None:
         """A person has dealt with what held the robot; it counts once torque is off, and starts nothing."""
         self._acknowledgement = Acknowledgement(
-            name=name, action=action, torque_off=True, physical_release=physical_release
+            name=name,
+            action=action,
+            torque_off=True,
+            physical_release=physical_release,
+            given_s=time.monotonic(),
         )
 
     def _clear_latches(self, by: Acknowledgement) -> bool:
         """Clear what a person can clear. Returns whether nothing holds the robot any more."""
-        if not self._release(by):
-            return False
         latches = self.operation.latches
         for latch in latches:
             # The person has dealt with the cause; the self-test that follows looks for itself.

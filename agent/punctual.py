@@ -8,11 +8,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 SWITCH_INTERVAL_S = 0.0005
 """Other threads give way to the loop after this long at most; Python's own setting is 5 ms."""
+SAME_S = 1.0
 PRIORITY = 10
 OTHERS_PRIORITY = 5
 """Of the process's other threads. Above all ordinary processes too: one that is kept from running while it holds the
@@ -20,12 +22,16 @@ interpreter's lock keeps the loop waiting."""
 
 
 class StopSignal:
-    """SIGTERM, SIGINT and SIGHUP ask for a clean stop; a second one ends the process at once."""
+    """SIGTERM, SIGINT and SIGHUP ask for a clean stop; one that comes a while later ends the process at once.
+
+    What comes within `SAME_S` is the same wish: a terminal tells all processes, and a guard tells its daemon.
+    """
 
     def __init__(self) -> None:
         """Nothing was asked yet."""
         self.name: str | None = None
         """The signal that came, in lower case; None while the run may go on."""
+        self._asked_s = 0.0
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -43,9 +49,11 @@ class StopSignal:
 
     def _handle(self, number: int, frame: object) -> None:
         del frame
-        if self.name is not None:
+        now_s = time.monotonic()
+        if self.name is None:
+            self.name, self._asked_s = signal.Signals(number).name.lower(), now_s
+        elif now_s - self._asked_s > SAME_S:
             os._exit(128 + number)
-        self.name = signal.Signals(number).name.lower()
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -164,6 +165,8 @@ class RobotHost:
         self._format = ReadingFormat(robot.spec)
         self._width = 3 + robot.spec.n_joints
         self._taken = boxes.command.get(0)[0]
+        self._live = False
+        """Whether the joints may carry current by a command of ours."""
         self._explosions = 0
         self._open = True
         self._publish()
@@ -199,30 +202,37 @@ class RobotHost:
         count, values = self._boxes.command.get(self._width)
         permission = self._permit.permission if self._permit is not None else Permission.TORQUE
         changed, self._permission = permission is not self._permission, permission
-        if permission is not Permission.TORQUE:
-            self._taken = count  # what was commanded meanwhile is not made up for
-            self._restrain(permission, changed=changed)
-        elif count != self._taken:
-            self._taken = count
-            mode = int(values[0])
-            if mode == STOP:
-                self._robot.stop()
-            elif mode == CUT:
-                self._robot.cut()
-            else:
-                self._write(Command(mode=MODES[mode], target=values[3:], kp=float(values[1]), kd=float(values[2])))
+        new, self._taken = count != self._taken, count  # what the guard forbids is not made up for
+        order = int(values[0]) if new else None
+        if order == STOP:  # less torque is always allowed
+            self._end(self._robot.stop)
+        elif order == CUT:
+            self._end(self._robot.cut)
+        elif order is not None and permission is Permission.TORQUE:
+            self._write(Command(mode=MODES[order], target=values[3:], kp=float(values[1]), kd=float(values[2])))
+        self._restrain(permission, changed=changed)
 
     def _restrain(self, permission: Permission, *, changed: bool) -> None:
-        """The guard allows no more than this: damping is renewed, the rest is ordered once."""
+        """The guard allows no more than this: damping is renewed, the rest is ordered once.
+
+        Damping needs current too: a robot that carries none is left without.
+        """
         spec = self._robot.spec
-        if permission is Permission.DAMPING:
+        if permission is Permission.DAMPING and self._live:
             self._write(Command(mode=CommandMode.DAMPING, target=np.zeros(spec.n_joints), kp=0.0, kd=spec.kd))
-        elif changed:
-            self._robot.stop() if permission is Permission.STOP else self._robot.cut()
+        elif permission is Permission.STOP and self._live:
+            self._end(self._robot.stop)
+        elif permission is Permission.CUT and changed:
+            self._end(self._robot.cut)
+
+    def _end(self, act: Callable[[], None]) -> None:
+        act()
+        self._live = False
 
     def _write(self, command: Command) -> None:
         # Whoever commands may have been started anew and count from 1 again; the robot's count only rises.
         self._sequence += 1
+        self._live = True
         self._robot.write(replace(command, sequence=self._sequence))
 
     def _advance(self) -> None:

@@ -61,6 +61,8 @@ class SimulatedRobot:
         self._spec = spec
         self.body = body
         self._hz = body.physics_hz
+        self._owed_steps = 0.0
+        """Physics steps that the clock is behind, less than one."""
         self._motors = body.motor_model(spec.n_joints, 1.0 / self._hz)
         self._sensors = SensorModel(
             sensors or SensorParams(),
@@ -192,14 +194,17 @@ class SimulatedRobot:
     # --- what only a simulation has ----------------------------------------------------------------------------------
 
     def step(self, dt_s: float) -> None:
-        """Advance the robot clock by ``round(dt_s * 500)`` physics steps.
+        """Advance the robot clock by whole physics steps, 500 per second; the rest of ``dt_s`` counts in the next call.
 
         Raises:
             SimulationError: the physics exploded; the world is rebuilt already and `health` says so until `place`.
         """
         self._check_open()
         try:
-            self._advance(round(dt_s * self._hz))
+            self._owed_steps += dt_s * self._hz
+            steps = math.floor(self._owed_steps + 1e-6)  # a sum of float periods may be a hair short
+            self._owed_steps -= steps
+            self._advance(steps)
         except ValueError:  # a joint state is NaN
             self._recover()
         self._motors.settle_heat()
@@ -213,6 +218,7 @@ class SimulatedRobot:
         """
         self._check_open()
         self._problem = ""
+        self._owed_steps = 0.0
         self._rebuild(pose)
 
     def set_dynamics(self, params: DynamicsParams) -> None:

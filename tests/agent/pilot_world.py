@@ -1,6 +1,7 @@
 """A world for scenarios of the pilot: a fake robot, a real store, and checks that no scenario can skip."""
 
 import sqlite3
+from collections.abc import Callable
 
 import numpy as np
 from fakes import DT_S, FakeRobot
@@ -9,7 +10,7 @@ from agent.attempts import Interrupt
 from agent.brain import Brain
 from agent.clock import SimulatedClock
 from agent.config import SafetyConfig
-from agent.latches import Latches
+from agent.latches import Acknowledgement, Latches
 from agent.ledger import Ledger
 from agent.loop import ControlLoop
 from agent.operation import Operation
@@ -85,6 +86,8 @@ class World:
         delay_s: float = 5.0,
         latches: Latches | None = None,
         lockstep: bool = True,
+        permit: bool = True,
+        release: Callable[[Acknowledgement], bool] = lambda by: True,
     ) -> None:
         self.robot = FakeRobot()
         self.home = Home(root / "home").prepare()
@@ -120,6 +123,8 @@ class World:
             housekeeping=self._housekeeping,
             run_jobs=self.jobs.append,
             self_test=lambda _: self.problems,
+            permit=permit,
+            release=release,
         )
         enter = self.ledger.enter
 

@@ -18,7 +18,7 @@ from agent.guard_watch import ESTOP, SILENT_LOOP
 from agent.permit import Permission, PermitMemory, runtime_dir
 
 LOOP = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from agent.guard import permit_path
 from agent.permit import PermitMemory
@@ -31,9 +31,12 @@ while time.monotonic() < end_s:
     permit.renew()
     time.sleep(0.02)
 permit.leave()
-sys.exit(int(sys.argv[3]))
+code = int(sys.argv[3])
+if code < 0:
+    os.kill(os.getpid(), -code)
+sys.exit(code)
 """
-"""A daemon that does nothing but renew its permit."""
+"""A daemon that does nothing but renew its permit; a negative exit code is a signal that it dies of after its end."""
 
 
 def until(condition, seconds: float = 20.0):
@@ -86,7 +89,7 @@ class TestSupervision:
         assert process.wait(10.0) == 3
         assert permit.permission >= Permission.DAMPING
         assert starts(home) == 1
-        assert stored_latches(home / LATCHES).level is None
+        until(lambda: stored_latches(home).level is None)
 
     def test_one_that_hangs_is_stopped_latched_and_replaced(self, supervised, home):
         process, permit = supervised()
@@ -101,7 +104,7 @@ class TestSupervision:
         assert daemon not in children(process.pid)
         time.sleep(0.3)  # the new one renews, and yet: a person has to look first
         assert permit.permission is Permission.STOP
-        assert [latch.cause for latch in stored_latches(home / LATCHES)] == [SILENT_LOOP]
+        assert [latch.cause for latch in stored_latches(home)] == [SILENT_LOOP]
         assert starts(home) == 2
 
     def test_one_that_crashes_is_replaced_and_nothing_is_latched(self, supervised, home):
@@ -151,9 +154,58 @@ class TestSupervision:
             patched.setattr(guard_module, "atomic_write_json", full)
             guard.watch.estop(time.monotonic())
             assert guard.turn() is Permission.CUT
-        assert stored_latches(home / LATCHES).level is None
-        until(lambda: guard.turn() and stored_latches(home / LATCHES).level, 5.0)
+        until(lambda: stored_latches(home).level is None)
+        until(lambda: guard.turn() and stored_latches(home).level, 5.0)
         guard.close()
+
+    def test_what_is_latched_outlives_a_guard_that_never_could_write_it(self, home, monkeypatch):
+        def full(path, value):
+            if path.parent == home:
+                raise OSError(28, "No space left on device")
+            return written(path, value)
+
+        guard, written = Guard(home), guard_module.atomic_write_json
+        with monkeypatch.context() as patched:
+            patched.setattr(guard_module, "atomic_write_json", full)
+            guard.watch.estop(time.monotonic())
+            guard.turn()
+            assert not guard.close()
+        again = Guard(home)
+        assert again.turn() is Permission.CUT
+        assert again.close()
+        assert (home / LATCHES).exists()
+
+    def test_its_end_does_not_weaken_a_cut(self, home):
+        guard, permit = Guard(home), PermitMemory(permit_path(home))
+        guard.watch.estop(time.monotonic())
+        guard.turn()
+        guard.close()
+        assert permit.permission is Permission.CUT
+
+    @pytest.mark.parametrize("group", [False, True], ids=["the guard", "all processes"])
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+    def test_an_end_that_was_asked_for_is_no_crash(self, supervised, home, number, group):
+        process, permit = supervised()
+        until(lambda: permit.permission is Permission.TORQUE)
+        if group:
+            for child in children(process.pid):
+                os.kill(child, number)
+        process.send_signal(number)
+        process.wait(5.0)
+        assert starts(home) == 1
+
+    def test_who_asks_while_the_daemon_hangs_gets_no_new_one(self, supervised, home):
+        process, permit = supervised()
+        until(lambda: permit.permission is Permission.TORQUE)
+        os.kill(children(process.pid)[0], signal.SIGSTOP)
+        process.send_signal(signal.SIGTERM)
+        process.wait(5.0)
+        assert starts(home) == 1
+
+    def test_a_crash_after_an_orderly_end_is_not_answered(self, supervised, home):
+        process, _ = supervised(0.5, code=-signal.SIGSEGV)
+        assert process.wait(10.0) == 128 + signal.SIGSEGV
+        assert starts(home) == 1
 
 
 class TestOperator:
@@ -182,7 +234,7 @@ class TestOperator:
         request = {"do": "acknowledge", "name": "Anna", "action": "looked", "released": False}
         assert ask_guard(home, request)["latches"] != []
         assert ask_guard(home, request | {"released": True})["latches"] == []
-        assert stored_latches(home / LATCHES).level is None
+        until(lambda: stored_latches(home).level is None)
 
     @pytest.mark.parametrize(
         "request_",
@@ -194,9 +246,11 @@ class TestOperator:
             b'{"do": "start"}',
             b'{"do": "acknowledge"}',
             b'{"do": "acknowledge", "name": "", "action": "", "released": true}',
+            b'{"do": "acknowledge", "name": "Anna", "action": "x", "released": true, "given_s": "now"}',
             b"x" * 5000,
+            b"[" * 4096,
         ],
-        ids=["nothing", "no JSON", "a list", "no word", "an unknown word", "nobody", "no name", "too long"],
+        ids=["nothing", "no JSON", "list", "no word", "unknown word", "nobody", "no name", "no time", "long", "deep"],
     )
     def test_nonsense_changes_nothing_and_holds_nothing_up(self, home, request_):
         guard = Guard(home)
@@ -213,6 +267,16 @@ class TestOperator:
         finally:
             guard.close()
 
+    def test_only_yes_means_released(self, home):
+        guard = Guard(home)
+        try:
+            guard.watch.estop(0.0)
+            guard.turn()
+            request = {"do": "acknowledge", "name": "Anna", "action": "looked", "released": "no"}
+            assert guard._carry_out(request)["latches"] != []
+        finally:
+            guard.close()
+
     def test_without_a_guard_it_says_how_to_get_one(self, home):
         with pytest.raises(ConnectionError, match="perdure run --speed realtime"):
             ask_guard(home, {"do": "status"})
@@ -222,4 +286,4 @@ class TestLatches:
     @pytest.mark.parametrize("text", ["", "{", "[1]", '[{"cause": "x"}]', "null"])
     def test_a_file_that_cannot_be_read_is_a_cause_itself(self, tmp_path, text):
         (tmp_path / LATCHES).write_text(text)
-        assert [latch.cause for latch in stored_latches(tmp_path / LATCHES)] == [UNREADABLE]
+        assert [latch.cause for latch in stored_latches(tmp_path)] == [UNREADABLE]

@@ -1,5 +1,7 @@
 """What the guard decides from silence, crashes and latches, told second by second."""
 
+from dataclasses import replace
+
 import pytest
 
 from agent.guard_watch import (
@@ -101,6 +103,19 @@ class TestLatches:
         watch.acknowledge(ANNA)
         assert causes(watch) == []
         assert watch.update(100.2) is Permission.STOP
+
+    def test_a_word_given_before_it_does_not_clear_it(self, watch):
+        watch.estop(100.1)
+        watch.acknowledge(replace(ANNA, given_s=100.0))
+        assert causes(watch) == [ESTOP]
+        watch.acknowledge(replace(ANNA, given_s=100.2))
+        assert causes(watch) == []
+
+    def test_pressed_again_it_needs_another_word(self, watch):
+        watch.estop(100.1)
+        watch.estop(100.3)
+        watch.acknowledge(replace(ANNA, given_s=100.2))
+        assert causes(watch) == [ESTOP]
 
     def test_not_while_there_is_torque_and_not_without_a_release(self, watch):
         watch.estop(100.1)

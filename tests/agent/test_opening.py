@@ -3,9 +3,21 @@
 import pytest
 
 from agent.config import Config
-from agent.latches import Latches
-from agent.opening import learner_job, open_run, robot_seed, stored_episodes, tidy_episodes
+from agent.guard import GUARDED_S
+from agent.guard import LATCHES as GUARD_LATCHES
+from agent.latches import Latches, Level
+from agent.ledger import LATCHES, PERMIT
+from agent.opening import (
+    learner_job,
+    move_aside,
+    open_run,
+    restore_permit,
+    robot_seed,
+    stored_episodes,
+    tidy_episodes,
+)
 from agent.settings import ConfigError
+from agent.states import State
 from persistence.errors import HomeError
 from persistence.home import Home
 from persistence.records import StateInterval
@@ -46,6 +58,46 @@ class TestPhases:
         open_and_end(home, {}, 0.0)
         monkeypatch.setattr("agent.opening.versions", lambda: {"perdure": "9.9.9"})
         assert open_and_end(home, {}, 1.0)[1][1] == "version: 0.1.0 -> 9.9.9"
+
+
+class TestFresh:
+    def test_what_the_guard_latched_stays_and_all_else_is_moved(self, home):
+        (home.root / GUARD_LATCHES).write_text("[]")
+        open_and_end(home, {}, 0.0)
+        move_aside(home)
+        assert (home.root / GUARD_LATCHES).exists()
+        assert not home.db.exists()
+
+    def test_a_robot_that_is_held_is_not_let_go_by_it(self, home):
+        open_and_end(home, {}, 0.0)
+        held = Latches().add("hard_fence", Level.L2, State.SAFE_STOP, 0.0)
+        with Store.open(home.db) as store:
+            store.append_event(LATCHES, 1.0, {"latches": held.to_json()})
+        with pytest.raises(HomeError, match=r"held \(hard_fence\)"):
+            move_aside(home)
+        assert home.db.exists()
+
+
+class TestPermit:
+    """Who starts a daemon allows motion; a daemon that the guard starts has only what the one before had."""
+
+    @pytest.mark.parametrize(
+        ("guarded_s", "stored", "permitted"),
+        [
+            ("0", [], True),
+            ("0", [True, False], True),
+            ("5", [], False),
+            ("5", [True], True),
+            ("5", [True, False], False),
+        ],
+    )
+    def test_it_is_the_one_of_the_daemon_before(self, home, monkeypatch, guarded_s, stored, permitted):
+        monkeypatch.setenv(GUARDED_S, guarded_s)
+        open_and_end(home, {}, 0.0)
+        with Store.open(home.db) as store:
+            for value in stored:
+                store.append_event(PERMIT, 1.0, {"permitted": value})
+            assert restore_permit(store) is permitted
 
 
 class TestEpisodes:

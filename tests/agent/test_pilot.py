@@ -12,9 +12,9 @@ from fakes import FakeRobot
 from pilot_world import LIMITS, Once, tip_over
 
 from agent.latches import Latches, Level
-from agent.ledger import LATCHES
+from agent.ledger import LATCHES, PERMIT
 from agent.pilot import Goal
-from agent.states import State
+from agent.states import Event, State
 
 
 class TestOrdinaryRun:
@@ -151,6 +151,43 @@ class TestRestart:
         assert kept[0].held_state is State.SAFE_STOP
         assert [latch.cause for latch in kept[0]] == ["hard_fence"]
         assert kept[-1].held_state is None
+
+    def test_one_that_takes_another_ones_place_without_a_permit_waits_for_a_person(self, world):
+        made = world(attempts=1, permit=False)
+        made.run(Once(lambda robot: robot.time_s > 5.0, lambda robot: made.pilot.permit()))
+        assert next(now_s for state, now_s in made.visits if state == "ARMING") > 5.0
+        kept = made.rows(f"SELECT data FROM events WHERE kind = '{PERMIT}' ORDER BY seq")
+        assert [json.loads(data)["permitted"] for (data,) in kept] == [True, False]
+
+    def test_what_a_person_said_before_an_emergency_stop_does_not_end_it(self, world):
+        """The word is given while a safe stop still settles, and counts only once torque is off."""
+        held = Latches().add("hard_fence", Level.L2, State.SAFE_STOP, 0.0)
+        made = world(attempts=1, delay_s=-1.0, latches=held)
+
+        def helped(robot: FakeRobot) -> None:
+            made.pilot.acknowledge("Ada", "put it back", physical_release=True)
+
+        def pressed(robot: FakeRobot) -> None:
+            made.pilot.apply(Event.ESTOP, "estop")
+
+        events = (
+            Once(lambda robot: robot.time_s > 0.1, helped),
+            Once(lambda robot: robot.time_s > 0.2, pressed),
+            Once(lambda robot: robot.time_s > 10.0, lambda robot: setattr(made, "signal", "sigterm")),
+        )
+        made.run(lambda robot: [event(robot) for event in events])
+        assert made.path[:3] == ["BOOT", "SAFE_STOP", "ESTOP"]
+        assert "SELF_TEST" not in made.path
+
+    def test_a_word_that_the_guard_has_not_taken_yet_is_told_again(self, world):
+        held = Latches().add("stand_up_failed", Level.L2, State.NEED_HUMAN, 0.0)
+        answers = iter([False, False, True])
+        made = world(attempts=1, delay_s=-1.0, latches=held, release=lambda by: next(answers))
+        said = Once(lambda robot: robot.time_s > 1.0, lambda robot: made.pilot.acknowledge("Ada", "put it back"))
+        begin = Once(lambda robot: robot.time_s > 5.0, lambda robot: made.pilot.permit())
+        made.run(lambda robot: (said(robot), begin(robot)))
+        assert next(answers, None) is None
+        assert made.rows("SELECT count(*) FROM attempts") == [(1,)]
 
     def test_an_operator_who_acknowledges_does_not_start_the_robot(self, world):
         """P11: a reset permits restart, it does not restart."""

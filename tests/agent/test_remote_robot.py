@@ -10,9 +10,10 @@ import pytest
 from fakes import FakeRobot
 
 from agent.clock import WallClock
-from agent.permit import Permission, PermitMemory
+from agent.permit import GUARD_SILENCE_S, Permission, PermitMemory
 from agent.remote_robot import RemoteSimulatedRobot, open_remote_robot
 from agent.robot_host import (
+    CUT,
     SLICES,
     STOP,
     HostJob,
@@ -159,6 +160,51 @@ class TestHost:
         guarded(Permission.STOP, SLICES)
         assert guarded(Permission.TORQUE, SLICES, commanded=False) is not CommandMode.POSITION
 
+    @pytest.fixture
+    def limp(self, tmp_path):
+        """A hosted robot that was stopped and carries no current; runs slices under a permission and with an order."""
+        boxes, permit = Mailboxes.new(), PermitMemory(tmp_path / "permit")
+        with make_minitaur(0) as robot:
+            host = RobotHost(robot, boxes, 1.0 / DT_S, permit)
+
+            def run(permission: Permission | None, slices: int, packed=None) -> CommandMode | None:
+                if packed is not None:
+                    boxes.command.put(packed)
+                for _ in range(slices):
+                    if permission is not None:
+                        permit.allow(permission, latched=False)
+                    self.slices(host, 1)
+                return robot.motor_mode
+
+            run(Permission.TORQUE, SLICES, pack_command(stance(robot.spec)))
+            assert run(Permission.TORQUE, 30 * SLICES, pack_order(STOP)) is None
+            yield robot, run
+        permit.close()
+
+    @pytest.mark.parametrize("permission", [*Permission, None], ids=lambda p: p.name if p is not None else "no guard")
+    def test_no_permission_gives_current_to_a_robot_without_any(self, limp, permission):
+        _, run = limp
+        if permission is None:
+            time.sleep(1.1 * GUARD_SILENCE_S)
+        assert run(permission, 2 * SLICES) is None
+        assert run(Permission.TORQUE, 2 * SLICES) is None
+
+    @pytest.mark.parametrize(("order", "slices"), [(STOP, 30 * SLICES), (CUT, 1)])
+    def test_less_torque_is_obeyed_whatever_the_guard_allows(self, limp, order, slices):
+        robot, run = limp
+        assert run(Permission.TORQUE, SLICES, pack_command(stance(robot.spec))) is CommandMode.POSITION
+        run(Permission.DAMPING, 1)
+        assert run(Permission.DAMPING, slices, pack_order(order)) is None
+        assert run(Permission.TORQUE, SLICES) is None
+
+    @pytest.mark.parametrize("rate_hz", [25.0, 30.0, 40.0, 50.0, 125.0, 200.0, 500.0])
+    def test_the_world_keeps_to_its_clock_at_any_rate(self, rate_hz):
+        with make_minitaur(0) as robot:
+            host = RobotHost(robot, Mailboxes.new(), rate_hz)
+            begun_s = robot.time_s
+            self.slices(host, round(rate_hz * SLICES))
+            assert robot.time_s - begun_s == pytest.approx(1.0, abs=0.002)
+
     def test_an_explosion_is_told_once(self, hosted, monkeypatch):
         robot, boxes, host = hosted
 
@@ -276,6 +322,12 @@ class TestTrouble:
         robot.place(Pose.standing())  # a person is there
         assert robot.health().ok
         assert robot.read() is not stale
+
+    def test_a_person_brings_one_back_that_hangs(self, own):
+        robot, _ = own
+        os.kill(self.pid(robot), signal.SIGSTOP)
+        robot.place(Pose.standing(0.5, 0.0, 0.0))
+        assert robot.read().base_position[0] == pytest.approx(0.5, abs=0.1)
 
     def test_a_client_that_is_gone_ends_the_host(self, own):
         robot, _ = own
