@@ -24,7 +24,7 @@ from agent.guard import is_guarded, permit_path, replaces_after_s
 from agent.guard_link import GuardLink
 from agent.jobs import RobotClockJobs
 from agent.learner_link import LearnerLink, LearnerUnavailableError
-from agent.learner_process import SaveCheckpoint, Saved
+from agent.learner_process import SaveCheckpoint, Saved, StoredAttempts
 from agent.ledger import Ledger
 from agent.logs import configure_logging
 from agent.loop import ControlLoop
@@ -37,7 +37,7 @@ from agent.opening import (
     restore_latches,
     restore_permit,
     robot_seed,
-    stored_episodes,
+    stored_attempts,
     tidy_episodes,
 )
 from agent.operation import Operation
@@ -254,8 +254,8 @@ class Run:
     def _start_learner(self, spec: RobotSpec, tasks: Sequence[LearnedSkill], resume: ResumeState) -> LearnerLink:
         job = learner_job(self._config, self._home, spec, tasks, resume.checkpoint_seq)
 
-        def episodes() -> list[Path]:
-            return self._writer.submit(lambda store: stored_episodes(store, self._home)).result()
+        def episodes() -> StoredAttempts:
+            return self._writer.submit(lambda store: stored_attempts(store, self._home, job.capacity)).result()
 
         return LearnerLink(job, episodes, self._saved, self._learner_restarted)
 

@@ -6,12 +6,23 @@ import contextlib
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from agent.learner_process import Alive, Done, Failed, Ingest, LearnerJob, SaveCheckpoint, Saved, Stop, learner_main
+from agent.learner_process import (
+    Alive,
+    Done,
+    Failed,
+    Ingest,
+    LearnerJob,
+    SaveCheckpoint,
+    Saved,
+    Stop,
+    StoredAttempts,
+    learner_main,
+)
 
 START_TIMEOUT_S = 60.0
 """Importing torch and rebuilding the replay memory may take this long before a lockstep run gives up waiting."""
@@ -48,7 +59,7 @@ class LearnerLink:
     def __init__(
         self,
         job: LearnerJob,
-        episodes: Callable[[], Sequence[Path]],
+        episodes: Callable[[], StoredAttempts],
         on_saved: Callable[[Saved], None],
         on_restart: Callable[[str], None],
     ) -> None:
@@ -56,7 +67,7 @@ class LearnerLink:
 
         Args:
             job: how to start it.
-            episodes: all stored attempts, asked again at each restart.
+            episodes: the stored attempts, asked again at each restart.
             on_saved: called with each finished checkpoint.
             on_restart: called with the reason when the process had to be started again.
         """
@@ -177,7 +188,7 @@ class LearnerLink:
         self._unsent = deque([self._wanted] if self._wanted is not None else [])
         self._base_ticket = self._next_ticket - 1
         ours, theirs = self._context.Pipe()
-        job = replace(self._job, episodes=tuple(self._episodes()))
+        job = replace(self._job, episodes=self._episodes())
         self._process = self._context.Process(
             target=learner_main, args=(theirs, job), name="perdure-learner", daemon=True
         )
@@ -194,7 +205,7 @@ class LearnerLink:
             p.version, p.updates = message.version, message.updates
             ticket = message.ticket
             p.metrics = message.metrics or p.metrics
-            p.updates_per_s = message.updates / message.update_seconds if message.update_seconds else 0.0
+            p.updates_per_s = message.updates_per_s
             p.skipped.extend(message.skipped)
             if message.refused:
                 p.refused.append(message.refused)

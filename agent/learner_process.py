@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import time
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -27,8 +28,20 @@ PR_SET_PDEATHSIG = 1
 _IDLE_UPDATES = 25
 _PUBLISH_EVERY_S = 2.0
 _CATCH_UP_STEPS = 500
+_ALIVE_EVERY = 200
+"""Attempts that a starting learner reads between two signs of life."""
 _SNAPSHOTS_KEPT = 4
 """The loop of a lockstep run is one snapshot behind the learner; two more leave room for a slow reader."""
+
+
+@dataclass(frozen=True)
+class StoredAttempts:
+    """The newest attempts of a home, as many as a replay memory holds."""
+
+    paths: tuple[Path, ...] = ()
+    """Oldest first."""
+    left_out: int = 0
+    """Number of older ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +85,8 @@ class LearnerJob:
     checkpoint_dir: Path
     max_checkpoint_seq: int | None
     """Newest checkpoint that the store knows of; None for a fresh start."""
-    episodes: tuple[Path, ...]
-    """Stored attempts to rebuild the replay memory from, oldest first."""
+    episodes: StoredAttempts
+    """To rebuild the replay memory from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +121,7 @@ class Done:
     """Files of the policies that may act now."""
     updates: int
     metrics: dict[str, float]
-    update_seconds: float
+    updates_per_s: float
     skipped: tuple[str, ...] = ()
     """Stored attempts that could not be read, with the reason."""
     refused: str = ""
@@ -184,6 +197,12 @@ class _Worker:
         self._studies = Studies(job)
         self._buffer, self._learner = self._studies.buffer, self._studies.learner
         self._update_seconds = 0.0
+        self._updates_made = 0
+        """By this process, as those are what the seconds were spent on."""
+        self._attempts = 0
+        """Attempts handed over so far, those of earlier processes included."""
+        self._steps_before = 0
+        """Steps that earlier processes learned from and that this one has not read again."""
         self._figures: dict[str, float] = {}
         self._refused = ""
         self._ticket = 0
@@ -217,12 +236,19 @@ class _Worker:
         """Go on from the newest whole checkpoint; make the updates owed for attempts stored since."""
         from persistence.checkpoints import load_newest
 
-        skipped, lived = [], []
-        for path in self._job.episodes:
+        skipped: list[str] = []
+        lived: list[AttemptSummary | None] = []
+        steps_after = [0]
+        for index, path in enumerate(self._job.episodes.paths):
             note, summary = self._add(path)
             skipped += [note] if note else []
-            lived += [(self._buffer.steps_added, summary)] if summary else []
-        restored, steps_done = None, 0
+            lived.append(summary)
+            steps_after.append(self._buffer.steps_added)
+            if index % _ALIVE_EVERY == 0:
+                self._connection.send(Alive())
+        left_out = self._job.episodes.left_out
+        self._attempts = left_out + len(lived)
+        restored, done = None, 0
         if self._job.max_checkpoint_seq is not None:
             loaded = load_newest(self._job.checkpoint_dir, max_seq=self._job.max_checkpoint_seq)
             if loaded is None:
@@ -234,17 +260,20 @@ class _Worker:
                 skipped.extend(loaded.refused)
                 self._learner.load_state(loaded.tensors, loaded.meta["learner"])
                 restored = loaded.seq
-                steps_done = int(loaded.meta["steps_added"])
+                # Checkpoints of older versions say after how many steps they were written, not after how many attempts.
+                by_steps = left_out + bisect_left(steps_after, int(loaded.meta["steps_added"]))
+                done = min(len(lived), max(0, int(loaded.meta.get("attempts", by_steps)) - left_out))
+                self._steps_before = int(loaded.meta["steps_added"]) - steps_after[done]
         elif self._job.initial is not None:
             begun = load_newest(self._job.initial)
             if begun is None:
                 raise ValueError(f"{self._job.initial} holds no checkpoint to start from")
             self._learner.load_state(begun.tensors, begun.meta["learner"])
-        for steps, summary in lived:
-            if steps > steps_done:
+        for summary in lived[done:]:
+            if summary is not None:
                 self._learner.attempted(summary)
         # Without a checkpoint all of them are owed: the run before ended before its first.
-        for begin in range(steps_done, self._buffer.steps_added, _CATCH_UP_STEPS):
+        for begin in range(steps_after[done], self._buffer.steps_added, _CATCH_UP_STEPS):
             self._update_for(min(_CATCH_UP_STEPS, self._buffer.steps_added - begin))
             self._connection.send(Alive())
         for stale in self._job.snapshot_dir.glob("policy-*"):
@@ -253,6 +282,7 @@ class _Worker:
 
     def _ingest(self, message: Ingest) -> None:
         before = self._buffer.steps_added
+        self._attempts += 1
         note, summary = self._add(message.path)
         if summary is not None:
             self._learner.attempted(summary)
@@ -278,12 +308,17 @@ class _Worker:
         start = time.monotonic()
         self._figures = self._studies.named(self._learner.update(n))
         self._update_seconds += time.monotonic() - start
+        self._updates_made += n
         self._refused = self._learner.refused_reason or self._refused
         return self._figures
 
     def _may_idle(self) -> bool:
-        limit = self._job.idle_updates_per_step * self._buffer.steps_added
+        limit = self._job.idle_updates_per_step * self._steps_added
         return len(self._buffer) >= self._job.warmup_steps and self._learner.updates < limit
+
+    @property
+    def _steps_added(self) -> int:
+        return self._steps_before + self._buffer.steps_added
 
     def _send_done(self, metrics: dict[str, float], skipped: tuple[str, ...] = (), restored: int | None = None) -> None:
         """Publish a snapshot and say so. It is not synced to disk: after a power cut the checkpoint counts."""
@@ -297,8 +332,9 @@ class _Worker:
         while len(self._snapshots) > _SNAPSHOTS_KEPT:
             for stale in self._snapshots.popleft():
                 stale.unlink(missing_ok=True)
-        seconds, refused, self._refused = self._update_seconds, self._refused, ""
-        self._connection.send(Done(self._ticket, updates, paths, updates, metrics, seconds, skipped, refused, restored))
+        refused, self._refused = self._refused, ""
+        rate = self._updates_made / self._update_seconds if self._update_seconds else 0.0
+        self._connection.send(Done(self._ticket, updates, paths, updates, metrics, rate, skipped, refused, restored))
 
     def _publish(self, weights: PolicyWeights, name: str) -> Path:
         path = self._job.snapshot_dir / f"{name}.safetensors"
@@ -323,7 +359,8 @@ class _Worker:
         meta = {
             "learner": learner_meta,
             "updates": self._learner.updates,
-            "steps_added": self._buffer.steps_added,
+            "steps_added": self._steps_added,
+            "attempts": self._attempts,
             "robot_s": message.robot_s,
             "family": self._job.family,
             "robot": self._job.spec.name,

@@ -20,7 +20,7 @@ from agent.config import Config, LearnerConfig
 from agent.guard import LATCHES as GUARD_LATCHES
 from agent.guard import replaces_after_s
 from agent.latches import Latches, Level
-from agent.learner_process import LearnerJob
+from agent.learner_process import LearnerJob, StoredAttempts
 from agent.ledger import LATCHES, PERMIT
 from agent.machine import machine_facts, versions
 from agent.pilot import Abilities
@@ -29,7 +29,7 @@ from agent.settings import ConfigError
 from agent.states import Limits, State
 from persistence import records
 from persistence.episodes import remove_orphans
-from persistence.errors import HomeError
+from persistence.errors import HomeError, PersistenceError
 from persistence.home import Home
 from persistence.records import ResumeState, RunStart, SkillRow
 from persistence.store import Store
@@ -47,8 +47,9 @@ def move_aside(home: Home) -> None:
         HomeError: a person has to release the robot first.
     """
     if home.db.is_file():
-        with Store.open(home.db, read_only=True) as store:
-            held = _stored_latches(store)
+        held = Latches()
+        with contextlib.suppress(PersistenceError), Store.open(home.db, read_only=True) as store:
+            held = _stored_latches(store)  # of a damaged one nothing is known, and it is what --fresh is for
         if held.held_state is not None:
             causes = ", ".join(latch.cause for latch in held)
             raise HomeError(
@@ -112,12 +113,16 @@ def tidy_episodes(store: Store, home: Home) -> list[str]:
     return remove_orphans(home, [row["episode_file"] for row in rows])
 
 
-def stored_episodes(store: Store, home: Home) -> list[Path]:
-    """Files of all attempts that can be learned from, oldest first."""
+def stored_attempts(store: Store, home: Home, steps: int) -> StoredAttempts:
+    """The newest attempts that can be learned from, of ``steps`` policy steps together: what is older is left out."""
     rows = store.rows(
-        "SELECT episode_file FROM attempts WHERE state = 'finished' AND episode_file IS NOT NULL ORDER BY id"
+        "SELECT episode_file, steps FROM attempts WHERE state = 'finished' AND episode_file IS NOT NULL ORDER BY id"
     )
-    return [home.episodes / row["episode_file"] for row in rows]
+    first, held = len(rows), 0
+    while first > 0 and held + rows[first - 1]["steps"] <= steps:
+        first -= 1
+        held += rows[first]["steps"]
+    return StoredAttempts(tuple(home.episodes / row["episode_file"] for row in rows[first:]), left_out=first)
 
 
 def restore_latches(store: Store, resume: ResumeState, now_s: float) -> Latches:
@@ -221,7 +226,7 @@ def learner_job(
         past_actions=c.past_actions,
         symmetry=c.symmetry,
         constrained=c.constraints,
-        prior_episodes=tuple(path for name in c.prior_data for path in prior_episodes(Path(name))),
+        prior_episodes=tuple(path for name in c.prior_data for path in prior_episodes(Path(name), c.replay_steps)),
         prior_share=c.prior_share,
         initial=zoo_directory(config.run.robot, family) if config.run.start == "zoo" else None,
         capacity=c.replay_steps,
@@ -233,7 +238,7 @@ def learner_job(
         snapshot_dir=snapshots,
         checkpoint_dir=home.checkpoints,
         max_checkpoint_seq=checkpoint_seq,
-        episodes=(),
+        episodes=StoredAttempts(),
     )
 
 
@@ -277,8 +282,8 @@ def changed(c: LearnerConfig, text: str) -> LearnerConfig:
     return Config.load(overrides={f"learner.{name}": value for name, value in (asdict(c) | values).items()}).learner
 
 
-def prior_episodes(root: Path) -> list[Path]:
-    """Stored attempts of another home, oldest first.
+def prior_episodes(root: Path, steps: int) -> tuple[Path, ...]:
+    """The newest stored attempts of another home, of ``steps`` policy steps together, oldest first.
 
     Raises:
         HomeError: there is no such home.
@@ -287,7 +292,7 @@ def prior_episodes(root: Path) -> list[Path]:
     if not home.db.is_file():
         raise HomeError(f"learner.prior_data names {root}, which has no perdure.db; name the home of another run")
     with Store.open(home.db, read_only=True) as store:
-        return stored_episodes(store, home)
+        return stored_attempts(store, home, steps).paths
 
 
 def robot_seed(seed: int, run_id: int) -> int:

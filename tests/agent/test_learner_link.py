@@ -13,7 +13,7 @@ import pytest
 from fakes import fake_spec, observation
 
 from agent.learner_link import LearnerLink, LearnerUnavailableError
-from agent.learner_process import LearnerJob, SaveCheckpoint, Saved
+from agent.learner_process import LearnerJob, SaveCheckpoint, Saved, StoredAttempts
 from persistence.checkpoints import load_newest, verify_checkpoint
 from persistence.episodes import Episode, write_episode
 from persistence.home import Home
@@ -55,6 +55,7 @@ class Learner:
     def __init__(self, home: Home, *, warmup_steps: int = 50, stored: list[Path] | None = None, **job_fields) -> None:
         self.home = home
         self.stored = stored if stored is not None else []
+        self.left_out = 0
         self.saved: list[Saved] = []
         self.restarts: list[str] = []
         snapshots = home.root / "snapshots"
@@ -74,10 +75,12 @@ class Learner:
             snapshot_dir=snapshots,
             checkpoint_dir=home.checkpoints,
             max_checkpoint_seq=None,
-            episodes=(),
+            episodes=StoredAttempts(),
             **{"settings": {"hidden": (16,), "batch": 16}, **job_fields},
         )
-        self.link = LearnerLink(job, lambda: self.stored, self.saved.append, self.restarts.append)
+        self.link = LearnerLink(
+            job, lambda: StoredAttempts(tuple(self.stored), self.left_out), self.saved.append, self.restarts.append
+        )
 
     def attempt(self, number: int) -> int:
         path = episode_file(self.home, number)
@@ -147,6 +150,7 @@ def test_a_learner_that_is_fed_killed_and_fed_again(home, learner):
 
     truncated = episode_file(home, 50)
     truncated.write_bytes(truncated.read_bytes()[:-100])
+    life.stored.append(truncated)
     ticket = life.link.ingest(truncated)
     life.link.wait_for(ticket)
     assert truncated.name in progress.skipped[1]
@@ -186,6 +190,25 @@ def test_a_learner_that_is_fed_killed_and_fed_again(home, learner):
     life.link.close(SaveCheckpoint(3, 30.0))
     assert [one.seq for one in life.saved] == [1, 2, 3]
     assert not alive(life.link.pid)
+
+
+def test_one_that_reads_only_the_newest_attempts_counts_on_from_all(home, learner):
+    life = learner()
+    for number in (1, 2, 3):
+        ticket = life.attempt(number)
+    life.link.checkpoint(1, 10.0)
+    life.link.wait_saved(1)
+    life.attempt(4)
+    life.link.wait_for(ticket + 1)
+    updates = life.link.progress.updates
+    life.stored, life.left_out = life.stored[2:], 2
+    life.kill()
+    life.until(lambda: life.link.progress.restored_seq == 1)
+    assert life.link.progress.updates == updates  # those of the fourth attempt were owed again, and no others
+    life.link.checkpoint(2, 20.0)
+    life.link.wait_saved(2)
+    meta = load_newest(home.checkpoints).meta
+    assert (meta["steps_added"], meta["attempts"]) == (4 * STEPS, 4)
 
 
 def test_the_same_attempts_give_the_same_policy_however_the_processes_were_timed(tmp_path):

@@ -13,14 +13,14 @@ from agent.opening import (
     open_run,
     restore_permit,
     robot_seed,
-    stored_episodes,
+    stored_attempts,
     tidy_episodes,
 )
 from agent.settings import ConfigError
 from agent.states import State
 from persistence.errors import HomeError
 from persistence.home import Home
-from persistence.records import StateInterval
+from persistence.records import AttemptEnd, AttemptStart, Outcome, StateInterval
 from persistence.store import Store
 from sim.minitaur import minitaur_spec
 from skills.registry import get
@@ -68,6 +68,11 @@ class TestFresh:
         assert (home.root / GUARD_LATCHES).exists()
         assert not home.db.exists()
 
+    def test_a_database_that_cannot_be_read_is_moved_too(self, home):
+        home.db.write_bytes(b"no database at all" * 100)
+        move_aside(home)
+        assert not home.db.exists()
+
     def test_a_robot_that_is_held_is_not_let_go_by_it(self, home):
         open_and_end(home, {}, 0.0)
         held = Latches().add("hard_fence", Level.L2, State.SAFE_STOP, 0.0)
@@ -106,7 +111,27 @@ class TestEpisodes:
         open_and_end(home, {}, 0.0)
         with Store.open(home.db) as store:
             assert tidy_episodes(store, home) == ["attempt-00000007.safetensors"]
-            assert stored_episodes(store, home) == []
+            assert stored_attempts(store, home, 1000).paths == ()
+
+    def test_only_the_newest_that_a_replay_memory_holds_are_read(self, home):
+        with Store.open(home.db) as store:
+            run_id = open_run(store, Config(), store.recover(), Latches(), 0.0)
+            for number, steps in enumerate((50, 30, 20, 40), 1):
+                start = AttemptStart(run_id=run_id, skill="walk_forward", started_s=float(number))
+                attempt = store.start_attempt(start)
+                store.finish_attempt(
+                    AttemptEnd(
+                        attempt_id=attempt,
+                        ended_s=number + 0.5,
+                        outcome=Outcome.SUCCESS,
+                        steps=steps,
+                        episode_file=str(number),
+                        episode_sha256="0" * 64,
+                    )
+                )
+            for room, names, left_out in ((1000, "1234", 0), (90, "234", 1), (60, "34", 2), (59, "4", 3), (10, "", 4)):
+                stored = stored_attempts(store, home, room)
+                assert ("".join(path.name for path in stored.paths), stored.left_out) == (names, left_out)
 
 
 class TestLearnerJob:
