@@ -68,6 +68,7 @@ class Studies:
             mean_reward=float(steps.rewards[:, index].mean()),
             mean_costs=steps.costs.mean(axis=0, dtype=np.float64) if self._costs else np.zeros(0),
             fell=bool(steps.terminated[-1, index]),
+            evaluation=episode.evaluation,
         )
 
     def named(self, figures: dict[str, float]) -> dict[str, float]:

@@ -139,6 +139,8 @@ class Ledger:
         policy_version: int | None,
         arrays: AttemptArrays | None,
         self_recoveries: Sequence[SelfRecovery] = (),
+        *,
+        evaluation: bool = False,
     ) -> Future[Path | None]:
         """Note how an attempt ended; the future has the path of its episode file, if it has one."""
         self._cut(end.ended_s)
@@ -150,7 +152,7 @@ class Ledger:
         def write(store: Store) -> Path | None:
             stored, path = end, None
             if arrays is not None:
-                file = write_episode(home, _episode(end.attempt_id, skill, policy_version, arrays))
+                file = write_episode(home, _episode(end.attempt_id, skill, policy_version, arrays, evaluation))
                 stored = replace(end, episode_file=file.name, episode_sha256=file.sha256)
                 path = home.episodes / file.name
             store.finish_attempt(stored, rows, self_recoveries)
@@ -231,7 +233,9 @@ class Ledger:
             self.error = error
 
 
-def _episode(attempt_id: int, skill: str, policy_version: int | None, arrays: AttemptArrays) -> Episode:
+def _episode(
+    attempt_id: int, skill: str, policy_version: int | None, arrays: AttemptArrays, evaluation: bool
+) -> Episode:
     """An attempt in the store's words."""
     return Episode(
         uid=attempt_uid(attempt_id),
@@ -245,4 +249,5 @@ def _episode(attempt_id: int, skill: str, policy_version: int | None, arrays: At
         resting=arrays.resting,
         phase=arrays.phase_rad,
         terminated=False,
+        evaluation=evaluation,
     )

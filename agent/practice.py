@@ -108,6 +108,7 @@ class Practice:
             skill.name,
             version,
             result.arrays,
+            evaluation=evaluation,
         )
         self._brain.attempted(finished)
         if "speed_mps" in result.measures:

@@ -19,7 +19,8 @@ A benchmark describes its study and hands it to `main`::
         main(STUDY)
 
 Each cell (variant, seed) is saved when it ends, as ``results/gaits/plain-seed0.json``; a study that is started again
-runs what is missing. The summary over seeds, ``results/gaits.json``, is made anew after each cell.
+runs what is missing. The summary over seeds, ``results/gaits.json``, is made anew after each cell. Cells keep the
+daemon's defaults of their day, and the summary says which of them are others now.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from agent.config import Config
 from agent.machine import machine_facts
 from benchmarks._statistics import Better, estimate
 
@@ -152,6 +154,8 @@ def summarise(study: Study) -> dict[str, Any]:
             for variant, cells in saved.items()
         },
     }
+    if changes := _changed_defaults(saved):
+        summary["other_defaults"] = changes
     if study.conclude is not None:
         summary |= study.conclude(saved)
     _write(study.results / f"{study.name}.json", summary)
@@ -187,8 +191,20 @@ def _run_cell(study: Study, variant: str, seed: int) -> str:
         spent = {"wall_s": round(time.perf_counter() - start, 1), "cpu_s": round(_cpu_s() - start_cpu, 1)}
         command = f"python -m {study.module} --only {variant} --seeds {seed}"
         head = {"study": study.name, "variant": variant, "seed": seed, "settings": study.variants[variant]}
+        facts["defaults"] = Config().to_dict()
         _write(path, {**head, "command": command, **figures, **spent, **facts})
     return f"done in {spent['wall_s']} s"
+
+
+def _changed_defaults(saved: Cells) -> dict[str, dict[str, Any]]:
+    """By variant, the daemon's defaults of today that were others when its cells ran, with what they were then."""
+    today = Config()
+    changed: dict[str, dict[str, Any]] = {}
+    for variant, cells in saved.items():
+        for cell in cells:
+            if "defaults" in cell and (then := today.changes(Config.from_dict(cell["defaults"]))):
+                changed.setdefault(variant, {})[f"seed{cell['seed']}"] = then
+    return changed
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -292,8 +293,9 @@ def compare(ours: Sequence[Curve], theirs: Sequence[Curve]) -> dict[str, Any]:
 
     Returns:
         ``budget``, ``their_return`` (IQM over seeds of `end_of`), and both for that level and for ``nearly`` (`NEARLY`
-        of their gain below it): ``level``, ``our_steps`` (IQM over seeds, interval, worst), ``share`` (of the budget),
-        ``their_steps`` (when they stay there themselves).
+        of their gain below it): ``level``, ``our_steps`` (IQM over seeds, interval, worst), ``their_steps`` (when they
+        stay there themselves), and our steps as a share of the budget (``of_budget``) and of their own (``of_theirs``;
+        None where they do not stay there).
     """
     budget = theirs[0][-1][0]
     end = float(interquartile_mean([end_of(curve) for curve in theirs]))
@@ -301,12 +303,13 @@ def compare(ours: Sequence[Curve], theirs: Sequence[Curve]) -> dict[str, Any]:
     out: dict[str, Any] = {"budget": budget, "their_return": end}
     for name, level in (("there", end), ("nearly", end - NEARLY * abs(end - start))):
         steps = estimate([[steps_to_stay(curve, level) for curve in ours]], "lower")
-        their_steps = [steps_to_stay(curve, level) for curve in theirs]
+        their_steps = float(interquartile_mean([steps_to_stay(curve, level) for curve in theirs]))
         out[name] = {
             "level": level,
             "our_steps": dataclasses.asdict(steps),
-            "share": steps.iqm / budget,
-            "their_steps": float(interquartile_mean(their_steps)),
+            "their_steps": their_steps,
+            "of_budget": steps.iqm / budget,
+            "of_theirs": steps.iqm / their_steps if math.isfinite(their_steps) else None,
         }
     return out
 

@@ -46,6 +46,8 @@ class Episode:
     """Phase of the trajectory generator at each frame, rad. Shape: (T+1,)."""
     terminated: bool
     """True when the last frame is an end in itself, not a time limit."""
+    evaluation: bool = False
+    """True when the policy acted without exploration, to be judged."""
 
     @property
     def steps(self) -> int:
@@ -78,6 +80,7 @@ def write_episode(home: Home, episode: Episode) -> EpisodeFile:
         "terminated": np.array([episode.terminated], np.uint8),
     }
     metadata = {name: str(getattr(episode, name)) for name in _METADATA}
+    metadata["evaluation"] = str(int(episode.evaluation))
     if problem := _problem(tensors, metadata):
         raise EpisodeError(f"episode {episode.uid} cannot be stored: {problem}")
     data = dump_tensors(tensors, metadata)
@@ -112,7 +115,8 @@ def read_episode(path: Path, sha256: str | None = None) -> Episode:
         raise EpisodeError(f"episode {path} is malformed: {problem}")
     terminated = bool(tensors.pop("terminated")[0])
     fields: dict[str, Any] = {**{name: metadata[name] for name in _METADATA}, **tensors}
-    return Episode(**fields, terminated=terminated)
+    # Files of older versions do not say it.
+    return Episode(**fields, terminated=terminated, evaluation=metadata.get("evaluation") == "1")
 
 
 def remove_orphans(home: Home, rows: Iterable[str]) -> list[str]:

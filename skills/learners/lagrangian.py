@@ -32,7 +32,7 @@ class PidLagrangian:
     """
 
     def __init__(self, skills: int, costs: int, config: SacConfig) -> None:
-        """Begin with all multipliers at 0."""
+        """Begin with all multipliers at `SacConfig.initial_multiplier`."""
         self._config = config
         self.cost: Float64 = np.zeros((skills, costs))
         """Exponentially averaged mean cost per step of each skill's own attempts. Shape: (K, C)."""

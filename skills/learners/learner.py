@@ -31,6 +31,8 @@ class AttemptSummary:
     """Mean of each safety cost per step. Shape: (C,)."""
     fell: bool
     """Whether it ended with a fall."""
+    evaluation: bool = False
+    """Whether the policy acted without exploration, to be judged."""
 
 
 class TransitionBatch(Protocol):

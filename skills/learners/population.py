@@ -123,12 +123,16 @@ class PopulationLearner:
         return figures
 
     def attempted(self, summary: AttemptSummary) -> None:
-        """Credit an attempt to the member that acted in it, and tell that one of it under its own version."""
+        """Credit an attempt to the member that acted in it, and tell that one of it under its own version.
+
+        Standings pass over evaluations: without exploration a policy earns more, and only the best gets any.
+        """
         if summary.policy_version is None or not math.isfinite(summary.mean_reward):
             return
         member, own = divmod(summary.policy_version, MEMBER_STRIDE)
         if member < len(self._members):
-            self.standings.attempted(member, summary.skill, summary.mean_reward)
+            if not summary.evaluation:
+                self.standings.attempted(member, summary.skill, summary.mean_reward)
             self._members[member].attempted(replace(summary, policy_version=own))
 
     def candidates(self) -> tuple[PolicyWeights, ...]:

@@ -22,8 +22,6 @@ from skills.learners.learner import Replay
 from skills.policy import PolicyWeights, prior_preactivation
 from skills.shield import ShieldWeights
 
-STATE_FORMAT = 1
-
 
 @dataclass(frozen=True, kw_only=True)
 class RiskConfig:

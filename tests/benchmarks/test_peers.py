@@ -37,10 +37,10 @@ def test_comparison_by_hand(monkeypatch):
     # One seed is there after 200 steps and one after 100; nearly there, at 9, both are after 100.
     assert figures["there"]["level"] == 10.0
     assert figures["there"]["our_steps"]["iqm"] == 150.0
-    assert figures["there"]["share"] == 0.75
+    assert figures["there"]["of_budget"] == figures["there"]["of_theirs"] == 0.75
     assert figures["there"]["their_steps"] == 200.0
     assert figures["nearly"]["level"] == 9.0
-    assert figures["nearly"]["share"] == 0.5
+    assert figures["nearly"]["of_budget"] == 0.5
 
 
 def test_summary_compares_only_what_both_have_run(monkeypatch):

@@ -105,6 +105,16 @@ def test_summary_is_over_seeds_and_counts_never_reached_as_the_worst(study, tmp_
     assert (on_disk["iqm"], on_disk["worst"], on_disk["high"]) == (20, None, None)
 
 
+def test_the_summary_says_which_defaults_were_others_when_a_cell_ran(study):
+    run_cells(study, ["three"], [0])
+    assert "other_defaults" not in summarise(study)
+    path = study.path("three", 0)
+    cell = json.loads(path.read_text())
+    cell["defaults"]["learner"]["batch"] = 64
+    path.write_text(json.dumps(cell))
+    assert summarise(study)["other_defaults"] == {"three": {"seed0": {"learner.batch": 64}}}
+
+
 def test_command_line_picks_variants_and_seeds(study, tmp_path, capsys):
     main(study, ["--only", "three", "--seeds", "5"])
     assert [line[:2] for line in ran(tmp_path)] == [["3", "5"]]

@@ -27,6 +27,7 @@ def episode(steps: int = 5, uid: str = "attempt-00000001") -> Episode:
         resting=rng.normal(size=12).astype(np.float32),
         phase=rng.normal(size=steps + 1).astype(np.float32),
         terminated=True,
+        evaluation=steps == 1,
     )
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,6 +69,15 @@ def attempt(version, reward, skill=0):
 def acting(learner, name="walk"):
     """Members of a skill's candidates, in order."""
     return [member_of(weights.version) for weights in learner.candidates() if weights.skill == name]
+
+
+def test_an_evaluation_tells_the_member_but_not_the_standings():
+    learner, made = population(2)
+    learner.attempted(replace(attempt(MEMBER_STRIDE, 5.0), evaluation=True))
+    assert not learner.standings.count.any()
+    learner.attempted(attempt(MEMBER_STRIDE, 5.0))
+    assert learner.standings.count.sum() == 1.0
+    assert len(made[1].told) == 2
 
 
 class TestStandings:
