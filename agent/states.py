@@ -8,7 +8,6 @@ of them runs out:
 - HOLD longer than `Limits.hold_window_s`, or a silence longer than `Limits.silence_s`, is ``hard_fault``.
 - FALLING longer than `Limits.falling_s` counts as ``base_still``: standing up is tried from whatever pose it is.
 - RESET and RECOVER repeat inside of their state; ``reset_fail`` and ``recover_fail`` say that all tries are used up.
-- DEGRADED below the floor for `Limits.degraded_attempts` attempts is ``perf_low``.
 
 `agent.operation` adds to the table what it cannot know: the start permit and the latches.
 """
@@ -139,13 +138,12 @@ LATCHING = frozenset({State.NEED_HUMAN, State.SAFE_STOP, State.ESTOP})
 class Limits:
     """Named durations and counts of the state machine, in robot time."""
 
-    boot_s: float = 10.0
-    self_test_s: float = 30.0
     arming_s: float = 10.0
     arming_tries: int = 3
     arming_tilt_rad: float = 0.2618
     """15 degrees: a robot that leans more is not armed."""
     reset_s: float = 60.0
+    """Longest try to come back; the horizon of a reset skill is no longer."""
     reset_tries: int = 3
     hold_window_s: float = 5.0
     """A soft fault that lasts longer becomes a hard fault."""
@@ -155,27 +153,16 @@ class Limits:
     """Silence of a link or a heartbeat becomes a hard fault after this long."""
     command_silence_s: float = 0.2
     """The robot's own timer: damping when no command comes for this long."""
-    overrun_periods: int = 5
-    """A control loop late by more periods than this is a soft fault."""
-    fall_tilt_rad: float = 1.0472
-    """60 degrees."""
-    fall_tilt_s: float = 0.3
     falling_s: float = 3.0
     base_still_s: float = 0.5
     upright_s: float = 1.0
     recover_s: float = 20.0
+    """Longest try to stand up; the horizon of a recovery skill is no longer."""
     recover_tries: int = 3
     falls_per_hour: int = 10
-    degraded_attempts: int = 20
     safe_stop_settle_s: float = 3.0
     """SAFE_STOP sits down with torque for at most this long, then cuts it."""
-    safe_stop_fall_wait_s: float = 1.0
-    """A safe stop during a fall waits for ground contact for at most this long; an emergency stop does not wait."""
     shutdown_settle_s: float = 10.0
-    operator_keepalive_s: float = 1.0
-    """ENGINEERING without a sign of its operator for this long is a soft fault."""
-    alert_s: tuple[float, ...] = (0.0, 900.0, 3600.0)
-    """Times after entering NEED_HUMAN at which the person is alerted."""
     crash_window_s: float = 600.0
     crash_count: int = 5
     """This many crashes within ``crash_window_s`` are an L2 cause."""

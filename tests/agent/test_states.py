@@ -20,6 +20,8 @@ from agent.states import (
     severity,
     torque_allowed,
 )
+from skills.registry import skills
+from skills.skill import SkillKind
 
 S, E = State, Event
 
@@ -217,3 +219,12 @@ def _reachable(start, allowed):
                 seen.add(target)
                 new.append(target)
     return seen
+
+
+@pytest.mark.parametrize(
+    ("kind", "longest_s"), [(SkillKind.RESET, Limits().reset_s), (SkillKind.RECOVERY, Limits().recover_s)]
+)
+def test_no_try_of_a_skill_takes_longer_than_its_state_allows(kind, longest_s):
+    found = [skill for skill in skills().values() if skill.kind is kind]
+    assert found
+    assert all(skill.horizon_s <= longest_s for skill in found)
