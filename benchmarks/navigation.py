@@ -2,9 +2,11 @@
 
     python -m benchmarks.navigation [--only block.ours] [--seeds 0 1 2]
 
-400 episodes each. ``ours`` begins with 20,000 offline transitions, ``ours-nothing`` without any, ``plain`` is the same
-task learner with no safety critic. The published scheme reached 0 violations and 399 successes in the corridor, 0 and
-362 past the block; its task learner alone had 399 and 394 violations (one seed each, measured with its own code).
+400 episodes each. The protocol has 20,000 offline transitions that show what harm is; variants differ in who gets them.
+``ours``: the safety critic and, as prior data, the task learner; ``ours-critic-only``: as published; ``ours-nothing``:
+nobody. Without a safety critic, ``plain``: nobody; ``plain-data``: the task learner. The published scheme reached 0
+violations and 399 successes in the corridor, 0 and 362 past the block; its task learner alone had 399 and 394
+violations (one seed each, measured with its own code).
 """
 
 from __future__ import annotations
@@ -33,6 +35,13 @@ RANDOM_STEPS = 100
 TASK_UPDATES_PER_STEP = 4
 RISK_UPDATES_PER_STEP = 4
 REWARD_SCALE = 0.1
+LEARNERS = {
+    "ours": {"critic": True, "critic_data": True, "task_data": True},
+    "ours-critic-only": {"critic": True, "critic_data": True, "task_data": False},
+    "ours-nothing": {"critic": True, "critic_data": False, "task_data": False},
+    "plain": {"critic": False, "critic_data": False, "task_data": False},
+    "plain-data": {"critic": False, "critic_data": False, "task_data": True},
+}
 COURSES = {"corridor": "perdure/Navigation1-v0", "block": "perdure/Navigation2-v0"}
 RISK = {
     "corridor": {"discount": 0.8, "threshold": 0.3},
@@ -50,12 +59,11 @@ def run(seed: int, n: int, settings: Mapping[str, Any] | None = None) -> dict[st
         ``violations`` and ``successes`` (episodes that ended so), ``recoveries`` (steps on which the recovery policy
         acted), ``steps``, and ``outcomes``: one letter per episode (s, v, or - for neither).
     """
-    settings = settings or {"course": "block", "learner": "ours"}
-    course, learner = settings["course"], settings["learner"]
+    settings = settings or {"course": "block", **LEARNERS["ours"]}
+    course = settings["course"]
     env = gymnasium.make(COURSES[course])
-    explorer = _Explorer(env, RISK[course] if learner != "plain" else None, seed)
-    if learner == "ours":
-        explorer.study_offline()
+    explorer = _Explorer(env, RISK[course] if settings["critic"] else None, seed)
+    explorer.study_offline(critic=settings["critic_data"], task=settings["task_data"])
     outcomes = "".join(explorer.episode() for _ in range(n))
     return {
         "violations": outcomes.count("v"),
@@ -76,13 +84,13 @@ class _Explorer:
         most = EPISODES * sim.navigation.HORIZON
         self._tries = ReplayBuffer(most, 2, 2)
         """What the task policy proposed and what came of it."""
-        self._given = ReplayBuffer(OFFLINE_STEPS + sim.navigation.ROLLOUT_STEPS, 2, 2)
+        self._given = ReplayBuffer(2 * OFFLINE_STEPS, 2, 2)
         """The offline data, which the task learns from, too."""
         config = SacConfig(hidden=(64, 64), batch=128, layer_norm=True, learning_rate=1e-3, initial_temperature=0.02)
         self._task = SacLearner(
             MixedReplay(self._tries, self._given, 0.5), np.zeros((1, 0)), np.zeros((1, 2)), config, seed
         )
-        self._acts = ReplayBuffer(most + OFFLINE_STEPS + EPISODES, 2, 2)
+        self._acts = ReplayBuffer(most + 2 * OFFLINE_STEPS, 2, 2)
         """What was sent, and whether it did harm."""
         self._risk: RiskLearner | None = None
         if risk is not None:
@@ -96,20 +104,25 @@ class _Explorer:
             )
         self.steps = self.recoveries = 0
 
-    def study_offline(self) -> None:
-        assert self._risk is not None
-        assert isinstance(self._env.unwrapped, Navigation)
-        for places, actions, violated in offline_rollouts(self._env.unwrapped.course, OFFLINE_STEPS, self._rng):
+    def study_offline(self, *, critic: bool, task: bool) -> None:
+        """Learn from offline data before the first episode."""
+        course = self._env.unwrapped
+        assert isinstance(course, Navigation)
+        for places, actions, violated in offline_rollouts(course.course, OFFLINE_STEPS, self._rng):
             ends = np.zeros((len(actions), 1))
             ends[-1] = violated
-            self._acts.add_episode(places, actions, ends, ends)
-            distance = np.linalg.norm(places[:-1], axis=1)[:, None]
-            there = distance < sim.navigation.GOAL_RADIUS
-            # Harm is the shield's business: to the task it would look like a way to end the cost of being far away.
-            kept = ends[:, 0] == 0
-            self._given.add_episode(places, actions, -REWARD_SCALE * distance, there, valid=kept)
-        self._task.update(PRETRAINING_UPDATES)
-        self._risk.update(PRETRAINING_UPDATES, self._task.snapshot())
+            if critic:
+                self._acts.add_episode(places, actions, ends, ends)
+            if task:
+                distance = np.linalg.norm(places[:-1], axis=1)[:, None]
+                there = distance < sim.navigation.GOAL_RADIUS
+                # Harm is the shield's business: to the task it would look like a way to end the cost of being far away.
+                kept = ends[:, 0] == 0
+                self._given.add_episode(places, actions, -REWARD_SCALE * distance, there, valid=kept)
+        if task:
+            self._task.update(PRETRAINING_UPDATES)
+        if critic and self._risk is not None:
+            self._risk.update(PRETRAINING_UPDATES, self._task.snapshot())
 
     def episode(self) -> str:
         """One episode. Returns its letter."""
@@ -139,9 +152,9 @@ class _Explorer:
         ends[-1] = info["violation"] or info["success"]
         self._tries.add_episode(np.array(places), np.array(proposed), np.array(rewards), ends)
         if self.steps > RANDOM_STEPS:
-            self._task.update(TASK_UPDATES_PER_STEP * len(sent))
+            self._task.update(max(1, round(TASK_UPDATES_PER_STEP * len(sent))))
             if self._risk is not None:
-                self._risk.update(RISK_UPDATES_PER_STEP * len(sent), self._task.snapshot())
+                self._risk.update(max(1, round(RISK_UPDATES_PER_STEP * len(sent))), self._task.snapshot())
         return "v" if info["violation"] else "s" if info["success"] else "-"
 
     def _propose(self, policy: MlpPolicy, place: NDArray[Any]) -> NDArray[Any]:
@@ -159,9 +172,7 @@ STUDY = Study(
     name="navigation",
     module="benchmarks.navigation",
     variants={
-        f"{course}.{learner}": {"course": course, "learner": learner}
-        for course in COURSES
-        for learner in ("ours", "ours-nothing", "plain")
+        f"{course}.{name}": {"course": course, **learner} for course in COURSES for name, learner in LEARNERS.items()
     },
     cell=cell,
     figures={"violations": "lower", "successes": "higher"},
