@@ -21,7 +21,7 @@ from agent.brain import Brain
 from agent.clock import SimulatedClock, Steppable, WallClock
 from agent.config import Config
 from agent.guard import is_guarded, permit_path, replaces_after_s
-from agent.guard_link import GuardLink
+from agent.guard_link import GONE, GuardLink
 from agent.jobs import RobotClockJobs
 from agent.learner_link import LearnerLink, LearnerUnavailableError
 from agent.learner_process import SaveCheckpoint, Saved, StoredAttempts
@@ -280,6 +280,8 @@ class Run:
         """Small duties between control periods."""
         if self._guard is not None:
             self._guard.look(self._pilot.operation.state)
+            if self._guard.gone:
+                self._guard_is_gone()
         if self._signal.name is not None:
             self._pilot.stop_reason = self._signal.name
             raise Interrupt(Event.SIGTERM, self._signal.name)
@@ -295,6 +297,14 @@ class Run:
             self._pace.status = wall_s + STATUS_S
             self._serve_inbox()
             self._reporter.write(self._last_error)
+
+    def _guard_is_gone(self) -> None:
+        """Nobody could allow motion any more, whatever a person said, so the run ends; the robot can damp at most."""
+        if self._pilot.stop_reason != GONE:
+            self._last_error = "the guard is gone; start perdure again"
+            self._log.error("guard.gone")
+            self._pilot.stop_reason = GONE
+            raise Interrupt(Event.SIGTERM, GONE)
 
     def _books_failed(self, error: BaseException) -> None:
         """Without its books the robot must not go on (fault catalogue 42, 43)."""

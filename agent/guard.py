@@ -255,6 +255,7 @@ def supervise(home: Path, command: Sequence[str]) -> int:
         signal.signal(number, daemon.ask)
     try:
         daemon.start()
+        guard.watch.begun(time.monotonic())
         while True:
             guard.turn()
             if guard.watch.frozen and daemon.poll() is None:
@@ -268,6 +269,7 @@ def supervise(home: Path, command: Sequence[str]) -> int:
                 guard.turn()
                 return code if code >= 0 else 128 - code
             daemon.start()
+            guard.watch.begun(time.monotonic())
     finally:
         if guard.close():
             shutil.rmtree(runtime_dir(home), ignore_errors=True)

@@ -46,10 +46,15 @@ class GuardLink:
             raise Interrupt(Event.ESTOP, ESTOP)  # nothing else cuts
         if latched and state not in LATCHING:
             raise Interrupt(Event.HARD_FAULT, self._cause())
-        if self._permit.silence_s > GONE_AFTER_S and state in TORQUE_ALLOWED:
+        if self.gone and state in TORQUE_ALLOWED:
             raise Interrupt(Event.HARD_FAULT, GONE)
         if permission is Permission.DAMPING and state in TORQUE_ALLOWED and state not in _DAMPED:
             raise Interrupt(Event.SOFT_FAULT, LATE)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the guard has given no sign of life for so long that it will give none any more."""
+        return self._permit.silence_s > GONE_AFTER_S
 
     def acknowledge(self, by: Acknowledgement) -> bool:
         """Tell the guard what a person has said. Returns whether nothing is latched there any more."""

@@ -11,6 +11,8 @@ DAMP_AFTER_S = 0.15
 process within `Limits.command_silence_s`."""
 STOP_AFTER_S = Limits().silence_s
 """Silence after which it is stopped, and a person is needed."""
+START_S = 120.0
+"""A daemon whose control loop has not answered for this long after its start is replaced."""
 SILENT_LOOP = "control_loop_silent"
 ESTOP = "estop"
 CRASH_LOOP = "crash_loop"
@@ -26,13 +28,19 @@ class GuardWatch:
         self.latches = latches
         """What a person has to clear. It only changes by methods of this class."""
         self.frozen = False
-        """Whether the control loop is to be replaced: it has been silent for too long."""
+        """Whether the daemon is to be replaced: its control loop has been silent for too long, or never began."""
         self._heard_s: float | None = None
+        self._begun_s: float | None = None
+        """When a daemon was started that has not answered yet."""
         self._crashes_s: list[float] = []
+
+    def begun(self, now_s: float) -> None:
+        """A daemon was started."""
+        self._begun_s = now_s
 
     def heard(self, now_s: float) -> None:
         """The control loop has answered."""
-        self._heard_s = now_s
+        self._heard_s, self._begun_s = now_s, None
 
     def gone(self) -> None:
         """There is no control loop: it has ended, or is not there yet."""
@@ -41,8 +49,9 @@ class GuardWatch:
     def update(self, now_s: float) -> Permission:
         """What the robot may do now; latches a loop that is silent for too long."""
         silence_s = 0.0 if self._heard_s is None else now_s - self._heard_s
-        self.frozen = silence_s > STOP_AFTER_S
-        if self.frozen:
+        silent = silence_s > STOP_AFTER_S
+        self.frozen = silent or (self._begun_s is not None and now_s - self._begun_s > START_S)
+        if silent:
             self._latch(SILENT_LOOP, Level.L2, State.SAFE_STOP, now_s)
         if self.latches.held_state is State.ESTOP:
             return Permission.CUT

@@ -11,6 +11,7 @@ from agent.guard_watch import (
     DAMP_AFTER_S,
     ESTOP,
     SILENT_LOOP,
+    START_S,
     STOP_AFTER_S,
     GuardWatch,
 )
@@ -123,6 +124,29 @@ class TestLatches:
             watch.acknowledge(Acknowledgement(name="Anna", action="x", torque_off=False, physical_release=True))
         watch.acknowledge(Acknowledgement(name="Anna", action="x", torque_off=True))
         assert causes(watch) == [ESTOP]
+
+
+class TestStart:
+    def test_a_daemon_whose_loop_never_begins_is_replaced_and_nothing_is_latched(self):
+        watch = GuardWatch(Latches())
+        watch.begun(10.0)
+        for now_s in (11.0, 10.0 + START_S):
+            assert watch.update(now_s) is Permission.STOP
+            assert not watch.frozen
+        watch.update(10.1 + START_S)
+        assert watch.frozen
+        assert causes(watch) == []
+        watch.begun(200.0)
+        watch.update(201.0)
+        assert not watch.frozen
+
+    def test_one_that_has_answered_may_end(self):
+        watch = GuardWatch(Latches())
+        watch.begun(10.0)
+        watch.heard(12.0)
+        watch.gone()
+        watch.update(500.0)
+        assert not watch.frozen
 
 
 class TestCrashes:

@@ -109,6 +109,19 @@ def test_a_daemon_that_hangs_is_replaced_and_a_person_has_to_look(run):
     assert running.rows("SELECT 1 FROM attempts WHERE run_id = 2 AND outcome NOT IN ('fault', 'aborted')")
 
 
+def test_without_its_guard_the_daemon_stops_the_robot_and_ends(run):
+    running = run("--hours", "1")
+    daemon = running.daemon_pid
+    running.guard.kill()
+    running.guard.wait()
+    deadline_s = time.monotonic() + 60.0
+    while Path(f"/proc/{daemon}").exists():
+        assert time.monotonic() < deadline_s, "the daemon goes on without its guard"
+        time.sleep(0.1)
+    assert "guard_gone" in running.rows("SELECT data FROM events WHERE kind = 'run.ended'")[0][0]
+    assert running.rows("SELECT cause, closed_s FROM interventions") == [("guard_gone", None)]
+
+
 def test_an_emergency_stop_holds_until_it_is_released_and_motion_allowed(run):
     running = run("--set", "person.enabled=false")
     home = ("--home", str(running.home))
