@@ -9,6 +9,7 @@ that they differ where there is little data.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,9 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skills.learners.learner import Replay
+from skills.learners.config import SacConfig
+from skills.learners.learner import Arrays, Meta, Replay
+from skills.learners.minibatch import CHUNK, Minibatch, Sampler
 from skills.policy import PolicyWeights, prior_preactivation
 from skills.shield import ShieldWeights
+from skills.symmetry import Mirror
+
+STATE_FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +55,8 @@ class RiskConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        if not (0.0 <= self.discount < 1.0 and 0.0 < self.threshold < 1.0):
-            raise ValueError(
-                f"discount is {self.discount} and threshold {self.threshold}; they must be in [0, 1) and (0, 1)"
-            )
+        if not (0.0 < self.discount < 1.0 and 0.0 < self.threshold < 1.0):
+            raise ValueError(f"discount is {self.discount} and threshold {self.threshold}; both must be in (0, 1)")
         if self.ensemble < 1 or self.batch < 1 or not self.hidden:
             raise ValueError("ensemble and batch must be at least 1, and hidden must have a layer")
 
@@ -94,6 +98,7 @@ class RiskLearner:
         recovery_prior: NDArray[np.floating[Any]],
         config: RiskConfig | None = None,
         seed: int = 0,
+        mirrors: Sequence[Mirror] = (),
     ) -> None:
         """Make new networks.
 
@@ -104,26 +109,29 @@ class RiskLearner:
             recovery_prior: the same of the recovery policy, whatever the skill. Shape: (A,).
             config: settings.
             seed: of the networks and of every draw.
+            mirrors: mirror images under which a transition is as true as the original.
+
+        Raises:
+            ValueError: shapes disagree with the replay memory.
         """
         self.config = c = config or RiskConfig()
         self.updates = 0
-        self._replay = replay
-        self._commands = torch.as_tensor(np.asarray(commands, np.float32))
-        self._priors = torch.as_tensor(prior_preactivation(priors))
-        self._recovery_prior = torch.as_tensor(prior_preactivation(recovery_prior))
+        """Gradient updates taken so far."""
+        self._actions = replay.actions
         self._rng = np.random.default_rng(seed)
         self._generator = torch.Generator().manual_seed(seed)
-        width = replay.obs_width + self._commands.shape[1]
-        self._critic = _Ensemble(c.ensemble, (replay.actions + width, *c.hidden, 1), self._generator)
+        drawing = SacConfig(batch=c.batch, discount=c.discount, normalise_steps=c.normalise_steps, obs_clip=c.obs_clip)
+        self._sampler = Sampler(replay, commands, priors, drawing, mirrors, None)
+        self._recovery_prior = torch.as_tensor(prior_preactivation(recovery_prior))
+        width = self._sampler.input_width
+        self._critic = _Ensemble(c.ensemble, (self._actions + width, *c.hidden, 1), self._generator)
         self._target = copy.deepcopy(self._critic).requires_grad_(False)
-        self._actor = _Ensemble(1, (width, *c.hidden, 2 * replay.actions), self._generator)
+        self._actor = _Ensemble(1, (width, *c.hidden, 2 * self._actions), self._generator)
         with torch.no_grad():
             self._actor.weights[-1].mul_(0.1)
             self._actor.biases[-1].mul_(0.1)
         self._critic_adam = torch.optim.Adam(self._critic.parameters(), c.learning_rate)
         self._actor_adam = torch.optim.Adam(self._actor.parameters(), c.learning_rate)
-        self._mean, self._std = np.zeros(replay.obs_width, np.float32), np.ones(replay.obs_width, np.float32)
-        self._normalised_steps = 0
 
     def update(self, n: int, policy: PolicyWeights) -> dict[str, float]:
         """Take ``n`` gradient updates under a task policy.
@@ -132,11 +140,12 @@ class RiskLearner:
             ``risk_loss`` (cross-entropy less that of the targets themselves), ``risk_mean`` and ``risk_harm`` (mean
             risk of the last minibatch, and share of it that ended in harm).
         """
-        self._refresh_normaliser()
-        task = _TaskPolicy(policy)
+        self._sampler.refresh_normaliser()
+        task = _TaskPolicy(policy, self._sampler)
         figures: dict[str, Tensor] = {}
-        for _ in range(n):
-            figures = self._step(task)
+        for done in range(0, n, CHUNK):
+            for minibatch in self._sampler.draw(min(CHUNK, n - done), self._rng, self._generator)[0]:
+                figures = self._step(minibatch, task)
         self.updates += n
         return {name: float(value) for name, value in figures.items()}
 
@@ -145,8 +154,8 @@ class RiskLearner:
         recovery = PolicyWeights(
             version=self.updates,
             layers=tuple((weight[0], bias[0, 0]) for weight, bias in self._actor.arrays()),
-            obs_mean=self._mean.copy(),
-            obs_std=self._std.copy(),
+            obs_mean=self._sampler.mean.copy(),
+            obs_std=self._sampler.std.copy(),
             obs_clip=self.config.obs_clip,
         )
         return ShieldWeights(
@@ -156,26 +165,72 @@ class RiskLearner:
             threshold=self.config.threshold,
         )
 
-    def _step(self, task: _TaskPolicy) -> dict[str, Tensor]:
-        c = self.config
-        drawn = self._replay.sample(self._rng, c.batch)
-        skill = torch.as_tensor(self._rng.integers(len(self._commands), size=c.batch))
-        command = self._commands[skill]
-        obs, next_obs = (
-            _seen(rows, command, self._mean, self._std, c.obs_clip) for rows in (drawn.obs, drawn.next_obs)
-        )
-        action = torch.as_tensor(np.ascontiguousarray(drawn.action))
-        harm = torch.as_tensor(np.ascontiguousarray(drawn.terminated))[torch.arange(c.batch), skill]
+    def state(self) -> tuple[Arrays, Meta]:
+        """Networks, optimisers, normaliser and random states; the second part is JSON."""
+        arrays: Arrays = {name: tensor.detach().numpy().copy() for name, tensor in self._tensors()}
+        arrays["obs_mean"], arrays["obs_std"] = self._sampler.mean.copy(), self._sampler.std.copy()
+        arrays["torch_rng"] = self._generator.get_state().numpy().copy()
+        meta: Meta = {
+            "kind": "risk",
+            "format": STATE_FORMAT,
+            "updates": self.updates,
+            "normaliser_count": self._sampler.norm_count,
+            "rng": self._rng.bit_generator.state,
+        }
+        return arrays, meta
+
+    def load_state(self, arrays: Arrays, meta: Meta) -> None:
+        """Continue from what `state` returned.
+
+        Raises:
+            ValueError: the state is of another kind or other shapes, or not finite; nothing is changed then.
+        """
+        mine, my_meta = self.state()
+        for key in ("kind", "format"):
+            if meta.get(key) != my_meta[key]:
+                raise ValueError(f"risk state has {key} {meta.get(key)!r}; this learner needs {my_meta[key]!r}")
+        if lacking := sorted(my_meta.keys() - meta.keys()):
+            raise ValueError(f"risk state lacks {lacking}; load another checkpoint")
+        for name, array in mine.items():
+            given = arrays.get(name)
+            if given is None or given.shape != array.shape or not np.isfinite(given).all():
+                raise ValueError(f"risk state has no finite {array.shape} array {name}; load an older checkpoint")
         with torch.no_grad():
-            following = task.act(drawn.next_obs, command, self._priors[skill], self._generator)
+            for name, tensor in self._tensors():
+                tensor.copy_(torch.from_numpy(arrays[name].copy()))
+        self._sampler.mean, self._sampler.std = arrays["obs_mean"].copy(), arrays["obs_std"].copy()
+        self._sampler.norm_count, self.updates = int(meta["normaliser_count"]), int(meta["updates"])
+        self._generator.set_state(torch.from_numpy(arrays["torch_rng"].copy()))
+        self._rng.bit_generator.state = meta["rng"]
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """All that a gradient update changes, by name."""
+        for name, network in (("critic", self._critic), ("target", self._target), ("actor", self._actor)):
+            for index, parameter in enumerate(network.parameters()):
+                yield f"{name}.{index}", parameter
+        for name, adam in (("critic_adam", self._critic_adam), ("actor_adam", self._actor_adam)):
+            for index, parameter in enumerate(adam.param_groups[0]["params"]):
+                moments = adam.state[parameter]
+                if not moments:  # before the first update, as torch itself would begin
+                    moments["step"] = torch.tensor(0.0)
+                    moments["exp_avg"], moments["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+                for part in ("step", "exp_avg", "exp_avg_sq"):
+                    yield f"{name}.{index}.{part}", moments[part]
+
+    def _step(self, minibatch: Minibatch, task: _TaskPolicy) -> dict[str, Tensor]:
+        c, actions = self.config, self._actions
+        acted, next_obs = minibatch.inputs[c.batch : 2 * c.batch, :-1], minibatch.inputs[2 * c.batch :, actions:-1]
+        harm = (minibatch.discount == 0.0).float()
+        with torch.no_grad():
+            following = task.act(next_obs, minibatch.prior[c.batch :], minibatch.noise[c.batch :])
             later = torch.sigmoid(self._target(torch.cat((following, next_obs), 1))[..., 0])
             target = harm + (1.0 - harm) * c.discount * later
-        log_odds = self._critic(torch.cat((action, obs), 1))[..., 0]
+        log_odds = self._critic(acted)[..., 0]
         loss = nn.functional.binary_cross_entropy_with_logits(log_odds, target)
         self._critic_adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._critic_adam.step()
-        self._learn_recovery(obs)
+        self._learn_recovery(acted[:, actions:])
         with torch.no_grad():
             for slow, fast in zip(self._target.parameters(), self._critic.parameters(), strict=True):
                 slow.lerp_(fast, c.tau)
@@ -188,7 +243,7 @@ class RiskLearner:
 
     def _learn_recovery(self, obs: Tensor) -> None:
         """Towards the action with the lowest log-odds; those have a slope where the probability has none any more."""
-        out = self._actor(obs)[0, :, : self._replay.actions]
+        out = self._actor(obs)[0, :, : self._actions]
         action = torch.tanh(out + self._recovery_prior)
         log_odds = self._critic(torch.cat((action, obs), 1))[..., 0]
         cautious = log_odds.mean(0)
@@ -200,41 +255,26 @@ class RiskLearner:
             parameter.grad = grad
         self._actor_adam.step()
 
-    def _refresh_normaliser(self) -> None:
-        """Take mean and standard deviation from the replay memory, until there are steps enough."""
-        if self._normalised_steps >= self.config.normalise_steps:
-            return
-        self._normalised_steps, mean, variance = self._replay.feature_moments()
-        std = np.sqrt(variance)
-        std[std < 1e-3] = 1.0  # a feature that hardly moves carries noise at most
-        times = self._replay.obs_width // len(mean)
-        self._mean, self._std = (np.tile(part, times).astype(np.float32) for part in (mean, std))
-
-
-def _seen(
-    rows: NDArray[np.float32], command: Tensor, mean: NDArray[np.float32], std: NDArray[np.float32], clip: float
-) -> Tensor:
-    """Normalised observation, and command. Shape: (batch, I)."""
-    return torch.cat((torch.as_tensor(np.clip((rows - mean) / std, -clip, clip)), command), 1)
-
 
 class _TaskPolicy:
     """A published policy in torch, exploring as it does on the robot."""
 
-    def __init__(self, weights: PolicyWeights) -> None:
+    def __init__(self, weights: PolicyWeights, sampler: Sampler) -> None:
         self._layers = [(torch.as_tensor(weight), torch.as_tensor(bias)) for weight, bias in weights.layers]
         self._weights = weights
-        self._actions = weights.action_width
+        # The policy normalises by the moments of its own day.
+        self._scale = torch.as_tensor(sampler.std / weights.obs_std)
+        self._shift = torch.as_tensor((sampler.mean - weights.obs_mean) / weights.obs_std)
 
-    def act(self, obs: NDArray[np.float32], command: Tensor, prior: Tensor, generator: torch.Generator) -> Tensor:
-        """Actions at observations. Shapes: (batch, O), (batch, C) and (batch, A) to (batch, A)."""
-        w = self._weights
-        x = _seen(obs, command, w.obs_mean, w.obs_std, w.obs_clip)
+    def act(self, seen: Tensor, prior: Tensor, noise: Tensor) -> Tensor:
+        """Actions at observations as the sampler normalises them, with commands. Shape: (batch, I) to (batch, A)."""
+        w, width = self._weights, self._weights.obs_width
+        observed = (seen[:, :width] * self._scale + self._shift).clamp(-w.obs_clip, w.obs_clip)
+        x = torch.cat((observed, seen[:, width:]), 1)
         last = len(self._layers) - 1
         for index, (weight, bias) in enumerate(self._layers):
             x = torch.addmm(bias, x, weight)
             if index < last:
                 x = torch.relu(x)
-        std = x[:, self._actions :].clamp(w.log_std_min, w.log_std_max).exp()
-        noise = torch.randn(std.shape, generator=generator)
-        return torch.tanh(x[:, : self._actions] + prior + std * noise)
+        std = x[:, w.action_width :].clamp(w.log_std_min, w.log_std_max).exp()
+        return torch.tanh(x[:, : w.action_width] + prior + std * noise)

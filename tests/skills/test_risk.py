@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from persistence.replay import ReplayBuffer
 from skills.learners.risk import RiskConfig, RiskLearner
 from skills.policy import PolicyWeights
 from skills.shield import Shield, ShieldWeights
+from skills.symmetry import Mirror
 
 EDGE = 1.0
 STEP = 0.25
@@ -108,7 +111,71 @@ def test_equal_seeds_learn_the_same():
     assert learned[0] == learned[1]
 
 
-@pytest.mark.parametrize("wrong", [{"discount": 1.0}, {"threshold": 0.0}, {"ensemble": 0}, {"hidden": ()}])
+def test_a_state_goes_on_as_if_nothing_had_been(tmp_path):
+    config, replay = RiskConfig(hidden=(8,), batch=16), walks(1, 20)
+    one, other = (RiskLearner(replay, NO_COMMANDS, AT_REST, MIDDLE, config, seed=seed) for seed in (3, 4))
+    one.update(20, heading(0.0))
+    arrays, meta = one.state()
+    other.load_state(arrays, json.loads(json.dumps(meta)))
+    assert other.updates == 20
+    assert other.snapshot().to_bytes() == one.snapshot().to_bytes()
+    for learner in (one, other):
+        learner.update(20, heading(0.5))
+    assert other.snapshot().to_bytes() == one.snapshot().to_bytes()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda arrays, meta: meta.update(kind="sac"),
+        lambda arrays, meta: meta.pop("updates"),
+        lambda arrays, meta: arrays.pop("target.0"),
+        lambda arrays, meta: arrays.update({"critic.0": arrays["critic.0"] * np.nan}),
+        lambda arrays, meta: arrays.update({"actor.0": arrays["actor.0"][..., :1]}),
+    ],
+    ids=["kind", "counter", "lacking", "not finite", "shape"],
+)
+def test_a_state_that_does_not_fit_changes_nothing(spoil):
+    learner = RiskLearner(walks(1, 20), NO_COMMANDS, AT_REST, MIDDLE, RiskConfig(hidden=(8,), batch=16), seed=3)
+    learner.update(5, heading(0.0))
+    before = learner.snapshot().to_bytes()
+    arrays, meta = learner.state()
+    spoil(arrays, meta)
+    with pytest.raises(ValueError, match="risk state"):
+        learner.load_state(arrays, meta)
+    assert learner.snapshot().to_bytes() == before
+
+
+def test_in_the_mirror_harm_on_one_side_teaches_the_other():
+    """Walks that only ever went over the edge at 1: the edge at -1 is known with the mirror image alone."""
+    seen = walks(0, 400)
+    replay = ReplayBuffer(20_000, 1, 1)
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        batch = seen.sample(rng, 1)
+        if batch.next_obs[0, 0] > -0.9:
+            replay.add_episode(
+                np.stack((batch.obs[0], batch.next_obs[0])), batch.action, batch.reward, batch.terminated
+            )
+    mirror = Mirror(
+        row_index=np.array([0]),
+        row_sign=np.array([-1.0]),
+        action_index=np.array([0]),
+        action_sign=np.array([-1.0]),
+        skill_of=np.array([0]),
+    )
+    config = RiskConfig(hidden=(32, 32), batch=64, discount=0.5, learning_rate=3e-3, tau=0.02)
+    risks = []
+    for mirrors in ((), (mirror,)):
+        learner = RiskLearner(replay, NO_COMMANDS, AT_REST, MIDDLE, config, seed=0, mirrors=mirrors)
+        learner.update(600, heading(0.0))
+        risks.append(Shield(learner.snapshot()).risk(np.array([-0.98]), NOTHING, np.array([-1.0])))
+    assert risks[1] > 0.8 > 0.5 > risks[0]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"discount": 1.0}, {"discount": 0.0}, {"threshold": 0.0}, {"ensemble": 0}, {"hidden": ()}]
+)
 def test_settings_that_cannot_work_are_refused(wrong):
     with pytest.raises(ValueError, match="must"):
         RiskConfig(**wrong)
