@@ -58,7 +58,7 @@ def run_and_keep_policies(home: Path, keep: Path, *arguments: str) -> dict[str, 
         daemon = subprocess.Popen(command(home, *arguments), stdout=out, stderr=errors, text=True, env=environment())
         try:
             while daemon.poll() is None:
-                time.sleep(0.5)
+                time.sleep(0.1)  # a short run writes several a second, and a home keeps three
                 _copy_policies(home, keep)
         finally:
             daemon.kill()
