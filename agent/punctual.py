@@ -15,6 +15,7 @@ from pathlib import Path
 SWITCH_INTERVAL_S = 0.0005
 """Other threads give way to the loop after this long at most; Python's own setting is 5 ms."""
 SAME_S = 1.0
+"""Signals within this time are one wish."""
 PRIORITY = 10
 OTHERS_PRIORITY = 5
 """Of the process's other threads. Above all ordinary processes too: one that is kept from running while it holds the
