@@ -35,6 +35,11 @@ _REACH_RAD = 0.5
 """Extension of legs that swing fast: far enough from straight not to pass it by overshoot."""
 _BELLY_ROLL_RAD, _BACK_ROLL_RAD = 1.1, 2.2
 """Rolls below and above which the robot counts as belly down and as upside down; between them it lies on a side."""
+_CLEAR_LEAN = 0.35
+"""Sideways part of the body's vertical above which a robot on its back is thrown over the side that it leans to. Below,
+tucking the legs levels it, and either side will do."""
+_THROW_M = 0.8
+"""How far a throw and what follows take the robot, sideways."""
 _BACK_MOVES = frozenset({"tuck", "throw", "follow"})
 _ROCK_MOVES = frozenset({"load", "swing", "home"})
 
@@ -125,8 +130,8 @@ class StandUpController(RecoveryScript):
     def _throw_over(self, observation: Observation, legs: Array) -> list[Move]:
         """Tuck the legs above the back, thrust with one side, follow through with short legs."""
         self._throws += 1
-        up = up_of(observation)
-        side = math.copysign(1.0, up[1]) if abs(up[1]) > 0.05 else 1.0
+        lean = float(up_of(observation)[1])
+        side = math.copysign(1.0, lean) if abs(lean) > _CLEAR_LEAN else _side_to_middle(observation)
         if self._throws % 3 == 0:
             # Twice in vain: something is in the way on that side.
             side = -side
@@ -194,3 +199,14 @@ class StandUpController(RecoveryScript):
             )
             for stroke in flick
         ]
+
+
+def _side_to_middle(observation: Observation) -> float:
+    """The side to be thrown over, 1 or -1, that keeps the robot nearer to the middle of its floor, away from the fence.
+
+    Over side 1 the robot travels to the left of the tracker's heading. A position that is not known gives 1.
+    """
+    x, y, _ = observation.base_position
+    left_x, left_y = -_THROW_M * math.sin(observation.base_yaw), _THROW_M * math.cos(observation.base_yaw)
+    over_left, over_right = max(abs(x + left_x), abs(y + left_y)), max(abs(x - left_x), abs(y - left_y))
+    return -1.0 if over_right < over_left else 1.0

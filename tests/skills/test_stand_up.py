@@ -53,6 +53,16 @@ def fallen(orientation, swing, extension):
     return Pose(orientation_xyzw=orientation, joint_position=joints, clearance_m=0.02, settle_s=1.0)
 
 
+BACK = (1.0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("position", [(0.0, 2.0, 0.0), (0.0, -2.0, 0.0)], ids=["fence on the left", "on the right"])
+def test_robot_on_its_back_beside_the_fence_is_thrown_away_from_it(position):
+    _, truth = recover(replace(fallen(BACK, (0.0,) * 4, (1.9,) * 4), position=position))
+    assert truth.up_z > 0.9
+    assert abs(truth.base_position[1]) < abs(position[1]) - 0.3
+
+
 def recover(pose, seed=0):
     """One try in simulation. Returns (seconds or None, true state)."""
     with make_minitaur(seed) as robot:
