@@ -60,6 +60,13 @@ class AttemptRunner:
         self._tick = tick
         spec = loop.robot.spec
         self._layout = FrameLayout.of(spec)
+        self._recording: tuple[AttemptRecorder, DecisionController] | None = None
+
+    def caught(self, observation: Observation) -> None:
+        """A fall begins to be caught at this reading, which the running attempt, if there is one, does not act on."""
+        if self._recording is not None:
+            recorder, controller = self._recording
+            recorder.caught(observation, controller.phase_rad)
 
     def run(self, skill: Skill, controller: Controller, *, to_middle: bool = False) -> AttemptResult:
         """Drive ``controller`` until the attempt is over; with ``to_middle``, no further than across the middle."""
@@ -67,6 +74,7 @@ class AttemptRunner:
         controller.start(now.observation)
         deciding = controller if isinstance(controller, DecisionController) else None
         recorder = AttemptRecorder(self._layout, deciding.family.name, deciding.resting_action) if deciding else None
+        self._recording = (recorder, deciding) if recorder is not None and deciding is not None else None
         # Half a control period of slack: sums of float periods must not cost or add one.
         end_s = now.robot_s + skill.horizon_s - 0.5 * self._loop.clock.dt_s
         # Where a robot has to stand up or to turn back is not its choice; the hard fence still ends both.
@@ -87,6 +95,7 @@ class AttemptRunner:
                 reason = skill.over(now.observation) or self._over(now, progress, end_s, place)
         except Interrupt as caught:
             interrupt, reason = caught, caught.cause
+        self._recording = None
         last = self._loop.reading.observation
         arrays = recorder.finish(last, deciding.phase_rad) if deciding is not None and recorder is not None else None
         if interrupt is not None and interrupt.cause == SIMULATION:

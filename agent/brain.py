@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from agent.learner_link import LearnerLink
+from agent.learner_process import Snapshot
 from agent.selection import Selection
 from sim.robot import RobotSpec
 from skills.policy import PolicyWeights
 from skills.policy_control import policy_controller
+from skills.shield import Shield, ShieldWeights
 from skills.skill import Controller, LearnedSkill, ScriptedSkill, Skill
 
 LOCKSTEP_LAG = 1
@@ -71,7 +73,8 @@ class Brain:
         self._history = history
         self._past_actions = past_actions
         self._candidates = tuple(fixed)
-        self._loaded: tuple[Path, ...] = ()
+        self._loaded: Snapshot | None = None
+        self._shield: Shield | None = None
         self._selection = Selection()
         self._pending: deque[Future[Path | None]] = deque()
         self._last_ticket = 0
@@ -112,6 +115,7 @@ class Brain:
             decimation=self._decimation,
             history=self._history,
             past_actions=self._past_actions,
+            shield=self._shield,
         )
         return controller, weights.version
 
@@ -154,15 +158,14 @@ class Brain:
             ticket = max(0, self._last_ticket - LOCKSTEP_LAG)
             self._link.wait_for(ticket)
             # A learner that was started again may know the ticket by a later snapshot only.
-            paths = progress.snapshots.get(ticket) or progress.snapshots[max(progress.snapshots)]
-        elif newest is not None:
-            paths = newest
-        else:
+            newest = progress.snapshots.get(ticket) or progress.snapshots[max(progress.snapshots)]
+        if newest is None or newest == self._loaded:
             return
-        if paths != self._loaded:
-            try:
-                candidates = tuple(PolicyWeights.from_bytes(path.read_bytes()) for path in paths)
-            except OSError:
-                return  # already replaced by newer ones, which the next attempt gets
-            if all(weights.finite for weights in candidates):
-                self._candidates, self._loaded = candidates, paths
+        try:
+            candidates = tuple(PolicyWeights.from_bytes(path.read_bytes()) for path in newest.policies)
+            shield = ShieldWeights.from_bytes(newest.shield.read_bytes()) if newest.shield is not None else None
+        except OSError:
+            return  # already replaced by newer ones, which the next attempt gets
+        if all(weights.finite for weights in candidates) and (shield is None or shield.finite):
+            self._candidates, self._loaded = candidates, newest
+            self._shield = Shield(shield) if shield is not None else None

@@ -34,7 +34,7 @@ def _facts(now: Status, where: Path) -> dict[str, object]:
         "attempts": now.attempts,
         "robot time": f"{duration(now.robot_s)} (x{now.realtime_factor:.1f} real time)",
         "speed": speed(now),
-        "falls": f"{now.falls} ({now.self_recoveries} self-recoveries)",
+        "falls": f"{now.falls}; self-recoveries: {now.self_recoveries}",
         "interventions": f"{now.interventions} ({now.failures} failures)",
         "MTBF": mtbf(now),
         "learner": f"{now.updates} updates, {now.updates_per_s:.0f}/s, policy version {now.policy_version}",

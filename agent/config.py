@@ -153,6 +153,11 @@ class LearnerConfig(Section):
     init_multiplier: float | None = setting(None, 0.0, 10.0)
     """Lagrange multipliers at the start: a careful beginning, from which they fall as attempts keep to the limits; left
     out: the robot's own."""
+    shield: bool = setting(False)
+    """Whether a safety critic and a recovery policy are learned beside the task: a walk that is about to lean too far
+    (``safety.catch_lean_rad``) is taken over before it does."""
+    shield_alarms: float = setting(0.01, 0.0001, 0.5)
+    """Share of the policy's decisions that the shield may take over at most."""
     past_actions: bool = setting(True)
     """Whether policies see the last actions; with ``history`` this makes up for latency."""
     prior_data: tuple[str, ...] = setting(())
@@ -226,6 +231,10 @@ class SafetyConfig(Section):
     """Consecutive unusable readings that make a sensor fault."""
     max_rate_radps: float = setting(200.0, 10.0, 1000.0, unit="rad/s")
     """Angular rates beyond this are not believed."""
+    catch: bool = setting(True)
+    """Whether a robot that leans too far crouches on spread legs until it does not, instead of going on."""
+    catch_lean_rad: float | None = setting(None, 0.2, 1.4, unit="rad")
+    """Lean from which it does so, which is its tilt in the next 0.05 s; left out: the robot's own."""
     saturation_share: float = setting(0.8, 0.1, 1.0)
     """Share of the last second with a joint at its torque limit that ends an attempt."""
     temperature_margin_c: float = setting(10.0, 1.0, 40.0, unit="degrees C")

@@ -17,6 +17,7 @@ import structlog
 
 from agent import inbox
 from agent.attempts import Interrupt
+from agent.balance import Balance
 from agent.brain import Brain
 from agent.clock import SimulatedClock, Steppable, WallClock
 from agent.config import Config
@@ -225,6 +226,7 @@ class Run:
             scheduler=Scheduler(abilities.tasks, workspace, np.random.default_rng((config.run.seed, run_id, 1))),
             abilities=abilities,
             workspace=workspace,
+            balance=Balance.configured(robot.spec, config.safety),
             person=person,
             limits=Limits(),
             goal=Goal(end_s=None if hours is None else now_s + 3600.0 * hours, attempts=config.run.attempts),

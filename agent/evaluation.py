@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from agent.attempts import SIMULATION, AttemptResult, AttemptRunner, Interrupt
+from agent.balance import Balance
 from agent.clock import SimulatedClock, Steppable
 from agent.config import Config
 from agent.loop import ControlLoop, Tick
@@ -169,13 +170,17 @@ def _one(
     monitors = Monitors(robot.spec, workspace, config.safety, 1.0 / dt_s)
     loop = ControlLoop(robot, SimulatedClock(robot, dt_s), ActionGate(robot.spec, dt_s), monitors)
 
+    balance = Balance(robot.spec, None) if skill.lies_down else Balance.configured(robot.spec, config.safety)
+
     def tick(act: Callable[[Observation], Command]) -> Tick:
         try:
-            now = loop.tick(act)
+            now = loop.tick(lambda observation: balance.command(observation) or act(observation))
         except SimulationError as error:
             raise Interrupt(Event.HARD_FAULT, SIMULATION) from error
         if isinstance(skill, LearnedSkill) and now.alerts.fallen and not skill.lies_down:
             raise Interrupt(Event.FALL_PREDICTED, "fallen")
+        if balance.failed(now.observation):
+            raise Interrupt(Event.FALL_PREDICTED, "leaning")
         if now.alerts.hard_fence:
             raise Interrupt(Event.HARD_FAULT, "hard_fence")
         return now

@@ -19,6 +19,7 @@ from agent.learner_process import (
     LearnerJob,
     SaveCheckpoint,
     Saved,
+    Snapshot,
     Stop,
     StoredAttempts,
     learner_main,
@@ -44,7 +45,7 @@ class LearnerProgress:
     metrics: dict[str, float] = field(default_factory=dict)
     ticket: int = -1
     """Newest ticket whose updates are all made; -1 before the learner is ready."""
-    snapshots: dict[int, tuple[Path, ...]] = field(default_factory=dict)
+    snapshots: dict[int, Snapshot] = field(default_factory=dict)
     """The snapshots published with each of the last few tickets; the newest ones for a ticket that got several."""
     restarts: int = 0
     skipped: list[str] = field(default_factory=list)
@@ -217,7 +218,7 @@ class LearnerLink:
             elif ticket > p.ticket:
                 self._in_flight -= 1
             p.ticket = max(p.ticket, ticket)
-            p.snapshots[ticket] = message.snapshots
+            p.snapshots[ticket] = message.snapshot
             while len(p.snapshots) > 3:
                 del p.snapshots[min(p.snapshots)]
         elif isinstance(message, Failed):

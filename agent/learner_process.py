@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import signal
 import time
@@ -21,9 +22,13 @@ from typing import TYPE_CHECKING, Any
 from sim.robot import RobotSpec
 
 if TYPE_CHECKING:
+    from persistence.checkpoints import Checkpoint
     from skills.learners.learner import AttemptSummary
     from skills.policy import PolicyWeights
+    from skills.shield import ShieldWeights
 
+RISK = "risk/"
+"""Beginning of the names of a safety critic's tensors in a checkpoint."""
 PR_SET_PDEATHSIG = 1
 _IDLE_UPDATES = 25
 _PUBLISH_EVERY_S = 2.0
@@ -32,6 +37,21 @@ _ALIVE_EVERY = 200
 """Attempts that a starting learner reads between two signs of life."""
 _SNAPSHOTS_KEPT = 4
 """The loop of a lockstep run is one snapshot behind the learner; two more leave room for a slow reader."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Files of what acts in the next attempts."""
+
+    policies: tuple[Path, ...]
+    """The policies to choose from."""
+    shield: Path | None = None
+    """Safety critic and recovery policy, where they are learned."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return self.policies if self.shield is None else (*self.policies, self.shield)
 
 
 @dataclass(frozen=True)
@@ -67,6 +87,12 @@ class LearnerJob:
     """Whether the robot's mirror images are learned from too."""
     constrained: bool = False
     """Whether safety costs are learned under."""
+    risk: dict[str, Any] | None = None
+    """Fields of `RiskConfig`; None: no safety critic is learned."""
+    risk_updates_per_update: float = 0.0
+    """Updates of the safety critic per update of the learner."""
+    harm_lean_rad: float = math.inf
+    """Lean of the body from which on the safety critic counts harm."""
     prior_episodes: tuple[Path, ...] = ()
     """Stored attempts of other homes to learn from beside this home's own."""
     prior_share: float = 0.5
@@ -117,8 +143,7 @@ class Done:
     ticket: int
     """The newest ticket dealt with; the same one again when spare time gave a newer snapshot."""
     version: int
-    snapshots: tuple[Path, ...]
-    """Files of the policies that may act now."""
+    snapshot: Snapshot
     updates: int
     metrics: dict[str, float]
     updates_per_s: float
@@ -195,7 +220,7 @@ class _Worker:
         self._connection = connection
         self._job = job
         self._studies = Studies(job)
-        self._buffer, self._learner = self._studies.buffer, self._studies.learner
+        self._buffer, self._learner, self._risk = self._studies.buffer, self._studies.learner, self._studies.risk
         self._update_seconds = 0.0
         self._updates_made = 0
         """By this process, as those are what the seconds were spent on."""
@@ -206,7 +231,7 @@ class _Worker:
         self._figures: dict[str, float] = {}
         self._refused = ""
         self._ticket = 0
-        self._snapshots: deque[tuple[Path, ...]] = deque()
+        self._snapshots: deque[Snapshot] = deque()
 
     def run(self) -> None:
         """Serve messages until told to stop or the daemon is gone."""
@@ -259,6 +284,7 @@ class _Worker:
             else:
                 skipped.extend(loaded.refused)
                 self._learner.load_state(loaded.tensors, loaded.meta["learner"])
+                self._restore_risk(loaded)
                 restored = loaded.seq
                 # Checkpoints of older versions say after how many steps they were written, not after how many attempts.
                 by_steps = left_out + bisect_left(steps_after, int(loaded.meta["steps_added"]))
@@ -276,9 +302,16 @@ class _Worker:
         for begin in range(steps_after[done], self._buffer.steps_added, _CATCH_UP_STEPS):
             self._update_for(min(_CATCH_UP_STEPS, self._buffer.steps_added - begin))
             self._connection.send(Alive())
-        for stale in self._job.snapshot_dir.glob("policy-*"):
-            stale.unlink()
+        for pattern in ("policy-*", "shield-*"):
+            for stale in self._job.snapshot_dir.glob(pattern):
+                stale.unlink()
         self._send_done({}, tuple(skipped), restored)
+
+    def _restore_risk(self, loaded: Checkpoint) -> None:
+        """Go on with the safety critic of a checkpoint; one that had none begins anew."""
+        if self._risk is not None and "risk" in loaded.meta:
+            mine = {name.removeprefix(RISK): array for name, array in loaded.tensors.items() if name.startswith(RISK)}
+            self._risk.load_state(mine, loaded.meta["risk"])
 
     def _ingest(self, message: Ingest) -> None:
         before = self._buffer.steps_added
@@ -310,6 +343,11 @@ class _Worker:
         self._update_seconds += time.monotonic() - start
         self._updates_made += n
         self._refused = self._learner.refused_reason or self._refused
+        if self._risk is not None:
+            # A critic that begins later than the learner catches up bit by bit.
+            owed = round(self._job.risk_updates_per_update * self._learner.updates) - self._risk.updates
+            self._figures = self._figures | self._risk.update(min(n, owed), self._learner.candidates()[0])
+            self._refused = self._risk.refused_reason or self._refused
         return self._figures
 
     def _may_idle(self) -> bool:
@@ -323,20 +361,24 @@ class _Worker:
     def _send_done(self, metrics: dict[str, float], skipped: tuple[str, ...] = (), restored: int | None = None) -> None:
         """Publish a snapshot and say so. It is not synced to disk: after a power cut the checkpoint counts."""
         updates = self._learner.updates
-        paths = tuple(
+        policies = tuple(
             self._publish(weights, f"policy-{self._ticket}-{updates}-{index}")
             for index, weights in enumerate(self._learner.candidates())
         )
-        if paths not in self._snapshots:
-            self._snapshots.append(paths)
+        shield = None
+        if self._risk is not None and self._risk.updates:
+            shield = self._publish(self._risk.snapshot(), f"shield-{self._ticket}-{self._risk.updates}")
+        snapshot = Snapshot(policies, shield)
+        if snapshot not in self._snapshots:
+            self._snapshots.append(snapshot)
         while len(self._snapshots) > _SNAPSHOTS_KEPT:
-            for stale in self._snapshots.popleft():
+            for stale in self._snapshots.popleft().files:
                 stale.unlink(missing_ok=True)
         refused, self._refused = self._refused, ""
         rate = self._updates_made / self._update_seconds if self._update_seconds else 0.0
-        self._connection.send(Done(self._ticket, updates, paths, updates, metrics, rate, skipped, refused, restored))
+        self._connection.send(Done(self._ticket, updates, snapshot, updates, metrics, rate, skipped, refused, restored))
 
-    def _publish(self, weights: PolicyWeights, name: str) -> Path:
+    def _publish(self, weights: PolicyWeights | ShieldWeights, name: str) -> Path:
         path = self._job.snapshot_dir / f"{name}.safetensors"
         temporary = path.with_suffix(".tmp")
         temporary.write_bytes(weights.to_bytes())
@@ -356,7 +398,12 @@ class _Worker:
         for weights in reversed(candidates):  # the best of each skill comes first among them
             name = POLICY_TENSOR if weights.skill is None else f"{POLICY_TENSOR}.{weights.skill}"
             tensors = {**tensors, name: np.frombuffer(weights.to_bytes(), np.uint8)}
+        risk_meta = {}
+        if self._risk is not None:
+            risk_tensors, risk_meta["risk"] = self._risk.state()
+            tensors = {**tensors, **{RISK + name: array for name, array in risk_tensors.items()}}
         meta = {
+            **risk_meta,
             "learner": learner_meta,
             "updates": self._learner.updates,
             "steps_added": self._steps_added,

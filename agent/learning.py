@@ -14,6 +14,7 @@ from skills.learners.ars import ArsLearner
 from skills.learners.config import SacConfig
 from skills.learners.learner import AttemptSummary, Learner, Replay
 from skills.learners.population import PopulationLearner
+from skills.learners.risk import RiskConfig, RiskLearner
 from skills.learners.sac import SacLearner
 from skills.registry import learned
 
@@ -43,7 +44,10 @@ class Studies:
         self._costs = cost_names(job.spec, self._skills[0]) if job.constrained else ()
         self.buffer = self._new_buffer(job.capacity)
         """What this home's attempts teach; prior data is kept apart."""
-        self.learner: Learner = self._new_learner(self._with_prior_data())
+        replay = self._with_prior_data()
+        self.learner: Learner = self._new_learner(replay)
+        self.risk = self._new_risk_learner(replay)
+        """What learns the shield, if one is wanted and the family can balance."""
 
     def ingest(self, path: Path) -> AttemptSummary | None:
         """Put one stored attempt into the memory, if its actions are the family's.
@@ -128,6 +132,23 @@ class Studies:
         ]
         return PopulationLearner(members, names)
 
+    def _new_risk_learner(self, replay: Replay) -> RiskLearner | None:
+        job, family = self._job, self._skills[0].family
+        if job.risk is None or not family.marches:
+            return None
+        commands = [skill.command for skill in self._skills]
+        row = family.feature_size(job.spec)
+        return RiskLearner(
+            replay,
+            np.array(commands),
+            np.stack([skill.prior_action(job.spec) for skill in self._skills]),
+            np.zeros(replay.actions),
+            RiskConfig(**job.risk),
+            job.seed,
+            family.mirrors(job.spec, commands) if job.symmetry else (),
+            harm=lambda seen: family.lean_rad(seen[:, -row:]) > job.harm_lean_rad,
+        )
+
     def _gradient_learner(self, replay: Replay, settings: dict[str, Any], seed: int) -> SacLearner:
         job = self._job
         commands = [skill.command for skill in self._skills]
@@ -152,4 +173,5 @@ def attempt_arrays(episode: Episode) -> AttemptArrays:
         proposed=episode.proposed,
         resting=episode.resting,
         phase_rad=episode.phase,
+        caught=episode.caught,
     )

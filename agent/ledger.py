@@ -17,6 +17,7 @@ from persistence.episodes import Episode, write_episode
 from persistence.errors import PersistenceError
 from persistence.home import Home
 from persistence.records import (
+    CAUGHT,
     FALL,
     AttemptEnd,
     AttemptStart,
@@ -167,6 +168,12 @@ class Ledger:
         self.totals.self_recoveries += recovery.recovered
         self._submit(lambda store: store.add_self_recovery(recovery))
 
+    def caught(self, began_s: float, ended_s: float) -> None:
+        """Note a fall that was caught, in the attempt that is under way."""
+        self.fell(
+            SelfRecovery(kind=CAUGHT, started_s=began_s, ended_s=ended_s, recovered=True, attempt_id=self._attempt_id)
+        )
+
     # ----------------------------------------------------------- interventions
 
     def open_intervention(self, cause: str, now_s: float, *, failure: bool) -> Future[int]:
@@ -250,4 +257,5 @@ def _episode(
         phase=arrays.phase_rad,
         terminated=False,
         evaluation=evaluation,
+        caught=arrays.caught,
     )

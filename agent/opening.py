@@ -37,6 +37,11 @@ from sim.robot import RobotSpec
 from skills.registry import of_kind, skills
 from skills.skill import LearnedSkill, ScriptedSkill, SkillKind
 
+SHIELD_UPDATES_PER_STEP = 1.0
+"""Updates of a safety critic per policy step."""
+SHIELD_DISCOUNT = 0.9
+"""Harm that is k policy steps away counts this to the power of k: about half a second at 25 Hz."""
+
 
 def move_aside(home: Home) -> None:
     """Rename what a home holds into a folder of its own; nothing is ever deleted.
@@ -226,6 +231,9 @@ def learner_job(
         past_actions=c.past_actions,
         symmetry=c.symmetry,
         constrained=c.constraints,
+        risk={"alarm_share": c.shield_alarms, "discount": SHIELD_DISCOUNT} if c.shield else None,
+        risk_updates_per_update=min(1.0, SHIELD_UPDATES_PER_STEP / c.updates_per_step),
+        harm_lean_rad=config.safety.catch_lean_rad or spec.catch_lean_rad,
         prior_episodes=tuple(path for name in c.prior_data for path in prior_episodes(Path(name), c.replay_steps)),
         prior_share=c.prior_share,
         initial=zoo_directory(config.run.robot, family) if config.run.start == "zoo" else None,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent.attempts import SIMULATION, Interrupt
+from agent.balance import Balance
 from agent.brain import Brain
 from agent.latches import Acknowledgement
 from agent.ledger import Ledger
@@ -22,7 +23,6 @@ from agent.operation import Operation
 from agent.person import ASSIST_CAUSES, SimulatedPerson
 from agent.postures import Postures
 from agent.practice import Practice
-from agent.safety import tilt_rad
 from agent.scheduler import Scheduler
 from agent.states import LATCHING, Event, Limits, State, torque_allowed
 from persistence.records import FALL, Outcome, SelfRecovery
@@ -42,6 +42,7 @@ SETTLE_S = 0.4
 STILL_RATE_RADPS = 0.5
 _MOVING = frozenset({State.ARMING, State.ATTEMPT, State.RESET, State.HOLD})
 _FENCED = _MOVING | {State.RECOVER}
+_BALANCED = _MOVING - {State.HOLD}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,7 @@ class Pilot:
         scheduler: Scheduler,
         abilities: Abilities,
         workspace: Workspace,
+        balance: Balance,
         person: SimulatedPerson | None,
         limits: Limits,
         goal: Goal,
@@ -92,6 +94,7 @@ class Pilot:
             scheduler: picks the next task.
             abilities: the skills to use.
             workspace: where the robot may be.
+            balance: catches falls while the robot moves.
             person: answers interventions; None leaves them to the operator.
             limits: durations and counts of the state machine.
             goal: when the run is over.
@@ -108,6 +111,7 @@ class Pilot:
         self.stop_reason = ""
         self._abilities = abilities
         self._workspace = workspace
+        self._balance = balance
         self._person = person
         self._limits = limits
         self._goal = goal
@@ -187,6 +191,8 @@ class Pilot:
         self.ledger.enter(state.value, now_s)
         self._entered_s = now_s
         self.loop.monitors.reset()
+        if state not in _BALANCED:
+            self._balance.reset()
         if state in LATCHING:
             causes = [latch.cause for latch in self.operation.latches if latch.state is state]
             self._call_for_help(cause or (causes[-1] if causes else event.value), now_s)
@@ -205,6 +211,8 @@ class Pilot:
         state = self.operation.state
         if act is not None and not torque_allowed(state, self.loop.reading.robot_s - self._entered_s, self._limits):
             act = None  # I1, whatever a behaviour asks for
+        if act is not None and state in _BALANCED and not self._lies_down:
+            act = self._balanced(act)
         try:
             now = self.loop.tick(act)
         except SimulationError as error:
@@ -215,10 +223,23 @@ class Pilot:
             raise Interrupt(Event.HARD_FAULT, "hard_fence")
         if state in _MOVING and now.alerts.fallen and not self._lies_down:
             raise Interrupt(Event.FALL_PREDICTED, "fallen")
+        if state in _BALANCED and self._balance.failed(now.observation):
+            raise Interrupt(Event.FALL_PREDICTED, "leaning")
         if (state in _FENCED) and state is not State.HOLD and now.alerts.sensor_fault:
             self.ledger.fault("sensor", now.robot_s, "soft")
             raise Interrupt(Event.SOFT_FAULT, "sensor")
         return now
+
+    def _balanced(self, act: Act) -> Act:
+        """``act``, or what catches a fall while one is coming; each fall that was caught is entered into the books."""
+        began_s, reading = self._balance.since_s, self.loop.reading
+        command = self._balance.command(reading.observation)
+        if began_s is None and command is not None:
+            self.practice.caught(reading.observation)
+        if began_s is not None and self._balance.since_s is None:
+            took_s = reading.observation.stamp_s - began_s
+            self.ledger.caught(reading.robot_s - took_s, reading.robot_s)
+        return act if command is None else lambda observation: command
 
     # ------------------------------------------------------------------- at rest
 
@@ -316,7 +337,7 @@ class Pilot:
         if skill is None:
             return Event.ARM_TIMEOUT
         problem = skill.start_problem(now.observation)
-        while problem or tilt_rad(now.observation) > self._limits.arming_tilt_rad:
+        while problem or now.observation.tilt_rad > self._limits.arming_tilt_rad:
             if now.robot_s - self._entered_s > self._limits.arming_s:
                 self._arming_failures += 1
                 if self._arming_failures >= self._limits.arming_tries:
@@ -402,7 +423,7 @@ class Pilot:
 
     def _stays_upright(self) -> bool:
         now = self._postures.stand(self._limits.upright_s)
-        return tilt_rad(now.observation) < self._limits.arming_tilt_rad
+        return now.observation.tilt_rad < self._limits.arming_tilt_rad
 
     def _recovered(self, tries: int, *, stood: bool) -> None:
         now_s = self.loop.reading.robot_s

@@ -11,6 +11,7 @@ from agent.loop import ControlLoop, Tick
 from agent.postures import Postures
 from agent.scheduler import Pose2D, Scheduler
 from persistence.records import AttemptEnd, Evaluation, Outcome
+from sim.robot import Observation
 from sim.workspace import Workspace
 from skills.skill import Controller, LearnedSkill, Skill
 
@@ -119,6 +120,10 @@ class Practice:
             self._evaluated(skill, result, version, end.robot_s)
         self.skill_name = ""
         return result
+
+    def caught(self, observation: Observation) -> None:
+        """A fall begins to be caught at this reading, within an attempt or between two."""
+        self._runner.caught(observation)
 
     def come_to_rest(self) -> None:
         """Bring the robot to rest after an attempt."""

@@ -23,12 +23,19 @@ class AttemptRecorder:
         self._frames: list[Float32] = []
         self._stamps_s: list[float] = []
         self._decisions: list[Decision] = []
+        self._caught: list[int] = []
 
     def decided(self, observation: Observation, decision: Decision) -> None:
         """Note an observation and the decision made on it."""
         self._frames.append(self._layout.pack(observation))
         self._stamps_s.append(observation.stamp_s)
         self._decisions.append(decision)
+
+    def caught(self, observation: Observation, phase_rad: float) -> None:
+        """Note an observation at which a fall began to be caught: nothing is decided until that is over."""
+        self._caught.append(len(self._decisions))
+        last = self._decisions[-1].sent if self._decisions else self._resting
+        self.decided(observation, Decision(phase_rad, last, last))
 
     def finish(self, observation: Observation, phase_rad: float) -> AttemptArrays | None:
         """The whole attempt, closed by its last observation; None when it has not a single step."""
@@ -49,4 +56,5 @@ class AttemptRecorder:
             proposed=np.stack([decision.proposed for decision in self._decisions]),
             resting=self._resting,
             phase_rad=np.array([*phases, phase_rad], dtype=np.float32),
+            caught=tuple(step for step in self._caught if step < len(self._decisions)),
         )

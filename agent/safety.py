@@ -15,12 +15,6 @@ from sim.robot import Array, Command, CommandMode, Observation, RobotSpec
 from sim.workspace import Workspace
 
 
-def tilt_rad(observation: Observation) -> float:
-    """Angle between the body's up axis and the world's, from the IMU."""
-    x, y, _, _ = observation.orientation_xyzw
-    return math.acos(max(-1.0, min(1.0, 1.0 - 2.0 * (x * x + y * y))))
-
-
 class ActionGate:
     """Makes any command safe to send, or replaces it by damping.
 
@@ -135,7 +129,7 @@ class FallDetector:
 
     def update(self, observation: Observation) -> bool:
         """Whether the robot has fallen, given the newest observation."""
-        tilt = tilt_rad(observation)
+        tilt = observation.tilt_rad
         if tilt >= self._limits.flipped_tilt_rad:
             return True
         if tilt < self._limits.fall_tilt_rad:

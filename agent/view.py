@@ -99,7 +99,7 @@ def panel(status: Status) -> RenderableType:
     human = f"{status.interventions} ({status.failures} failures)"
     grid.add_row("state", state, "robot time", f"{duration(status.robot_s)} (x{status.realtime_factor:.1f})")
     grid.add_row("skill", Text(status.skill or "-"), "attempts", str(status.attempts))
-    grid.add_row("speed", speed(status), "falls", f"{status.falls} ({status.self_recoveries} self-recovered)")
+    grid.add_row("speed", speed(status), "falls", f"{status.falls}, self-recoveries {status.self_recoveries}")
     grid.add_row("learner", f"{status.updates_per_s:.0f} updates/s", "interventions", human)
     grid.add_row("policy", f"version {policy}", "MTBF", mtbf(status))
     parts: list[RenderableType] = [grid]

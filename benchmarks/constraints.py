@@ -1,14 +1,11 @@
 """What learning under constraints saves: `perdure bench constraints --seed 0 --n 60`.
 
 Two learners with the same reward learn four skills from nothing: one without constraints, one that begins careful and
-keeps roll, pitch, power and jerk within their limits. Fall prediction does not exist in either. Falls are those of the
-whole run; returns are those of the last policies on open floor, by the same reward, without the price of costs. ``n``
-is in robot minutes, on the Minitaur; the A1, which falls more easily, shows in a quarter of an hour what differs.
+keeps roll, pitch, power and jerk within their limits. Catching falls is off in both. Falls are those of the whole run;
+returns are those of the last policies on open floor, by the same reward, without the price of costs. ``n`` is in robot
+minutes, on the Minitaur; the A1, which falls more easily, shows in a quarter of an hour what differs.
 
     python -m benchmarks.constraints [--only a1-constrained a1-unconstrained] [--seeds 0 1 2 3 4]
-
-The constrained learner is the one of `benchmarks.walk`, seed for seed. Homes that the walking study kept (see
-``PERDURE_BENCH_HOMES`` there) are judged here as they are, which saves learning again.
 """
 
 from __future__ import annotations
@@ -25,8 +22,7 @@ from agent.evaluation import summary
 from benchmarks import _daemon
 from benchmarks._statistics import estimate
 from benchmarks._study import Cells, Study, main
-from benchmarks.walk import OPEN_FLOOR, Judge, kept_home, learn, value
-from benchmarks.walk import STUDY as WALKING
+from benchmarks.walk import OPEN_FLOOR, Judge, learn, value
 from skills.walk import WALKING_SKILLS
 
 DEFAULT_N = 60
@@ -48,23 +44,17 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """One robot, one learner, one seed.
 
     Returns:
-        ``falls``, ``interventions``, ``return_mean`` (of all skills), ``speed`` per skill, ``multipliers`` (robot
-        minutes and the learner's prices and costs at each stored policy; empty without constraints), and
-        ``learned_in`` if the run was another study's.
+        ``falls``, ``interventions``, ``return_mean`` (of all skills), ``speed`` per skill, and ``multipliers`` (robot
+        minutes and the learner's prices and costs at each stored policy; empty without constraints).
     """
     robot, minutes = settings["robot"], settings["minutes"]
-    # Only a cell that the walking study has saved has a home that ran to its end.
-    walked = settings["constrained"] and WALKING.variants[robot]["minutes"] == minutes
-    kept = kept_home(robot, seed) if walked and WALKING.path(robot, seed).exists() else None
-    if kept is not None and kept.is_dir():
-        return judged(robot, kept) | {"learned_in": "benchmarks.walk"}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
-        learn(home, seed, minutes, robot, {"learner.constraints": settings["constrained"]})
-        return judged(robot, home)
+        learn(home, seed, minutes, robot, {"learner.constraints": settings["constrained"], "safety.catch": False})
+        return _judged(robot, home)
 
 
-def judged(robot: str, home: Path) -> dict[str, Any]:
+def _judged(robot: str, home: Path) -> dict[str, Any]:
     """Figures of a run that has ended; those of `cell`."""
     judge = Judge(robot, home)
     policies = list(_daemon.kept_policies(home / "kept").values())[-LAST_POLICIES:]

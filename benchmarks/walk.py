@@ -219,7 +219,7 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 
 def kept_home(robot: str, seed: int) -> Path | None:
-    """Where a run at default settings keeps its home, for the zoo and for `benchmarks.constraints`.
+    """Where a run at default settings keeps its home, for the zoo.
 
     None where the environment variable ``PERDURE_BENCH_HOMES`` names no folder.
     """

@@ -48,6 +48,8 @@ class Episode:
     """True when the last frame is an end in itself, not a time limit."""
     evaluation: bool = False
     """True when the policy acted without exploration, to be judged."""
+    caught: tuple[int, ...] = ()
+    """Steps in which a fall was caught, and nothing was done for the skill."""
 
     @property
     def steps(self) -> int:
@@ -81,6 +83,7 @@ def write_episode(home: Home, episode: Episode) -> EpisodeFile:
     }
     metadata = {name: str(getattr(episode, name)) for name in _METADATA}
     metadata["evaluation"] = str(int(episode.evaluation))
+    metadata["caught"] = " ".join(str(step) for step in episode.caught)
     if problem := _problem(tensors, metadata):
         raise EpisodeError(f"episode {episode.uid} cannot be stored: {problem}")
     data = dump_tensors(tensors, metadata)
@@ -115,8 +118,12 @@ def read_episode(path: Path, sha256: str | None = None) -> Episode:
         raise EpisodeError(f"episode {path} is malformed: {problem}")
     terminated = bool(tensors.pop("terminated")[0])
     fields: dict[str, Any] = {**{name: metadata[name] for name in _METADATA}, **tensors}
-    # Files of older versions do not say it.
-    return Episode(**fields, terminated=terminated, evaluation=metadata.get("evaluation") == "1")
+    # Files of older versions do not say these.
+    try:
+        caught = tuple(int(step) for step in metadata.get("caught", "").split())
+    except ValueError as error:
+        raise EpisodeError(f"episode {path} is malformed: caught is {metadata['caught']!r}, needs numbers") from error
+    return Episode(**fields, terminated=terminated, evaluation=metadata.get("evaluation") == "1", caught=caught)
 
 
 def remove_orphans(home: Home, rows: Iterable[str]) -> list[str]:

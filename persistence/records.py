@@ -206,6 +206,8 @@ class AttemptEnd:
 
 FALL = "fall"
 """Kind of self-recovery that counts as a fall."""
+CAUGHT = "caught"
+"""Kind of self-recovery: the robot leaned too far, balanced first, and did not fall."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -206,6 +206,13 @@ def loop_error_m(world: World) -> float:
     return world.model.loop_error_m(world.client, world.body, world.index)
 
 
+def push(world: World, impulse_ns: Sequence[float], above_m: float) -> None:
+    """Knock the base in the next physics step, by an impulse in world axes, so far above its middle."""
+    (x, y, z), _ = p.getBasePositionAndOrientation(world.body, physicsClientId=world.client)
+    force = [component * world.model.physics_hz for component in impulse_ns]
+    p.applyExternalForce(world.body, -1, force, (x, y, z + above_m), flags=p.WORLD_FRAME, physicsClientId=world.client)
+
+
 def foot_contacts(world: World, n_feet: int) -> list[float]:
     """1.0 for each foot one of whose links touches the floor, else 0.0."""
     out = [0.0] * n_feet

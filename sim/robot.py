@@ -9,6 +9,7 @@ vectors; x points forward, y left, z up.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
@@ -51,6 +52,8 @@ class RobotSpec:
     """Rate of decisions that suits the robot; the control rate is a whole multiple of it."""
     caution: float = 1.0
     """Lagrange multipliers that learning under constraints begins with; more for a robot that tips over easily."""
+    catch_lean_rad: float = 0.5236
+    """Lean from which a fall is caught: more than the robot's gaits lean, less than what it cannot come back from."""
     extra_names: tuple[str, ...] = ()
     """Further channels that the robot measures, such as a task's own observation and reward."""
     symmetries: tuple[str, ...] = ()
@@ -120,6 +123,18 @@ class Observation:
     """Optional camera frame. Shape: (height, width, 3)."""
     extra: Array = field(default_factory=lambda: np.zeros(0))
     """The channels of `RobotSpec.extra_names`. Shape: (n_extra,)."""
+
+    @property
+    def up(self) -> Array:
+        """World's up in the body frame, from the IMU: (0, 0, 1) when level, z < 0 upside down. Shape: (3,)."""
+        x, y, z, w = self.orientation_xyzw
+        return np.array((2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)))
+
+    @property
+    def tilt_rad(self) -> float:
+        """Angle between the body's up axis and the world's, in [0, pi]."""
+        x, y, _, _ = self.orientation_xyzw
+        return math.acos(max(-1.0, min(1.0, 1.0 - 2.0 * (x * x + y * y))))
 
 
 @dataclass(frozen=True)

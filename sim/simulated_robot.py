@@ -249,6 +249,21 @@ class SimulatedRobot:
         self._seen_gains = None
         self._history.deepen(max(self._observation_ticks, self._pd_ticks + 1) + 1)
 
+    def push(self, impulse_ns: tuple[float, float], above_m: float = 0.0) -> None:
+        """Knock the robot at the beginning of the next step.
+
+        Args:
+            impulse_ns: horizontal, in world axes, N s.
+            above_m: height above the middle of the base at which it strikes.
+
+        Raises:
+            ValueError: a number is not finite.
+        """
+        self._check_open()
+        if not all(math.isfinite(value) for value in (*impulse_ns, above_m)):
+            raise ValueError(f"a push of {impulse_ns} N s at {above_m} m is not finite")
+        bw.push(self._live, (*impulse_ns, 0.0), above_m)
+
     def recharge(self) -> None:
         """Swap the battery for a full one."""
         self._motors.recharge()

@@ -14,6 +14,8 @@ from skills.skill import Progress
 
 Decide = Callable[[Observation, float, NDArray[np.float32]], FloatArray]
 """(observation, actuator phase, last sent action) -> proposed action, each in [-1, 1]."""
+Safer = Callable[[NDArray[np.float32]], FloatArray | None]
+"""proposed action -> what to do instead; None follows the proposal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Decision:
     """What the policy asked for. Shape: (n_actions,)."""
     sent: NDArray[np.float32]
     """What went to the actuator after the low-pass filter. Shape: (n_actions,)."""
+    replaced: bool = False
+    """Whether something safer was done than what the policy asked for."""
 
 
 class DecisionController:
@@ -38,6 +42,7 @@ class DecisionController:
         resting_action: FloatArray,
         *,
         decimation: int,
+        safer: Safer | None = None,
     ) -> None:
         """Build a controller for one attempt.
 
@@ -47,6 +52,7 @@ class DecisionController:
             decide: the policy.
             resting_action: the action that the low-pass filter begins from. Shape: (n_actions,).
             decimation: control periods per policy step.
+            safer: asked after each decision whether to do something else.
         """
         self.family = family
         self.decision: Decision | None = None
@@ -56,6 +62,7 @@ class DecisionController:
         self._resting = resting_action.astype(np.float32)
         self._sent = self._resting
         self._decimation = decimation
+        self._safer = safer
         self._smoothing = family.smoothing
         self._tick = 0
 
@@ -69,21 +76,30 @@ class DecisionController:
 
     def act(self, observation: Observation) -> Command:
         """The command for this control period; decides anew every ``decimation`` periods."""
-        return self._follow(lambda phase_rad: self._decide(observation, phase_rad, self._sent))
+        return self._follow(
+            lambda phase_rad: self._decide(observation, phase_rad, self._sent),
+            self._safer,
+        )
 
     def act_idle(self, observation: Observation) -> Command:
         """As `act`, with actions of 0 from here on."""
         del observation
-        return self._follow(lambda phase_rad: np.zeros_like(self._sent))
+        return self._follow(lambda phase_rad: np.zeros_like(self._sent), None)
 
-    def _follow(self, decide: Callable[[float], FloatArray]) -> Command:
+    def _follow(
+        self,
+        decide: Callable[[float], FloatArray],
+        safer: Safer | None,
+    ) -> Command:
         if self._tick % self._decimation == 0:
             phase = self._actuator.phase_rad
             proposed = np.asarray(decide(phase), dtype=np.float32)
+            other = safer(proposed) if safer is not None else None
+            chosen = proposed if other is None else other
             # NaN would live on in the filter: leave the judgement to the safety gate and keep the last action here.
-            clean = np.where(np.isfinite(proposed), np.clip(proposed, -1.0, 1.0), self._sent)
+            clean = np.where(np.isfinite(chosen), np.clip(chosen, -1.0, 1.0), self._sent)
             self._sent = (self._smoothing * clean + (1.0 - self._smoothing) * self._sent).astype(np.float32)
-            self.decision = Decision(phase, proposed, self._sent)
+            self.decision = Decision(phase, proposed, self._sent, other is not None)
         else:
             self.decision = None
         self._tick += 1

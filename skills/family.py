@@ -68,6 +68,17 @@ class Family(ABC):
             Shape (batch, feature_size), float32.
         """
 
+    def lean_rad(self, rows: FloatArray) -> FloatArray:
+        """Lean of the body in feature rows, as `skills.lean.lean_rad` has it; of a family that marches.
+
+        Args:
+            rows: feature rows. Shape: (..., feature_size).
+
+        Returns:
+            Shape: (...).
+        """
+        raise NotImplementedError(f"the family {self.name!r} does not know how its robot leans")
+
     def mirrors(self, spec: RobotSpec, commands: Sequence[tuple[float, ...]]) -> tuple[Mirror, ...]:
         """Mirror images under which a robot's experience is as true as the original.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sim.robot import Command, CommandMode, FloatArray, Frames, RobotSpec
 from skills.family import Family
+from skills.lean import lean_rad
 from skills.leg_mirrors import joined, joint_image, leg_partners, leg_space_image
 from skills.symmetry import Mirror
 from skills.trajectory_generator import (
@@ -100,6 +101,10 @@ class GaitFamily(Family):
             axis=-1,
             dtype=np.float32,
         )
+
+    def lean_rad(self, rows: FloatArray) -> FloatArray:
+        """From the up vector and the gyroscope."""
+        return lean_rad(rows[..., 0:3], rows[..., 3:6] / _GYRO_SCALE)
 
     def mirrors(self, spec: RobotSpec, commands: Sequence[tuple[float, ...]]) -> tuple[Mirror, ...]:
         """Left for right, front for back, and both, as far as the robot is symmetric and the skills have partners."""

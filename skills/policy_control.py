@@ -9,6 +9,7 @@ from sim.robot import FloatArray, FrameLayout, Frames, Observation, RobotSpec
 from skills.decisions import DecisionController
 from skills.features import HISTORY, FeatureHistory
 from skills.policy import MlpPolicy, PolicyWeights
+from skills.shield import Shield
 from skills.skill import LearnedSkill
 
 
@@ -23,6 +24,7 @@ class PolicyDecision:
         rng: np.random.Generator | None,
         history: int = HISTORY,
         past_actions: bool = True,
+        shield: Shield | None = None,
     ) -> None:
         """Act as ``skill`` with one policy version.
 
@@ -33,6 +35,7 @@ class PolicyDecision:
             rng: draws the exploration noise; None acts with the mean.
             history: feature rows that the network sees.
             past_actions: whether the network sees what was sent before.
+            shield: what judges the network's actions, and acts in their place.
         """
         self._spec = spec
         self._family = skill.family
@@ -43,6 +46,9 @@ class PolicyDecision:
         self._command = np.asarray(skill.command, dtype=np.float32)
         self._prior = skill.prior_action(spec).astype(np.float32)
         self._history = FeatureHistory(skill.family.feature_size(spec), history)
+        self._shield = shield
+        self._march = np.zeros_like(self._prior)
+        self._obs: NDArray[np.float32] = np.zeros(0, np.float32)
 
     def __call__(self, observation: Observation, phase_rad: float, last: NDArray[np.float32]) -> FloatArray:
         """One decision."""
@@ -50,7 +56,15 @@ class PolicyDecision:
         seen = last if self._past_actions else np.zeros_like(last)
         row = self._family.features(self._spec, frame, np.array([phase_rad]), seen[None])[0]
         noise = None if self._rng is None else self._rng.standard_normal(len(self._prior), dtype=np.float32)
-        return self._policy.act(self._history.push(row), self._command, self._prior, noise)
+        self._obs = self._history.push(row)
+        return self._policy.act(self._obs, self._command, self._prior, noise)
+
+    def safer(self, proposed: NDArray[np.float32]) -> FloatArray | None:
+        """What to do instead of the decision just made; None: follow it."""
+        if self._shield is None:
+            return None
+        judged = self._shield.judge(self._obs, self._command, self._march, proposed)
+        return judged.action if judged.recovered else None
 
 
 def policy_controller(
@@ -63,8 +77,14 @@ def policy_controller(
     decimation: int,
     history: int = HISTORY,
     past_actions: bool = True,
+    shield: Shield | None = None,
 ) -> DecisionController:
-    """A controller for one attempt of a learned skill."""
-    decide = PolicyDecision(skill, spec, MlpPolicy(weights), rng, history, past_actions)
+    """A controller for one attempt of a learned skill.
+
+    A ``shield`` takes over, where the family can march on the spot, when what the policy proposes is too risky.
+    """
+    shield = shield if skill.family.marches else None
+    decide = PolicyDecision(skill, spec, MlpPolicy(weights), rng, history, past_actions, shield)
     actuator = skill.family.actuator(spec, dt_s)
-    return DecisionController(skill.family, actuator, decide, skill.prior_action(spec), decimation=decimation)
+    resting = skill.prior_action(spec)
+    return DecisionController(skill.family, actuator, decide, resting, decimation=decimation, safer=decide.safer)

@@ -85,7 +85,7 @@ class RecoveryScript(ABC):
         """Succeeded after half a second of standing still, upright, on most feet, joints near the stance."""
         o = observation
         standing = (
-            up_of(o)[2] > math.cos(UPRIGHT_TILT_RAD)
+            o.tilt_rad < UPRIGHT_TILT_RAD
             and float(np.abs(o.joint_position - self._spec.stand_position_rad).max()) < _STANCE_RAD
             and float(np.abs(o.joint_velocity).max()) < _STILL_JOINT_RADPS
             and float(np.abs(o.angular_velocity).max()) < _STILL_RADPS
@@ -148,13 +148,7 @@ class RecoveryScript(ABC):
         )
 
 
-def up_of(observation: Observation) -> Array:
-    """World's up in the body frame. Shape: (3,)."""
-    x, y, z, w = observation.orientation_xyzw
-    return np.array((2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)))
-
-
 def roll_of(observation: Observation) -> float:
     """Roll of the body: 0 level, positive with the left side up, beyond pi / 2 upside down."""
-    up = up_of(observation)
+    up = observation.up
     return math.atan2(up[1], up[2])

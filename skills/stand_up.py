@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import Array, Observation, RobotSpec, Transition
-from skills.recovery_script import UPRIGHT_TILT_RAD, Move, RecoveryScript, up_of
+from skills.recovery_script import UPRIGHT_TILT_RAD, Move, RecoveryScript
 from skills.skill import ScriptedSkill, SkillKind
 from skills.stand_up_abducted import AbductedStandUp
 
@@ -130,7 +130,7 @@ class StandUpController(RecoveryScript):
     def _throw_over(self, observation: Observation, legs: Array) -> list[Move]:
         """Tuck the legs above the back, thrust with one side, follow through with short legs."""
         self._throws += 1
-        lean = float(up_of(observation)[1])
+        lean = float(observation.up[1])
         side = math.copysign(1.0, lean) if abs(lean) > _CLEAR_LEAN else _side_to_middle(observation)
         if self._throws % 3 == 0:
             # Twice in vain: something is in the way on that side.
@@ -151,7 +151,7 @@ class StandUpController(RecoveryScript):
         which a stroke must meet to feed it, differs with how the lower legs prop the body.
         """
         self._rocks += 1
-        upper = self._left * math.copysign(1.0, up_of(observation)[1]) > 0.0
+        upper = self._left * math.copysign(1.0, observation.up[1]) > 0.0
         zeros, short = np.zeros(self._n), np.full(self._n, _SHORT_RAD)
         over = np.where(upper, math.pi, 0.0)
         stretched = np.where(upper, _REACH_RAD, _SHORT_RAD)
@@ -179,7 +179,7 @@ class StandUpController(RecoveryScript):
 
     def _bad_leg(self, observation: Observation) -> NDArray[np.bool_]:
         """The leg below the lowest corner of the body, or all that do not touch the floor when it lies level."""
-        down = self._hips @ up_of(observation)[:2]
+        down = self._hips @ observation.up[:2]
         if down.max() - down.min() > 0.05:
             return np.asarray(down == down.min())
         return np.asarray(self._contact < 0.5)

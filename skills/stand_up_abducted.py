@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from sim.robot import Array, Observation
-from skills.recovery_script import Move, RecoveryScript, up_of
+from skills.recovery_script import Move, RecoveryScript
 
 _FOLDED_RAD, _LONG_RAD = -0.5, 0.3
 """Extension from the stance of a folded and of a stretched leg; the knee's limits are a little wider."""
@@ -56,7 +56,7 @@ class AbductedStandUp(RecoveryScript):
     def _throw_over(self, observation: Observation) -> list[Move]:
         """Fold all legs above the back, then stretch those of the side that is higher already."""
         self._throws += 1
-        up = up_of(observation)
+        up = observation.up
         side = math.copysign(1.0, up[1]) if abs(up[1]) > 0.05 else 1.0
         if self._throws % 3 == 0:
             # Twice in vain: something is in the way on that side.
@@ -71,7 +71,7 @@ class AbductedStandUp(RecoveryScript):
     def _push_over(self, observation: Observation) -> list[Move]:
         """Fold the lower legs above the back and press them down; the upper ones reach out on the far side."""
         self._pushes += 1
-        lower = self._left * math.copysign(1.0, up_of(observation)[1]) < 0.0
+        lower = self._left * math.copysign(1.0, observation.up[1]) < 0.0
         swing = np.where(lower, _ABOVE_RAD, 0.0)
         # Above the back, a positive abduction moves a foot to the right.
         press = np.where(lower, -_PUSH_RAD * self._left, 0.0)

@@ -17,7 +17,7 @@ RESTING_STRIDE = 0.5
 """Stride action of the prior: the plain generator walks with half of its longest stride."""
 
 FALLEN_UP_Z = math.cos(math.radians(50.0))
-START_UP_Z = math.cos(math.radians(25.0))
+START_TILT_RAD = math.radians(25.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +97,7 @@ class Walk(LearnedSkill):
         self.displacement = displacement
         self.success_at = success_at
         self.weights = WalkReward()
+        self.caught_reward = -self.weights.fall
         self.limits = WalkLimits()
 
     def prior_action(self, spec: RobotSpec) -> Array:
@@ -109,9 +110,8 @@ class Walk(LearnedSkill):
 
     def start_problem(self, observation: Observation) -> str | None:
         """Walking starts upright."""
-        x, y, _, _ = observation.orientation_xyzw
-        up_z = 1.0 - 2.0 * (x * x + y * y)
-        return None if up_z > START_UP_Z else f"tilted {math.degrees(math.acos(max(-1.0, min(1.0, up_z)))):.0f} deg"
+        tilt = observation.tilt_rad
+        return None if tilt < START_TILT_RAD else f"tilted {math.degrees(tilt):.0f} deg"
 
     def reward_terms(self, transition: Transition) -> dict[str, FloatArray]:
         """progress, drift, yaw_drift, roughness, alive, fall. What a calm gait keeps to is in `costs`."""

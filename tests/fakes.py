@@ -28,6 +28,7 @@ def fake_spec() -> RobotSpec:
         kp=1.0,
         kd=0.02,
         leg_to_joint=np.eye(N_JOINTS),
+        hip_positions_m=np.array([(x, y, 0.0) for y in (0.1, -0.1) for x in (0.2, -0.2)]),
         battery_nominal_v=16.0,
         battery_minimum_v=14.0,
         motor_temperature_limit_c=80.0,

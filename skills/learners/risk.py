@@ -9,7 +9,8 @@ that they differ where there is little data.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -26,7 +27,13 @@ from skills.policy import PolicyWeights, prior_preactivation
 from skills.shield import ShieldWeights
 from skills.symmetry import Mirror
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
+_ALARM_MINIBATCHES = 16
+"""Newest minibatches that say how much of what the task policy does counts as too risky."""
+_LARGEST_THRESHOLD = 0.99
+
+Harm = Callable[[NDArray[np.float32]], NDArray[np.bool_]]
+"""Observations, shape (B, O), to whether they are harm, shape (B,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +49,10 @@ class RiskConfig:
     discount: float = 0.8
     """Gamma: harm that is k steps away counts gamma^k."""
     threshold: float = 0.3
-    """Risk from which on the recovery policy acts."""
+    """Least risk from which on the recovery policy acts."""
+    alarm_share: float = 1.0
+    """Share of what the task policy would do at stored steps that may count as too risky: where more of it is above the
+    threshold, the threshold rises."""
     caution: float = 1.0
     """Standard deviations of the ensemble that are added to its mean."""
     learning_rate: float = 3e-4
@@ -57,6 +67,8 @@ class RiskConfig:
         """Refuse settings that cannot work."""
         if not (0.0 < self.discount < 1.0 and 0.0 < self.threshold < 1.0):
             raise ValueError(f"discount is {self.discount} and threshold {self.threshold}; both must be in (0, 1)")
+        if not 0.0 < self.alarm_share <= 1.0:
+            raise ValueError(f"alarm_share is {self.alarm_share}; it must be above 0 and at most 1")
         if self.ensemble < 1 or self.batch < 1 or not self.hidden:
             raise ValueError("ensemble and batch must be at least 1, and hidden must have a layer")
 
@@ -88,7 +100,7 @@ class _Ensemble(nn.Module):
 
 
 class RiskLearner:
-    """Learns from a replay memory that somebody else fills, in which ``terminated`` means harm."""
+    """Learns from a replay memory that somebody else fills."""
 
     def __init__(
         self,
@@ -99,6 +111,7 @@ class RiskLearner:
         config: RiskConfig | None = None,
         seed: int = 0,
         mirrors: Sequence[Mirror] = (),
+        harm: Harm | None = None,
     ) -> None:
         """Make new networks.
 
@@ -110,6 +123,7 @@ class RiskLearner:
             config: settings.
             seed: of the networks and of every draw.
             mirrors: mirror images under which a transition is as true as the original.
+            harm: tells harm from the observation that a step leads to; None: what ``terminated`` says is harm.
 
         Raises:
             ValueError: shapes disagree with the replay memory.
@@ -117,7 +131,11 @@ class RiskLearner:
         self.config = c = config or RiskConfig()
         self.updates = 0
         """Gradient updates taken so far."""
+        self.refused_reason = ""
+        """Why the last updates were undone; empty if they were not."""
         self._actions = replay.actions
+        self._harm = harm
+        self._threshold = c.threshold
         self._rng = np.random.default_rng(seed)
         self._generator = torch.Generator().manual_seed(seed)
         drawing = SacConfig(batch=c.batch, discount=c.discount, normalise_steps=c.normalise_steps, obs_clip=c.obs_clip)
@@ -138,16 +156,28 @@ class RiskLearner:
 
         Returns:
             ``risk_loss`` (cross-entropy less that of the targets themselves), ``risk_mean`` and ``risk_harm`` (mean
-            risk of the last minibatch, and share of it that ended in harm).
+            risk of the last minibatch, and share of it that ended in harm), ``risk_threshold``. Nothing without
+            updates, or where they led to numbers that are not finite and were undone.
         """
+        self.refused_reason = ""
+        if n <= 0:
+            return {}
         self._sampler.refresh_normaliser()
+        good = self.state()
         task = _TaskPolicy(policy, self._sampler)
         figures: dict[str, Tensor] = {}
+        ahead: deque[Tensor] = deque(maxlen=_ALARM_MINIBATCHES)
         for done in range(0, n, CHUNK):
             for minibatch in self._sampler.draw(min(CHUNK, n - done), self._rng, self._generator)[0]:
-                figures = self._step(minibatch, task)
+                figures, risks = self._step(minibatch, task)
+                ahead.append(risks)
+        if not all(bool(torch.isfinite(value)) for value in (*figures.values(), *(risk.sum() for risk in ahead))):
+            self.load_state(*good)
+            self.refused_reason = f"the safety critic's numbers stopped being finite within {n} updates"
+            return {}
         self.updates += n
-        return {name: float(value) for name, value in figures.items()}
+        self._threshold = max(self.config.threshold, self._alarm_threshold(torch.cat(list(ahead))))
+        return {name: float(value) for name, value in figures.items()} | {"risk_threshold": self._threshold}
 
     def snapshot(self) -> ShieldWeights:
         """A copy of critics and recovery policy as they are now."""
@@ -162,18 +192,20 @@ class RiskLearner:
             critic=self._critic.arrays(),
             recovery=recovery,
             caution=self.config.caution,
-            threshold=self.config.threshold,
+            threshold=self._threshold,
         )
 
     def state(self) -> tuple[Arrays, Meta]:
         """Networks, optimisers, normaliser and random states; the second part is JSON."""
-        arrays: Arrays = {name: tensor.detach().numpy().copy() for name, tensor in self._tensors()}
+        # A file of tensors knows no scalars.
+        arrays: Arrays = {name: np.atleast_1d(tensor.detach().numpy()).copy() for name, tensor in self._tensors()}
         arrays["obs_mean"], arrays["obs_std"] = self._sampler.mean.copy(), self._sampler.std.copy()
         arrays["torch_rng"] = self._generator.get_state().numpy().copy()
         meta: Meta = {
             "kind": "risk",
             "format": STATE_FORMAT,
             "updates": self.updates,
+            "threshold": self._threshold,
             "normaliser_count": self._sampler.norm_count,
             "rng": self._rng.bit_generator.state,
         }
@@ -197,9 +229,10 @@ class RiskLearner:
                 raise ValueError(f"risk state has no finite {array.shape} array {name}; load an older checkpoint")
         with torch.no_grad():
             for name, tensor in self._tensors():
-                tensor.copy_(torch.from_numpy(arrays[name].copy()))
+                tensor.copy_(torch.from_numpy(arrays[name].copy()).reshape(tensor.shape))
         self._sampler.mean, self._sampler.std = arrays["obs_mean"].copy(), arrays["obs_std"].copy()
         self._sampler.norm_count, self.updates = int(meta["normaliser_count"]), int(meta["updates"])
+        self._threshold = float(meta["threshold"])
         self._generator.set_state(torch.from_numpy(arrays["torch_rng"].copy()))
         self._rng.bit_generator.state = meta["rng"]
 
@@ -217,13 +250,20 @@ class RiskLearner:
                 for part in ("step", "exp_avg", "exp_avg_sq"):
                     yield f"{name}.{index}.{part}", moments[part]
 
-    def _step(self, minibatch: Minibatch, task: _TaskPolicy) -> dict[str, Tensor]:
+    def _alarm_threshold(self, risks: Tensor) -> float:
+        """The risk that so many of these actions exceed as may count as too risky; below 1, which none exceeds."""
+        share = self.config.alarm_share
+        return min(float(torch.quantile(risks, 1.0 - share)), _LARGEST_THRESHOLD) if share < 1.0 else 0.0
+
+    def _step(self, minibatch: Minibatch, task: _TaskPolicy) -> tuple[dict[str, Tensor], Tensor]:
+        """One update. Returns figures, and the risk of what the task policy does next. Shape of that: (B,)."""
         c, actions = self.config, self._actions
         acted, next_obs = minibatch.inputs[c.batch : 2 * c.batch, :-1], minibatch.inputs[2 * c.batch :, actions:-1]
-        harm = (minibatch.discount == 0.0).float()
+        harm = self._harmed(minibatch, next_obs)
         with torch.no_grad():
             following = task.act(next_obs, minibatch.prior[c.batch :], minibatch.noise[c.batch :])
-            later = torch.sigmoid(self._target(torch.cat((following, next_obs), 1))[..., 0])
+            ahead = self._target(torch.cat((following, next_obs), 1))[..., 0]
+            later = torch.sigmoid(ahead)
             target = harm + (1.0 - harm) * c.discount * later
         log_odds = self._critic(acted)[..., 0]
         loss = nn.functional.binary_cross_entropy_with_logits(log_odds, target)
@@ -234,23 +274,37 @@ class RiskLearner:
         with torch.no_grad():
             for slow, fast in zip(self._target.parameters(), self._critic.parameters(), strict=True):
                 slow.lerp_(fast, c.tau)
-            unavoidable = nn.functional.binary_cross_entropy(target, target)
-            return {
+            unavoidable = (torch.special.entr(target) + torch.special.entr(1.0 - target)).mean()
+            figures = {
                 "risk_loss": loss.detach() - unavoidable,
                 "risk_mean": torch.sigmoid(log_odds).mean(),
                 "risk_harm": harm.mean(),
             }
+            # Where harm has been done there is nothing left to warn of.
+            return figures, torch.sigmoid(self._cautious(ahead))[harm == 0.0]
+
+    def _harmed(self, minibatch: Minibatch, next_obs: Tensor) -> Tensor:
+        """1 where a step led to harm, else 0. Shape: (B,)."""
+        if self._harm is None:
+            return (minibatch.discount == 0.0).float()
+        sampler = self._sampler
+        seen = next_obs[:, : len(sampler.mean)].numpy() * sampler.std + sampler.mean
+        return torch.from_numpy(self._harm(seen).astype(np.float32))
+
+    def _cautious(self, log_odds: Tensor) -> Tensor:
+        """Log-odds of the ensemble (E, B) as one, the higher the less its members agree. Shape: (B,)."""
+        cautious = log_odds.mean(0)
+        if self.config.ensemble > 1:
+            cautious = cautious + self.config.caution * log_odds.std(0, correction=0)
+        return cautious
 
     def _learn_recovery(self, obs: Tensor) -> None:
         """Towards the action with the lowest log-odds; those have a slope where the probability has none any more."""
         out = self._actor(obs)[0, :, : self._actions]
         action = torch.tanh(out + self._recovery_prior)
         log_odds = self._critic(torch.cat((action, obs), 1))[..., 0]
-        cautious = log_odds.mean(0)
-        if self.config.ensemble > 1:
-            cautious = cautious + self.config.caution * log_odds.std(0, correction=0)
         self._actor_adam.zero_grad(set_to_none=True)
-        gradient = torch.autograd.grad(cautious.mean(), list(self._actor.parameters()))
+        gradient = torch.autograd.grad(self._cautious(log_odds).mean(), list(self._actor.parameters()))
         for parameter, grad in zip(self._actor.parameters(), gradient, strict=True):
             parameter.grad = grad
         self._actor_adam.step()

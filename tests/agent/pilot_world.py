@@ -7,6 +7,7 @@ import numpy as np
 from fakes import DT_S, FakeRobot
 
 from agent.attempts import Interrupt
+from agent.balance import Balance
 from agent.brain import Brain
 from agent.clock import SimulatedClock
 from agent.config import SafetyConfig
@@ -87,6 +88,7 @@ class World:
         latches: Latches | None = None,
         lockstep: bool = True,
         permit: bool = True,
+        catch_lean_rad: float | None = None,
         release: Callable[[Acknowledgement], bool] = lambda by: True,
     ) -> None:
         self.robot = FakeRobot()
@@ -116,6 +118,7 @@ class World:
             scheduler=Scheduler(self.tasks, workspace, np.random.default_rng(0)),
             abilities=Abilities(tasks=self.tasks, return_home=get("return_home"), stand_up=self.stand_up),
             workspace=workspace,
+            balance=Balance(spec, catch_lean_rad),
             person=SimulatedPerson(self.robot, delay_s) if delay_s >= 0 else None,
             limits=self.limits,
             goal=Goal(end_s=None, attempts=attempts),

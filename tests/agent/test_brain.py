@@ -10,9 +10,11 @@ from fakes import fake_spec, observation
 
 from agent.brain import Brain, PolicyUnavailableError
 from agent.learner_link import LearnerProgress
+from agent.learner_process import Snapshot
 from skills.gait import GAIT
 from skills.policy import PolicyWeights
 from skills.registry import get
+from skills.shield import ShieldWeights
 
 SPEC = fake_spec()
 HISTORY = 2
@@ -42,7 +44,7 @@ class FakeLink:
     def publish(self, ticket: int, version: int, bias: float = 0.0) -> Path:
         path = self._folder / f"policy-{ticket}-{version}.safetensors"
         path.write_bytes(weights(version, bias).to_bytes())
-        self.progress.snapshots[ticket] = (path,)
+        self.progress.snapshots[ticket] = Snapshot((path,))
         return path
 
     def ingest(self, path: Path) -> int:
@@ -108,6 +110,47 @@ class TestPolicy:
             np.testing.assert_allclose(
                 first_action(brain(link), skill, explore=False), get(skill).prior_action(SPEC), atol=1e-6
             )
+
+
+class TestShield:
+    def shield(self, threshold: float) -> ShieldWeights:
+        return ShieldWeights(
+            critic=((np.zeros((1, 12 + INPUTS + 2, 1), np.float32), np.zeros((1, 1, 1), np.float32)),),
+            recovery=weights(1, bias=0.3),
+            caution=0.0,
+            threshold=threshold,
+        )
+
+    @pytest.mark.parametrize(("threshold", "why"), [(0.4, "risk"), (0.6, "")])
+    def test_what_the_learner_publishes_judges_the_next_attempt(self, link, tmp_path, threshold, why):
+        """A critic that knows nothing says one half of everything."""
+        path = tmp_path / "shield.safetensors"
+        path.write_bytes(self.shield(threshold).to_bytes())
+        link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, path)
+        controller, _ = brain(link).controller(get("walk_forward"), explore=False)
+        controller.start(observation())
+        controller.act(observation())
+        assert controller.decision.replaced is bool(why)
+        assert controller.decision.proposed == pytest.approx(get("walk_forward").prior_action(SPEC), abs=1e-6)
+        if why:
+            share = GAIT.smoothing
+            prior = get("walk_forward").prior_action(SPEC)
+            assert controller.decision.sent == pytest.approx(share * np.tanh(0.3) + (1 - share) * prior, abs=1e-5)
+
+    def test_one_that_is_not_finite_is_not_taken(self, link, tmp_path):
+        path = tmp_path / "shield.safetensors"
+        path.write_bytes(self.shield(0.4).to_bytes())
+        broken = replace(self.shield(0.4), recovery=weights(1, bias=float("nan")))
+        made = brain(link)
+        link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, path)
+        made.controller(get("walk_forward"), explore=False)
+        path = tmp_path / "broken.safetensors"
+        path.write_bytes(broken.to_bytes())
+        link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, path)
+        controller, _ = made.controller(get("walk_forward"), explore=False)
+        controller.start(observation())
+        controller.act(observation())
+        assert controller.decision.replaced  # by the last good one
 
 
 class TestLockstep:
@@ -208,7 +251,7 @@ class TestCandidates:
             path = link.publish(ticket, version)
             path.write_bytes(replace(weights(version), skill=skill).to_bytes())
             paths.append(path)
-        link.progress.snapshots[ticket] = tuple(paths)
+        link.progress.snapshots[ticket] = Snapshot(tuple(paths))
 
     def test_an_attempt_that_explores_tries_what_the_learner_wants_tried_and_an_evaluation_takes_the_best(self, link):
         made = brain(link, lockstep=False)

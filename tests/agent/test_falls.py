@@ -75,3 +75,21 @@ def test_the_simulator_of_these_tests_is_the_robot_of_the_daemon():
     with make_minitaur(0) as robot:
         assert type(robot) is SimulatedRobot
         assert robot.spec.name == minitaur_spec().name
+
+
+@pytest.mark.parametrize("catch", [True, False])
+def test_leans_that_were_caught_are_in_the_books(catch, tmp_path):
+    settings = {"safety.catch": catch, "safety.catch_lean_rad": 0.2}  # rocking as it walks is enough
+    assert daemon.run_daemon(Config.load(None, {**TINY, **settings}), tmp_path) == 0
+    with Store.open(tmp_path / "perdure.db", read_only=True) as store:
+        caught = store.rows("SELECT * FROM self_recoveries WHERE kind = 'caught'")
+        walks = {row["id"]: row for row in store.rows("SELECT * FROM attempts")}
+    assert bool(caught) is catch
+    for row in caught:
+        assert row["started_s"] < row["ended_s"]
+        assert row["recovered"]
+    within = [(row, walks[row["attempt_id"]]) for row in caught if row["attempt_id"] is not None]
+    assert bool(within) is catch
+    assert all(walk["started_s"] <= row["started_s"] <= walk["ended_s"] for row, walk in within)
+    falls = json.loads((tmp_path / "status.json").read_text())["falls"]
+    assert json.loads((tmp_path / "status.json").read_text())["self_recoveries"] == len(caught) + falls

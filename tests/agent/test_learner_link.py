@@ -20,6 +20,7 @@ from persistence.home import Home
 from persistence.store import attempt_uid
 from sim.robot import FrameLayout
 from skills.policy import PolicyWeights
+from skills.shield import ShieldWeights
 from skills.walk import WALKING_SKILLS
 
 STEPS = 60
@@ -74,9 +75,8 @@ class Learner:
             core=None,
             snapshot_dir=snapshots,
             checkpoint_dir=home.checkpoints,
-            max_checkpoint_seq=None,
             episodes=StoredAttempts(),
-            **{"settings": {"hidden": (16,), "batch": 16}, **job_fields},
+            **{"settings": {"hidden": (16,), "batch": 16}, "max_checkpoint_seq": None, **job_fields},
         )
         self.link = LearnerLink(
             job, lambda: StoredAttempts(tuple(self.stored), self.left_out), self.saved.append, self.restarts.append
@@ -88,7 +88,7 @@ class Learner:
         return self.link.ingest(path)
 
     def policy(self, ticket: int) -> PolicyWeights:
-        return PolicyWeights.from_bytes(self.link.progress.snapshots[ticket][0].read_bytes())
+        return PolicyWeights.from_bytes(self.link.progress.snapshots[ticket].policies[0].read_bytes())
 
     def kill(self) -> None:
         """Kill the process and wait until it was missed."""
@@ -190,6 +190,47 @@ def test_a_learner_that_is_fed_killed_and_fed_again(home, learner):
     life.link.close(SaveCheckpoint(3, 30.0))
     assert [one.seq for one in life.saved] == [1, 2, 3]
     assert not alive(life.link.pid)
+
+
+def test_a_safety_critic_is_learned_published_and_gone_on_with(home, learner):
+    risk = {"risk": {"hidden": (8,), "batch": 16}, "risk_updates_per_update": 0.5, "harm_lean_rad": 0.5}
+    life = learner(**risk)
+    life.attempt(1)
+    life.attempt(2)
+    life.link.wait_for(2)
+    path = life.link.progress.snapshots[2].shield
+    assert path is not None
+    assert ShieldWeights.from_bytes(path.read_bytes()).recovery.version == life.link.progress.updates // 2
+    assert life.link.progress.metrics["risk_threshold"] > 0.0
+    life.link.checkpoint(1, 12.5)
+    life.link.wait_saved(1)
+    before = path.read_bytes()
+    life.kill()
+    life.until(lambda: life.link.progress.restored_seq == 1)
+    again = life.link.progress.snapshots[2].shield
+    assert again is not None
+    assert again.read_bytes() == before
+
+
+def test_a_safety_critic_begins_anew_from_a_checkpoint_without_one(home, learner):
+    without = learner()
+    without.attempt(1)
+    without.link.checkpoint(1, 12.5)
+    without.link.wait_saved(1)
+    assert without.link.progress.snapshots[1].shield is None
+    without.link.close()
+    life = learner(
+        stored=without.stored,
+        max_checkpoint_seq=1,
+        risk={"hidden": (8,), "batch": 16},
+        risk_updates_per_update=0.5,
+        harm_lean_rad=0.5,
+    )
+    life.link.wait_for(0)
+    assert life.link.progress.restored_seq == 1
+    assert life.link.progress.snapshots[0].shield is None
+    life.link.wait_for(life.attempt(2))
+    assert life.link.progress.snapshots[1].shield is not None
 
 
 def test_one_that_reads_only_the_newest_attempts_counts_on_from_all(home, learner):

@@ -59,3 +59,23 @@ def test_what_was_recorded_does_not_change_with_the_reading():
     reading.base_position[0] = 7.0
     arrays = recorder.finish(replace(reading, stamp_s=0.04), 0.0)
     np.testing.assert_array_equal(Frames(arrays.frames, LAYOUT).base_position[:, 0], [1.0, 7.0])
+
+
+def test_the_reading_at_which_a_catch_began_closes_the_step_before_and_begins_one_that_is_marked():
+    recorder = AttemptRecorder(LAYOUT, "walk", RESTING)
+    recorder.decided(observation(0.0, x_m=0.0), decision(1.0))
+    recorder.caught(observation(0.02, x_m=1.0), 1.5)
+    recorder.decided(observation(0.5, x_m=2.0), decision(3.0))
+    arrays = recorder.finish(observation(0.54, x_m=3.0), 4.0)
+    np.testing.assert_array_equal(Frames(arrays.frames, LAYOUT).base_position[:, 0], [0.0, 1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(arrays.actions[:, 0], [0.5, 0.5, 1.5])
+    np.testing.assert_array_equal(arrays.phase_rad, np.float32([1.0, 1.5, 3.0, 4.0]))
+    assert arrays.caught == (1,)
+
+
+def test_a_catch_that_nothing_was_measured_after_is_not_marked():
+    recorder = AttemptRecorder(LAYOUT, "walk", RESTING)
+    recorder.decided(observation(0.0), decision(1.0))
+    recorder.caught(observation(0.02), 1.5)
+    arrays = recorder.finish(observation(0.02), 4.0)
+    assert (len(arrays.actions), arrays.caught) == (1, ())

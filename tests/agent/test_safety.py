@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from agent.config import SafetyConfig
-from agent.safety import ActionGate, FallDetector, Monitors, SaturationMonitor, SensorFilter, tilt_rad
+from agent.safety import ActionGate, FallDetector, Monitors, SaturationMonitor, SensorFilter
 from sim.robot import Command, CommandMode, Observation
 from sim.workspace import Workspace
 
@@ -167,7 +167,7 @@ def falls_at(detector: FallDetector, tilts: list[float]) -> list[bool]:
 class TestFalls:
     @pytest.mark.parametrize("degrees", [0.0, 15.0, 60.0, 90.0, 179.0])
     def test_tilt_is_the_angle_of_the_up_axis(self, degrees):
-        assert math.degrees(tilt_rad(observation(tilt_rad=math.radians(degrees)))) == pytest.approx(degrees, abs=1e-5)
+        assert math.degrees(observation(tilt_rad=math.radians(degrees)).tilt_rad) == pytest.approx(degrees, abs=1e-5)
 
     def test_sixty_degrees_count_after_three_tenths_of_a_second(self):
         seen = falls_at(FallDetector(LIMITS), [61.0] * 20)

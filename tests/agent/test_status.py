@@ -150,7 +150,7 @@ class TestView:
 
         screen = io.StringIO()
         Console(file=screen, width=80).print(panel(FULL))
-        for part in ("1:02:03 (x7.2)", "1 h (0.211 h to 19.5 h)", "7 (6 self-recovered)", "151 updates/s"):
+        for part in ("1:02:03 (x7.2)", "1 h (0.211 h to 19.5 h)", "7, self-recoveries 6", "151 updates/s"):
             assert part in screen.getvalue()
 
     def test_plain_view_shows_how_a_short_run_ended(self):

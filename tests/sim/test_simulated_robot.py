@@ -350,3 +350,24 @@ def test_pose_with_wrong_joints_leaves_the_world_as_it_was(robot):
     with pytest.raises(ValueError, match="8 joints"):
         robot.place(Pose(joint_position=(1.9,) * 7))
     robot.step(0.02)
+
+
+@pytest.mark.parametrize("impulse_ns", [(2.0, 0.0), (0.0, -2.0)])
+def test_a_push_gives_the_body_the_speed_of_its_impulse_once(impulse_ns):
+    speeds = []
+    for push in (False, True):
+        with make_minitaur(0) as robot:
+            robot.place(Pose(position=(0.0, 0.0, 3.0), clearance_m=None))  # in the air nothing holds it back
+            if push:
+                robot.push(impulse_ns)
+            for _ in range(10):
+                robot.step(0.02)
+                speeds.append(robot.truth().linear_velocity[:2])
+    gained = np.array(speeds[10:]) - speeds[:10]
+    # The legs swing against the body, so its own speed swings about that of the whole robot.
+    assert gained.mean(axis=0) == pytest.approx(np.array(impulse_ns) / robot.spec.mass_kg, rel=0.3, abs=0.05)
+
+
+def test_a_push_that_is_no_number_is_refused(robot):
+    with pytest.raises(ValueError, match="not finite"):
+        robot.push((float("nan"), 0.0))

@@ -1,6 +1,7 @@
 """What a learner gets from a stored attempt is what the policy saw and what the skills judge."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -156,6 +157,25 @@ def test_steps_without_tracker_or_without_a_new_reading_are_not_valid():
     got = experience(SPEC, WALKING_SKILLS, arrays)
     assert got.valid.tolist() == [True, False, False, False, True]
     assert np.isfinite(got.rewards).all()
+
+
+def test_a_step_that_leads_to_a_catch_is_the_last_of_an_episode_and_the_catch_itself_teaches_nothing():
+    stamps = [0.0, 0.04, 0.08, 0.50, 0.54, 0.58]
+    plain = by_hand([reading(stamp_s=s) for s in stamps])
+    whole = experience(SPEC, WALKING_SKILLS, plain)
+    got = experience(SPEC, WALKING_SKILLS, replace(plain, caught=(2,)))
+    assert got.valid.tolist() == [True, True, False, True, True]
+    assert got.terminated.tolist() == [[False] * 4, [True] * 4, [False] * 4, [False] * 4, [False] * 4]
+    price = np.zeros((5, 4), np.float32)
+    price[1] = FORWARD.caught_reward
+    assert got.rewards == pytest.approx(whole.rewards + price)
+    assert FORWARD.caught_reward < 0.0
+
+
+@pytest.mark.parametrize("caught", [(0,), (5,)], ids=["at once", "after the last step"])
+def test_a_catch_that_no_step_leads_to_or_follows_ends_nothing(caught):
+    arrays = replace(by_hand([reading(stamp_s=0.04 * i) for i in range(6)]), caught=caught)
+    assert not experience(SPEC, WALKING_SKILLS, arrays).terminated.any()
 
 
 def test_stored_arrays_are_not_written_to():

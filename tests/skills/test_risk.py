@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from persistence.checkpoints import load_newest, save_checkpoint
 from persistence.replay import ReplayBuffer
 from skills.learners.risk import RiskConfig, RiskLearner
 from skills.policy import PolicyWeights
@@ -174,8 +175,68 @@ def test_in_the_mirror_harm_on_one_side_teaches_the_other():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"discount": 1.0}, {"discount": 0.0}, {"threshold": 0.0}, {"ensemble": 0}, {"hidden": ()}]
+    "wrong",
+    [{"discount": 1.0}, {"discount": 0.0}, {"threshold": 0.0}, {"ensemble": 0}, {"hidden": ()}, {"alarm_share": 0.0}],
 )
 def test_settings_that_cannot_work_are_refused(wrong):
     with pytest.raises(ValueError, match="must"):
         RiskConfig(**wrong)
+
+
+def test_the_threshold_rises_until_no_more_than_its_share_counts_as_too_risky():
+    replay = walks(0, 200)
+    shares = []
+    for share in (1.0, 0.3, 0.1):
+        config = RiskConfig(hidden=(32,), batch=64, threshold=0.05, alarm_share=share, learning_rate=3e-3, tau=0.02)
+        learner = RiskLearner(replay, NO_COMMANDS, AT_REST, MIDDLE, config, seed=0)
+        figures = learner.update(600, heading(0.2))
+        shield = Shield(learner.snapshot())
+        assert figures["risk_threshold"] == shield.weights.threshold
+        places = replay.sample(np.random.default_rng(1), 2000).next_obs
+        places = places[np.abs(places[:, 0]) < EDGE]
+        judged = [shield.judge(place, NOTHING, MIDDLE, np.tanh([0.2])) for place in places]
+        shares.append(np.mean([one.recovered for one in judged]))
+    assert shares[0] > 0.5
+    assert shares[1] == pytest.approx(0.3, abs=0.12)
+    assert shares[2] == pytest.approx(0.1, abs=0.06)
+
+
+def test_harm_may_be_what_an_observation_shows_instead_of_an_end():
+    """Walks over the same line in which nothing ever ended: beyond 0.5 is harm because somebody says so."""
+    rng, replay = np.random.default_rng(0), ReplayBuffer(20_000, 1, 1)
+    for _ in range(300):
+        places = rng.uniform(-EDGE, EDGE) + STEP * np.concatenate(([0.0], np.cumsum(actions := rng.uniform(-1, 1, 10))))
+        replay.add_episode(places[:, None], actions[:, None], np.zeros((10, 1)), np.zeros((10, 1)))
+    config = RiskConfig(hidden=(32, 32), batch=64, discount=0.5, learning_rate=3e-3, tau=0.02)
+    learner = RiskLearner(
+        replay, NO_COMMANDS, AT_REST, MIDDLE, config, seed=0, harm=lambda seen: seen[:, 0] > 0.5 * EDGE
+    )
+    assert learner.update(1200, heading(0.0))["risk_harm"] > 0.1
+    shield = Shield(learner.snapshot())
+    assert shield.risk(np.array([0.45]), NOTHING, np.array([1.0])) > 0.8
+    assert shield.risk(np.array([-0.45]), NOTHING, np.array([-1.0])) < 0.2
+
+
+def test_updates_that_end_in_nan_are_undone():
+    learner = RiskLearner(walks(1, 20), NO_COMMANDS, AT_REST, MIDDLE, RiskConfig(hidden=(8,), batch=16), seed=3)
+    learner.update(5, heading(0.0))
+    before = learner.snapshot().to_bytes()
+    assert learner.update(5, heading(np.nan)) == {}
+    assert "finite" in learner.refused_reason
+    assert (learner.updates, learner.snapshot().to_bytes()) == (5, before)
+    assert learner.update(5, heading(0.0))
+    assert (learner.updates, learner.refused_reason) == (10, "")
+    assert learner.update(0, heading(0.0)) == {}
+
+
+def test_a_state_outlives_a_checkpoint_on_disk(tmp_path):
+    """Files of tensors know no scalars, and optimisers count in them."""
+    config, replay = RiskConfig(hidden=(8,), batch=16), walks(1, 20)
+    one, other = (RiskLearner(replay, NO_COMMANDS, AT_REST, MIDDLE, config, seed=seed) for seed in (3, 4))
+    one.update(20, heading(0.0))
+    arrays, meta = one.state()
+    save_checkpoint(tmp_path, 1, arrays, {"risk": meta})
+    stored = load_newest(tmp_path)
+    assert stored is not None
+    other.load_state(stored.tensors, stored.meta["risk"])
+    assert other.snapshot().to_bytes() == one.snapshot().to_bytes()

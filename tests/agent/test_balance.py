@@ -1,0 +1,144 @@
+"""Catching a fall: when a lean counts, when it is over, where the legs go, and what the pilot makes of it."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fakes import FakeRobot, fake_spec, observation
+from pilot_world import World
+
+from agent.balance import (
+    CROUCH_RAD,
+    HOLD_S,
+    LET_GO,
+    LONGEST_S,
+    SPLAY_RAD,
+    SPREAD_CROUCH_RAD,
+    SPREAD_RAD,
+    Balance,
+    crouch,
+)
+from agent.config import Config, SafetyConfig
+from sim.a1 import a1_spec
+from sim.minitaur import minitaur_spec
+from sim.robot import FrameLayout, Frames
+from skills.gait import GAIT
+from skills.lean import LOOKAHEAD_S, MAX_RATE_RADPS, lean_rad
+
+BEGIN_RAD = 0.5
+
+
+def leaning(tilt_rad, rate_radps=(0.0, 0.0, 0.0), stamp_s=0.0):
+    return replace(observation(stamp_s, tilt_rad=tilt_rad), angular_velocity=np.array(rate_radps))
+
+
+def lean(reading):
+    return float(lean_rad(reading.up, reading.angular_velocity))
+
+
+class TestLean:
+    @pytest.mark.parametrize("tilt", [0.4, -0.4])
+    def test_it_is_the_tilt_of_a_moment_later(self, tilt):
+        assert lean(leaning(tilt)) == pytest.approx(0.4)
+        outward = math.copysign(2.0, tilt)
+        assert lean(leaning(tilt, (outward, 0.0, 0.0))) == pytest.approx(0.4 + 2.0 * LOOKAHEAD_S)
+        assert lean(leaning(tilt, (-outward, 0.0, 0.0))) == pytest.approx(0.4)
+
+    def test_a_turn_on_the_spot_is_none_and_a_knock_counts_within_bounds(self):
+        assert lean(leaning(0.3, (0.0, 0.0, 5.0))) == pytest.approx(0.3)
+        assert lean(leaning(0.3, (100.0, 0.0, 0.0))) == pytest.approx(0.3 + MAX_RATE_RADPS * LOOKAHEAD_S)
+
+    def test_feature_rows_tell_the_same(self):
+        spec, reading = fake_spec(), leaning(0.5, (2.0, -1.0, 0.3))
+        layout = FrameLayout(spec.n_joints, spec.n_feet)
+        frames = Frames(layout.pack(reading)[None], layout)
+        rows = GAIT.features(spec, frames, np.zeros(1), np.zeros((1, GAIT.action_size(spec))))
+        assert GAIT.lean_rad(rows) == pytest.approx([lean(reading)], abs=1e-5)
+
+
+class TestBalance:
+    def test_a_catch_lasts_a_while_and_until_the_lean_is_a_good_deal_less(self):
+        balance = Balance(fake_spec(), BEGIN_RAD)
+        readings = [
+            (0.0, 0.9 * BEGIN_RAD, False),
+            (0.1, 1.1 * BEGIN_RAD, True),
+            (0.2, 0.0, True),  # not long enough yet
+            (0.1 + HOLD_S, 1.01 * LET_GO * BEGIN_RAD, True),
+            (0.2 + HOLD_S, 0.9 * LET_GO * BEGIN_RAD, False),
+            (0.3 + HOLD_S, 0.9 * BEGIN_RAD, False),
+        ]
+        for stamp_s, tilt_rad, caught in readings:
+            assert (balance.command(leaning(tilt_rad, stamp_s=stamp_s)) is not None) is caught
+            assert balance.since_s == (0.1 if caught else None)
+
+    def test_reset_forgets_it(self):
+        balance = Balance(fake_spec(), BEGIN_RAD)
+        assert balance.command(leaning(0.6)) is not None
+        balance.reset()
+        assert balance.command(leaning(0.45)) is None
+
+    def test_without_a_limit_or_legs_it_never_takes_over(self):
+        no_legs = replace(fake_spec(), leg_to_joint=None)
+        for balance in (Balance(fake_spec(), None), Balance(no_legs, BEGIN_RAD)):
+            assert balance.command(leaning(1.5)) is None
+
+    @pytest.mark.parametrize(
+        ("safety", "tilt_rad", "caught"),
+        [
+            (SafetyConfig(), 0.45, True),
+            (SafetyConfig(catch_lean_rad=0.5), 0.45, False),
+            (SafetyConfig(catch=False), 1.5, False),
+        ],
+        ids=["the robot's own", "a setting", "off"],
+    )
+    def test_the_limit_is_the_robots_own_unless_a_setting_says_otherwise(self, safety, tilt_rad, caught):
+        balance = Balance.configured(a1_spec(), Config(safety=safety).safety)
+        reading = leaning(tilt_rad)
+        assert (balance.command(reading) is not None) is caught
+
+    @pytest.mark.parametrize("spec", [a1_spec(), minitaur_spec()], ids=["a1", "minitaur"])
+    def test_the_crouch_keeps_joint_limits_and_is_low_and_wide(self, spec):
+        target = crouch(spec)
+        assert (target >= spec.position_lower_rad).all()
+        assert (target <= spec.position_upper_rad).all()
+        legs = np.linalg.inv(spec.leg_to_joint) @ (target - spec.stand_position_rad)
+        if spec.leg_dofs == 3:
+            assert legs[4:8] == pytest.approx(np.full(4, -SPREAD_CROUCH_RAD), abs=0.1)  # as far as the joints go
+            assert legs[8:] == pytest.approx(SPREAD_RAD * np.array([1.0, 1.0, -1.0, -1.0]))
+        else:
+            assert legs[:4] == pytest.approx(SPLAY_RAD * np.array([1.0, -1.0, 1.0, -1.0]))
+            assert legs[4:] == pytest.approx(np.full(4, -CROUCH_RAD))
+
+
+class TestPilot:
+    def run_leaning(self, root, from_s, to_s, tilt_rad):
+        world = World(root, catch_lean_rad=BEGIN_RAD)
+
+        def script(robot: FakeRobot) -> None:
+            robot.tilt_rad = tilt_rad if from_s <= robot.time_s < to_s else 0.0
+
+        world.robot.rights_itself = False
+        world.run(script)
+        return world
+
+    def test_a_caught_fall_is_in_the_books_and_the_run_goes_on(self, tmp_path):
+        world = self.run_leaning(tmp_path, 2.0, 2.3, 0.6)
+        ((kind, recovered, began_s, ended_s),) = world.rows(
+            "SELECT kind, recovered, started_s, ended_s FROM self_recoveries"
+        )
+        assert (kind, recovered) == ("caught", 1)
+        assert began_s == pytest.approx(2.0, abs=0.05)
+        assert ended_s - began_s == pytest.approx(HOLD_S, abs=0.05)
+        assert world.rows("SELECT 1 FROM attempts WHERE outcome = 'fall'") == []
+        crouches = [c for c in world.robot.commands if np.allclose(c.target, crouch(world.robot.spec), atol=0.2)]
+        assert crouches
+
+    def test_a_robot_that_goes_on_leaning_has_to_stand_up_as_from_a_fall(self, tmp_path):
+        world = self.run_leaning(tmp_path, 2.0, 2.0 + LONGEST_S + 0.5, 0.6)
+        assert world.rows("SELECT kind FROM self_recoveries") == [("fall",)]
+        assert world.in_order("FALLING", "RECOVER")
+
+    def test_one_that_falls_after_all_was_not_caught(self, tmp_path):
+        world = self.run_leaning(tmp_path, 2.0, 4.0, 1.2)
+        assert world.rows("SELECT kind FROM self_recoveries") == [("fall",)]
