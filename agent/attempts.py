@@ -70,6 +70,7 @@ class AttemptRunner:
 
     def run(self, skill: Skill, controller: Controller, *, to_middle: bool = False) -> AttemptResult:
         """Drive ``controller`` until the attempt is over; with ``to_middle``, no further than across the middle."""
+        self._loop.monitors.reset()  # what was before, such as a joint at its limit, does not end this attempt
         now = self._loop.reading
         controller.start(now.observation)
         deciding = controller if isinstance(controller, DecisionController) else None

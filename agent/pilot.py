@@ -39,6 +39,8 @@ ROBOT_UNFIT = "robot_unfit"
 """Cause: the robot itself says after an attempt that it cannot go on."""
 SETTLE_S = 0.4
 """How long the robot stands still between attempts, so that each starts from rest."""
+RELAX_S = 0.5
+"""Between two tries to stand up."""
 STILL_RATE_RADPS = 0.5
 _MOVING = frozenset({State.ARMING, State.ATTEMPT, State.RESET, State.HOLD})
 _FENCED = _MOVING | {State.RECOVER}
@@ -411,6 +413,8 @@ class Pilot:
             self._cause = "too_many_falls"
         elif stand_up is not None:
             for tries in range(1, self._limits.recover_tries + 1):
+                if tries > 1:
+                    self._relax()
                 result = self.practice.attempt(stand_up)
                 if result.interrupt is not None:
                     self._recovered(tries, stood=False)
@@ -424,6 +428,12 @@ class Pilot:
     def _stays_upright(self) -> bool:
         now = self._postures.stand(self._limits.upright_s)
         return now.observation.tilt_rad < self._limits.arming_tilt_rad
+
+    def _relax(self) -> None:
+        """Damp for a moment, so that legs that are caught come free before the next try."""
+        end_s = self.loop.reading.robot_s + RELAX_S
+        while self._tick(self._postures.damp).robot_s < end_s:
+            pass
 
     def _recovered(self, tries: int, *, stood: bool) -> None:
         now_s = self.loop.reading.robot_s

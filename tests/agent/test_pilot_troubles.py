@@ -5,6 +5,7 @@ import pytest
 from fakes import DT_S, FakeRobot
 from pilot_world import LIMITS, Once, World, tip_over
 
+from agent.config import SafetyConfig
 from agent.states import State
 from sim.robot import Command, CommandMode, Observation
 from sim.state import SimulationError
@@ -59,6 +60,26 @@ class TestFall:
         assert (cause, kind, operator) == ("stand_up_failed", "assist", "simulated person")
         assert closed_s - opened_s == pytest.approx(5.0, abs=0.05)
         assert made.rows("SELECT outcome FROM attempts ORDER BY id DESC LIMIT 1") == [("success",)]
+
+    def test_a_leg_that_was_stuck_in_one_try_does_not_end_the_next(self, world):
+        """The second of full torque that ended the first try is no part of the second."""
+        made = world(attempts=2)
+        made.robot.rights_itself = False
+        saturated = SafetyConfig().saturation_share
+
+        def stuck(robot: FakeRobot) -> None:
+            tries = made.rows("SELECT count(*) FROM attempts WHERE skill = 'stand_up' AND state = 'finished'")[0][0]
+            trying = made.state is State.RECOVER and not tries
+            robot.torque_nm = float(robot.spec.torque_limit_nm[0]) if trying else 0.0
+            robot.rights_itself = bool(tries)
+
+        made.stand_up._seconds = 2.0 * saturated
+        tip = Once(lambda robot: made.state is State.ATTEMPT, tip_over)
+        made.run(lambda robot: (tip(robot), stuck(robot)))
+        tried = made.rows("SELECT end_reason, ended_s - started_s FROM attempts WHERE skill = 'stand_up' ORDER BY id")
+        assert [reason for reason, _ in tried] == ["saturated", "succeeded"]
+        assert made.rows("SELECT recovered, tries FROM self_recoveries") == [(1, 2)]
+        assert made.rows("SELECT count(*) FROM interventions") == [(0,)]
 
     def test_after_help_the_self_test_is_downtime(self, world):
         made = world(attempts=2)
