@@ -1,4 +1,4 @@
-"""Catching a fall: while the body leans too far, the robot crouches on legs spread wide, whatever it was doing.
+"""Catching a fall: when the body leans too far, the robot crouches on legs spread wide, then takes up its stance.
 
 Most falls of a robot that learns to walk are slow: the body leans for half a second and more while the policy, which
 has seldom been there, goes on with its task. Low and wide it does not tip over. The rule needs no learning, so it is
@@ -16,9 +16,11 @@ from skills.lean import lean_rad
 LET_GO = 2.0 / 3.0
 """Share of the lean at which a catch begins below which it may end."""
 HOLD_S = 0.4
-"""Shortest catch: legs need this long to get there."""
-LONGEST_S = 2.0
-"""A robot that still leans after this long does not come back by crouching."""
+"""Shortest crouch: legs need this long to get there."""
+RISE_S = 0.6
+"""From the crouch back to the stance: a gait that begins in a crouch leans at once."""
+LONGEST_S = 4.0
+"""A robot that has not come back after this long does not by crouching."""
 CROUCH_RAD, SPLAY_RAD = 1.2, 0.7
 """How far legs without abduction are shortened from the stance and swung apart, front from back: low on a long base."""
 SPREAD_CROUCH_RAD, SPREAD_RAD = 0.6, 0.6
@@ -35,6 +37,8 @@ class Balance:
         self._spec = spec
         self._target = crouch(spec) if self._begin_rad is not None else np.zeros(0)
         self._since_s: float | None = None
+        self._crouched_s = 0.0
+        self._rising_s: float | None = None
 
     @classmethod
     def configured(cls, spec: RobotSpec, safety: SafetyConfig) -> Balance:
@@ -49,7 +53,7 @@ class Balance:
 
     def reset(self) -> None:
         """Forget the present catch: the robot has fallen after all, or somebody else looks after it."""
-        self._since_s = None
+        self._since_s = self._rising_s = None
 
     def failed(self, observation: Observation) -> bool:
         """Whether the present catch has lasted too long: the robot has to stand up as from a fall."""
@@ -60,14 +64,20 @@ class Balance:
         if self._begin_rad is None:
             return None
         lean, now_s = float(lean_rad(observation.up, observation.angular_velocity)), observation.stamp_s
-        if self._since_s is None and lean > self._begin_rad:
-            self._since_s = now_s
-        elif self._since_s is not None and lean < LET_GO * self._begin_rad and now_s - self._since_s >= HOLD_S:
-            self._since_s = None
+        if lean > self._begin_rad and (self._since_s is None or self._rising_s is not None):
+            self._since_s = now_s if self._since_s is None else self._since_s
+            self._crouched_s, self._rising_s = now_s, None
         if self._since_s is None:
             return None
+        if self._rising_s is None and lean < LET_GO * self._begin_rad and now_s - self._crouched_s >= HOLD_S:
+            self._rising_s = now_s
+        risen = 0.0 if self._rising_s is None else (now_s - self._rising_s) / RISE_S
+        if risen > 1.0:
+            self.reset()
+            return None
         spec = self._spec
-        return Command(mode=CommandMode.POSITION, target=self._target, kp=spec.kp, kd=spec.kd)
+        target = self._target + risen * (spec.stand_position_rad - self._target)
+        return Command(mode=CommandMode.POSITION, target=target, kp=spec.kp, kd=spec.kd)
 
 
 def crouch(spec: RobotSpec) -> Array:

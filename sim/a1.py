@@ -136,7 +136,6 @@ def a1_spec() -> RobotSpec:
         symmetries=("left_right",),
         mass_kg=MASS_KG,
         caution=5.0,
-        catch_lean_rad=math.radians(25.0),
         hip_positions_m=np.array([(x, y, 0.0) for y in (HIP_Y_M, -HIP_Y_M) for x in (HIP_X_M, -HIP_X_M)]),
         leg_to_joint=leg_to_joint(),
         battery_nominal_v=BATTERY_V,

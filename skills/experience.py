@@ -34,7 +34,7 @@ class AttemptArrays:
     phase_rad: NDArray[np.float32]
     """Generator phase at each frame, shape: (T + 1,)."""
     caught: tuple[int, ...] = ()
-    """Steps in which a fall was caught: what happened in them is not the policy's doing, that it came to them is."""
+    """Steps in which a fall was caught, longer than others. The policy pays for coming to them, and goes on after."""
 
     @property
     def last_actions(self) -> NDArray[np.float32]:
@@ -55,7 +55,7 @@ class Experience:
     terminated: NDArray[np.bool_]
     """Shape: (T, K)."""
     valid: NDArray[np.bool_]
-    """Steps whose rewards every skill trusts, between two readings, without a catch. Shape: (T,)."""
+    """Steps whose rewards every skill trusts, between two readings. Shape: (T,)."""
     costs: NDArray[np.float32]
     """The family's safety costs, in the order of `cost_names`. Shape: (T, C)."""
 
@@ -102,11 +102,8 @@ def experience(
     costs = [cost[:length] for cost in skills[0].costs(steps, spec).values()]
     fresh = np.diff(arrays.stamps_s) >= SHORTEST_STEP_S
     valid = np.logical_and.reduce([skill.trusted(steps) for skill in skills]) & fresh
-    caught = np.array([step for step in arrays.caught if step < len(steps)], np.intp)
-    valid[caught] = False
-    led_to_it = caught[caught > 0] - 1
-    terminated[led_to_it] = True
-    rewards[led_to_it] += [skill.caught_reward for skill in skills]
+    led_to_catch = [step - 1 for step in arrays.caught if 0 < step < len(steps)]
+    rewards[led_to_catch] += [skill.caught_reward for skill in skills]
     return Experience(
         features=rows[: length + 1],
         actions=arrays.actions[:length],

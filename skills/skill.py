@@ -102,7 +102,7 @@ class LearnedSkill(Skill):
     command: tuple[float, ...]
     """What tells this skill from the others of its family, as an input of the network."""
     caught_reward: float = 0.0
-    """Added to the reward of a step after which a fall had to be caught, which is the last of its episode."""
+    """Added to the reward of a step after which a fall had to be caught."""
 
     def problem(self, spec: RobotSpec) -> str | None:
         """Why a robot cannot have this skill: by default its family's reason."""

@@ -45,6 +45,8 @@ class WalkReward:
     alive: float = 0.1
     fall: float = 20.0
     """Once, at the step that tips over; more than a dive can earn, so that a fall never pays."""
+    caught: float = 5.0
+    """Once, at the step after which a fall had to be caught, which costs a second besides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,7 @@ class Walk(LearnedSkill):
         self.displacement = displacement
         self.success_at = success_at
         self.weights = WalkReward()
-        self.caught_reward = -self.weights.fall
+        self.caught_reward = -self.weights.caught
         self.limits = WalkLimits()
 
     def prior_action(self, spec: RobotSpec) -> Array:

@@ -13,6 +13,7 @@ from agent.balance import (
     HOLD_S,
     LET_GO,
     LONGEST_S,
+    RISE_S,
     SPLAY_RAD,
     SPREAD_CROUCH_RAD,
     SPREAD_RAD,
@@ -58,19 +59,34 @@ class TestLean:
 
 
 class TestBalance:
-    def test_a_catch_lasts_a_while_and_until_the_lean_is_a_good_deal_less(self):
-        balance = Balance(fake_spec(), BEGIN_RAD)
+    def test_a_catch_lasts_until_the_lean_is_a_good_deal_less_and_the_robot_has_risen(self):
+        spec = fake_spec()
+        balance, low = Balance(spec, BEGIN_RAD), crouch(spec)
+        up_s = 0.2 + HOLD_S
         readings = [
-            (0.0, 0.9 * BEGIN_RAD, False),
-            (0.1, 1.1 * BEGIN_RAD, True),
-            (0.2, 0.0, True),  # not long enough yet
-            (0.1 + HOLD_S, 1.01 * LET_GO * BEGIN_RAD, True),
-            (0.2 + HOLD_S, 0.9 * LET_GO * BEGIN_RAD, False),
-            (0.3 + HOLD_S, 0.9 * BEGIN_RAD, False),
+            (0.0, 0.9 * BEGIN_RAD, None),
+            (0.1, 1.1 * BEGIN_RAD, 0.0),
+            (0.2, 0.0, 0.0),  # not long enough yet
+            (0.15 + HOLD_S, 1.01 * LET_GO * BEGIN_RAD, 0.0),
+            (up_s, 0.9 * LET_GO * BEGIN_RAD, 0.0),
+            (up_s + 0.5 * RISE_S, 0.9 * BEGIN_RAD, 0.5),
+            (up_s + 1.01 * RISE_S, 0.0, None),
+            (up_s + 1.1 * RISE_S, 0.9 * BEGIN_RAD, None),
         ]
-        for stamp_s, tilt_rad, caught in readings:
-            assert (balance.command(leaning(tilt_rad, stamp_s=stamp_s)) is not None) is caught
-            assert balance.since_s == (0.1 if caught else None)
+        for stamp_s, tilt_rad, risen in readings:
+            command = balance.command(leaning(tilt_rad, stamp_s=stamp_s))
+            assert balance.since_s == (None if risen is None else 0.1)
+            if risen is None:
+                assert command is None
+            else:
+                assert command.target == pytest.approx(low + risen * (spec.stand_position_rad - low))
+
+    def test_a_robot_that_leans_again_as_it_rises_crouches_again(self):
+        balance, low = Balance(fake_spec(), BEGIN_RAD), crouch(fake_spec())
+        for stamp_s, tilt_rad in ((0.0, 0.6), (HOLD_S, 0.0), (HOLD_S + 0.1, 0.6), (HOLD_S + 0.2, 0.0)):
+            command = balance.command(leaning(tilt_rad, stamp_s=stamp_s))
+        assert command.target == pytest.approx(low)
+        assert balance.since_s == 0.0
 
     def test_reset_forgets_it(self):
         balance = Balance(fake_spec(), BEGIN_RAD)
@@ -86,9 +102,9 @@ class TestBalance:
     @pytest.mark.parametrize(
         ("safety", "tilt_rad", "caught"),
         [
-            (SafetyConfig(), 0.45, True),
-            (SafetyConfig(catch_lean_rad=0.5), 0.45, False),
-            (SafetyConfig(catch=False), 1.5, False),
+            (SafetyConfig(catch=True), 0.55, True),
+            (SafetyConfig(catch=True, catch_lean_rad=0.6), 0.55, False),
+            (SafetyConfig(), 1.5, False),
         ],
         ids=["the robot's own", "a setting", "off"],
     )
@@ -129,7 +145,7 @@ class TestPilot:
         )
         assert (kind, recovered) == ("caught", 1)
         assert began_s == pytest.approx(2.0, abs=0.05)
-        assert ended_s - began_s == pytest.approx(HOLD_S, abs=0.05)
+        assert ended_s - began_s == pytest.approx(HOLD_S + RISE_S, abs=0.1)
         assert world.rows("SELECT 1 FROM attempts WHERE outcome = 'fall'") == []
         crouches = [c for c in world.robot.commands if np.allclose(c.target, crouch(world.robot.spec), atol=0.2)]
         assert crouches

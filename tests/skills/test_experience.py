@@ -159,13 +159,13 @@ def test_steps_without_tracker_or_without_a_new_reading_are_not_valid():
     assert np.isfinite(got.rewards).all()
 
 
-def test_a_step_that_leads_to_a_catch_is_the_last_of_an_episode_and_the_catch_itself_teaches_nothing():
-    stamps = [0.0, 0.04, 0.08, 0.50, 0.54, 0.58]
+def test_a_step_that_leads_to_a_catch_is_paid_for_and_the_catch_is_a_step_like_others():
+    stamps = [0.0, 0.04, 0.08, 1.10, 1.14, 1.18]
     plain = by_hand([reading(stamp_s=s) for s in stamps])
     whole = experience(SPEC, WALKING_SKILLS, plain)
     got = experience(SPEC, WALKING_SKILLS, replace(plain, caught=(2,)))
-    assert got.valid.tolist() == [True, True, False, True, True]
-    assert got.terminated.tolist() == [[False] * 4, [True] * 4, [False] * 4, [False] * 4, [False] * 4]
+    assert got.valid.all()
+    assert not got.terminated.any()
     price = np.zeros((5, 4), np.float32)
     price[1] = FORWARD.caught_reward
     assert got.rewards == pytest.approx(whole.rewards + price)
@@ -173,9 +173,10 @@ def test_a_step_that_leads_to_a_catch_is_the_last_of_an_episode_and_the_catch_it
 
 
 @pytest.mark.parametrize("caught", [(0,), (5,)], ids=["at once", "after the last step"])
-def test_a_catch_that_no_step_leads_to_or_follows_ends_nothing(caught):
-    arrays = replace(by_hand([reading(stamp_s=0.04 * i) for i in range(6)]), caught=caught)
-    assert not experience(SPEC, WALKING_SKILLS, arrays).terminated.any()
+def test_a_catch_that_no_step_leads_to_or_follows_costs_nothing(caught):
+    plain = by_hand([reading(stamp_s=0.04 * i) for i in range(6)])
+    got = experience(SPEC, WALKING_SKILLS, replace(plain, caught=caught))
+    assert got.rewards == pytest.approx(experience(SPEC, WALKING_SKILLS, plain).rewards)
 
 
 def test_stored_arrays_are_not_written_to():
