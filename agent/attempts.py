@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.fence import FenceWatch
 from agent.loop import ControlLoop, Tick
@@ -42,6 +42,7 @@ class AttemptResult:
     return_: float | None
     mean_reward: float
     measures: dict[str, float]
+    """The skill's own, and ``shielded``: the share of decisions that a shield took over, if there were any."""
     reward_terms: dict[str, float]
     interrupt: Interrupt | None
     """What cut the attempt short, for the state machine to handle."""
@@ -101,7 +102,9 @@ class AttemptRunner:
         arrays = recorder.finish(last, deciding.phase_rad) if deciding is not None and recorder is not None else None
         if interrupt is not None and interrupt.cause == SIMULATION:
             arrays = None  # nothing true can be learned from physics that exploded
-        return self._judge(skill, arrays, reason, progress, interrupt)
+        result = self._judge(skill, arrays, reason, progress, interrupt)
+        shielded = recorder.shielded if recorder is not None else 0.0
+        return replace(result, measures={**result.measures, "shielded": shielded}) if shielded else result
 
     @staticmethod
     def _over(now: Tick, progress: Progress, end_s: float, place: str) -> str:

@@ -37,6 +37,12 @@ class AttemptRecorder:
         last = self._decisions[-1].sent if self._decisions else self._resting
         self.decided(observation, Decision(phase_rad, last, last))
 
+    @property
+    def shielded(self) -> float:
+        """Share of the decisions in which something safer was done than what the policy asked for."""
+        replaced = sum(decision.replaced for decision in self._decisions)
+        return replaced / len(self._decisions) if self._decisions else 0.0
+
     def finish(self, observation: Observation, phase_rad: float) -> AttemptArrays | None:
         """The whole attempt, closed by its last observation; None when it has not a single step."""
         if self._stamps_s and observation.stamp_s <= self._stamps_s[-1]:

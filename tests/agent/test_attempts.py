@@ -131,6 +131,15 @@ class TestEnd:
         assert seconds < 0.5
 
 
+@pytest.mark.parametrize("replaces", [True, False])
+def test_the_share_of_decisions_that_were_taken_over_is_measured(robot, replaces):
+    controller, skill = walk(robot)
+    taken = iter([replaces, False] * 1000)
+    controller._safer = lambda proposed: np.zeros(12) if next(taken) else None
+    result, _ = run(robot, controller, skill)
+    assert result.measures.get("shielded") == (pytest.approx(0.5, abs=0.01) if replaces else None)
+
+
 class TestFence:
     @pytest.mark.parametrize("kind", [SkillKind.RESET, SkillKind.RECOVERY])
     @pytest.mark.parametrize("start_m", [2.05, 2.2, 2.36, 2.45])
