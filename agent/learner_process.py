@@ -367,7 +367,8 @@ class _Worker:
         )
         shield = None
         if self._risk is not None and self._risk.updates:
-            shield = self._publish(self._risk.snapshot(), f"shield-{self._ticket}-{self._risk.updates}")
+            # Named as the policies are: a file that two snapshots shared would go with the older one.
+            shield = self._publish(self._risk.snapshot(), f"shield-{self._ticket}-{updates}")
         snapshot = Snapshot(policies, shield)
         if snapshot not in self._snapshots:
             self._snapshots.append(snapshot)

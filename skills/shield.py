@@ -120,16 +120,7 @@ class Shield:
         risk = self.risk(obs, command, proposed)
         if risk <= self.weights.threshold:
             return Judgement(np.asarray(proposed, np.float32), risk, False)
-        return Judgement(self.recover(obs, command, prior), risk, True)
-
-    def recover(
-        self,
-        obs: NDArray[np.floating[Any]],
-        command: NDArray[np.floating[Any]],
-        prior: NDArray[np.floating[Any]],
-    ) -> Float32:
-        """What the recovery policy does. Shapes: (O,), (C,), (A,) to (A,)."""
-        return self._recovery.act(obs, command, prior)
+        return Judgement(self._recovery.act(obs, command, prior), risk, True)
 
     def risk(
         self,

@@ -9,6 +9,7 @@ import pytest
 
 from agent import daemon
 from agent.config import Config
+from persistence.episodes import read_episode
 from persistence.store import Store
 from sim.minitaur import MINITAUR, make_minitaur, minitaur_spec, random_fallen_pose
 from sim.simulated_robot import SimulatedRobot
@@ -91,5 +92,8 @@ def test_leans_that_were_caught_are_in_the_books(catch, tmp_path):
     within = [(row, walks[row["attempt_id"]]) for row in caught if row["attempt_id"] is not None]
     assert bool(within) is catch
     assert all(walk["started_s"] <= row["started_s"] <= walk["ended_s"] for row, walk in within)
+    # The learner has to know which steps they were.
+    episodes = [read_episode(path) for path in (tmp_path / "episodes").glob("*.safetensors")]
+    assert any(episode.caught for episode in episodes) is catch
     falls = json.loads((tmp_path / "status.json").read_text())["falls"]
     assert json.loads((tmp_path / "status.json").read_text())["self_recoveries"] == len(caught) + falls

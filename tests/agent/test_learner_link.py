@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from fakes import fake_spec, observation
 
 from agent.learner_link import LearnerLink, LearnerUnavailableError
 from agent.learner_process import LearnerJob, SaveCheckpoint, Saved, StoredAttempts
+from agent.learning import Studies
 from persistence.checkpoints import load_newest, verify_checkpoint
 from persistence.episodes import Episode, write_episode
 from persistence.home import Home
 from persistence.store import attempt_uid
 from sim.robot import FrameLayout
+from skills.gait import GAIT
 from skills.policy import PolicyWeights
 from skills.shield import ShieldWeights
 from skills.walk import WALKING_SKILLS
@@ -210,6 +213,16 @@ def test_a_safety_critic_is_learned_published_and_gone_on_with(home, learner):
     again = life.link.progress.snapshots[2].shield
     assert again is not None
     assert again.read_bytes() == before
+
+
+def test_harm_is_told_from_the_newest_of_the_stacked_rows(learner):
+    job = replace(learner().link._job, risk={"hidden": (8,), "batch": 16}, harm_lean_rad=0.5)
+    risk, row = Studies(job).risk, GAIT.feature_size(job.spec)
+    assert risk is not None
+    upright, over = np.zeros(row, np.float32), np.zeros(row, np.float32)
+    upright[:3], over[:3] = (0.0, 0.0, 1.0), (0.0, 1.0, 0.0)
+    seen = np.stack((np.concatenate((over, upright)), np.concatenate((upright, over))))
+    assert risk._harm(seen).tolist() == [False, True]
 
 
 def test_a_safety_critic_begins_anew_from_a_checkpoint_without_one(home, learner):
