@@ -16,19 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from agent.evaluation import summary
 from benchmarks import _daemon
 from benchmarks._statistics import estimate
 from benchmarks._study import Cells, Study, main
-from benchmarks.walk import OPEN_FLOOR, Judge, learn, value
-from skills.walk import WALKING_SKILLS
+from benchmarks.walk import end_of_run, learn
 
 DEFAULT_N = 60
-ATTEMPTS = 5
-LAST_POLICIES = 3
-"""Policies two robot minutes apart whose mean is the final return."""
 
 
 def run(seed: int, n: int) -> dict[str, Any]:
@@ -51,32 +44,13 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         learn(home, seed, minutes, robot, {"learner.constraints": settings["constrained"], "safety.catch": False})
-        return _judged(robot, home)
+        return end_of_run(robot, home) | {"multipliers": _multipliers(home)}
 
 
-def _judged(robot: str, home: Path) -> dict[str, Any]:
-    """Figures of a run that has ended; those of `cell`."""
-    judge = Judge(robot, home)
-    policies = list(_daemon.kept_policies(home / "kept").values())[-LAST_POLICIES:]
-    figures = {
-        skill: [
-            summary(judge.attempts(skill, policy, ATTEMPTS, dynamics="nominal", workspace=OPEN_FLOOR))
-            for policy in policies
-        ]
-        for skill in WALKING_SKILLS
-    }
-    metrics = _daemon.perdure_json(home, "metrics")
+def _multipliers(home: Path) -> list[tuple[float, dict[str, float]]]:
+    """Robot minutes and prices of each stored policy."""
     stored = _daemon.query(home, "SELECT robot_s, figures FROM policies ORDER BY robot_s")
-    return {
-        "falls": metrics["falls"],
-        "interventions": metrics["interventions"],
-        "return_mean": float(np.mean([one["return_mean"] for each in figures.values() for one in each])),
-        "speed": {
-            skill.name: float(np.mean([value(skill, one["measures"]) for one in each]))
-            for skill, each in figures.items()
-        },
-        "multipliers": [(round(s / 60.0, 2), prices) for s, said in stored if (prices := _prices(json.loads(said)))],
-    }
+    return [(round(s / 60.0, 2), prices) for s, said in stored if (prices := _prices(json.loads(said)))]
 
 
 def _prices(figures: Mapping[str, float]) -> dict[str, float]:

@@ -45,9 +45,11 @@ SILENCE_LIMIT_S = 0.2
 FREEZE_LIMIT_S = 0.5
 REPLACED_WITHIN_S = 20.0
 STILL = 0.005
-"""Motion of the true base, in m, and joints, in rad, within `REST_S` that is none."""
+"""Motion of the true base within `REST_S` that is none, in m and in parts of its orientation's quaternion."""
+LIMP_S = STOP_AFTER_S + 1.0
+"""From the silence until there must be no current any more: a safe stop damps for half a second."""
 WATCH_S = STOP_AFTER_S + 2.5
-"""From the silence until the robot must lie still: without torque its legs sink for a while."""
+"""From the silence until the body must lie still. Legs without current may dangle for longer: nothing brakes them."""
 REST_S = 0.3
 PLACE = "place"
 
@@ -56,7 +58,8 @@ def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
     """Fall silent ``n`` times, freeze ``n // 4`` times, and try to clear latches.
 
     Returns:
-        ``silences``, ``silence_safe`` (damping or no current within `SILENCE_LIMIT_S`, and at rest at the end),
+        ``silences``, ``silence_safe`` (damping or no current within `SILENCE_LIMIT_S`, no current from `LIMP_S` on, and
+        the body at rest in the end),
         ``silence_s_max``; ``freezes``, ``freeze_safe`` (the same within `FREEZE_LIMIT_S`, and the daemon replaced),
         ``freeze_s_max``, ``replaced_s_max``; ``latch_trials`` and ``self_clears``.
     """
@@ -81,7 +84,7 @@ def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
 
 
 def _silences(seed: int, n: int, rng: np.random.Generator) -> Iterator[tuple[float, bool]]:
-    """Seconds from the last command to damping, and whether the robot was at rest in the end, of each silence."""
+    """Seconds from the last command to damping, and whether the robot went limp and came to rest, of each silence."""
     with _home() as home:
         permit, place = PermitMemory(permit_path(home)), Mailbox(ROOM, runtime_dir(home) / PLACE)
         job = HostJob(name="minitaur", seed=seed, latency_ms=None, permit=permit_path(home), place=place.path)
@@ -93,11 +96,13 @@ def _silences(seed: int, n: int, rng: np.random.Generator) -> Iterator[tuple[flo
                     _walk(robot, permit, float(rng.uniform(*WALK_S)))
                     silent_s = time.monotonic()
                     safe_s = _seconds_until(lambda: _safe(place), silent_s)
+                    limp = True
                     while time.monotonic() < silent_s + WATCH_S:
+                        limp = limp and (_limp(place) or time.monotonic() < silent_s + LIMP_S)
                         time.sleep(0.01)
-                    before = _posture(place)
+                    before = _base(place)
                     time.sleep(REST_S)
-                    yield safe_s, float(np.abs(_posture(place) - before).max()) < STILL
+                    yield safe_s, limp and _limp(place) and float(np.abs(_base(place) - before).max()) < STILL
         finally:
             robot.close()
             permit.close()
@@ -215,8 +220,12 @@ def _crash_loop(guard: Guard) -> None:
         guard.watch.crashed(time.monotonic())
 
 
-def _damaged(guard: Guard) -> None:
-    guard._latches_path.write_text("{", encoding="utf-8")
+def _damage(home: Path, guard: Guard) -> Guard:
+    """Both copies of the latches are damaged while nobody runs."""
+    guard.close()
+    for folder in (home, runtime_dir(home)):
+        (folder / LATCHES).write_text("{", encoding="utf-8")
+    return Guard(home)
 
 
 def _restart(home: Path, guard: Guard) -> Guard:
@@ -265,7 +274,7 @@ WAYS: dict[str, Callable[[Path, Guard], Guard]] = {
     "the loop renews again": _loop_again,
     "restart": _restart,
     "kill": _die,
-    "a damaged file and a restart": lambda home, guard: (_damaged(guard), Guard(home))[1],
+    "damaged files and a restart": _damage,
     "other requests": _ask({"do": "status"}, {"do": "start"}, {"do": "acknowledge"}, NOBODY),
     "an acknowledgement without a reason": _ask(NOBODY | {"name": "x"}),
 }
@@ -288,15 +297,22 @@ def _home() -> Iterator[Path]:
 
 def _safe(place: Mailbox) -> bool:
     """Whether the motors of the simulated robot only damp, or carry no current."""
-    _, values = place.get(ROOM)
-    mode = int(values[8 + int(values[0])])
-    return mode < 0 or MODES[mode] is CommandMode.DAMPING
+    return _limp(place) or MODES[_mode(place)] is CommandMode.DAMPING
 
 
-def _posture(place: Mailbox) -> Array:
-    """True position, orientation and joint angles of the simulated robot."""
+def _limp(place: Mailbox) -> bool:
+    """Whether its motors carry no current."""
+    return _mode(place) < 0
+
+
+def _mode(place: Mailbox) -> int:
     _, values = place.get(ROOM)
-    return values[1 : 8 + int(values[0])]
+    return int(values[8 + int(values[0])])
+
+
+def _base(place: Mailbox) -> Array:
+    """Its true position and orientation. Shape: (7,)."""
+    return place.get(ROOM)[1][1:8]
 
 
 def _seconds_until(condition: Callable[[], bool], since_s: float, at_most_s: float = 5.0) -> float:

@@ -9,26 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from agent.balance import Balance
-from agent.clock import SimulatedClock
-from agent.config import Config
-from agent.loop import ControlLoop
-from agent.policies import find_policy
-from agent.postures import Postures
-from agent.robots import load_robot
-from agent.safety import ActionGate, Monitors
+from benchmarks._walking import walker
 from sim.robot import Command, Observation
-from sim.simulated_robot import SimulatedRobot
-from sim.state import Pose
-from sim.workspace import Workspace
-from skills.policy_control import policy_controller
-from skills.registry import get
-from skills.skill import LearnedSkill
 from skills.walk import WALKING_SKILLS
 
 DEFAULT_N = 50
@@ -62,35 +49,18 @@ def _falls(robot: str, skill: str, size_mps: float, seed: int, n: int) -> dict[s
     }
 
 
-def _falls_once(name: str, skill_name: str, size_mps: float, seed: int, *, catch: bool) -> bool:
+def _falls_once(name: str, skill: str, size_mps: float, seed: int, *, catch: bool) -> bool:
     """Whether the robot falls after one push."""
-    skill, robot, rng = get(skill_name), load_robot(name, seed), np.random.default_rng(seed)
-    assert isinstance(skill, LearnedSkill)
-    assert isinstance(robot, SimulatedRobot)
-    config = Config().for_robot(robot.spec)
-    with robot:
-        dt_s = config.control.dt_s
-        robot.place(Pose.standing(0.0, 0.0, 0.0))
-        monitors = Monitors(robot.spec, Workspace(size_m=100.0), config.safety, 1.0 / dt_s)
-        loop = ControlLoop(robot, SimulatedClock(robot, dt_s), ActionGate(robot.spec, dt_s), monitors)
-        now = Postures(loop, loop.tick).stand(0.5)
-        controller = policy_controller(
-            skill,
-            robot.spec,
-            dt_s,
-            find_policy("zoo", name, skill, Path()),
-            None,
-            decimation=config.control.decimation,
-        )
-        controller.start(now.observation)
-        balance = Balance.configured(robot.spec, replace(config.safety, catch=catch))
+    rng = np.random.default_rng(seed)
+    with walker(name, skill, seed) as walking:
+        loop, dt_s = walking.loop, walking.config.control.dt_s
+        balance = Balance.configured(walking.robot.spec, replace(walking.config.safety, catch=catch))
 
         def act(observation: Observation) -> Command:
-            return balance.command(observation) or controller.act(observation)
+            return balance.command(observation) or walking.controller.act(observation)
 
         for _ in range(math.ceil(rng.uniform(*WALK_S) / dt_s)):
             if loop.tick(act).alerts.fallen:
                 return True
-        side, impulse = rng.uniform(-math.pi, math.pi), size_mps * robot.spec.mass_kg
-        robot.push((impulse * math.cos(side), impulse * math.sin(side)))
+        walking.push(size_mps, rng.uniform(-math.pi, math.pi))
         return any(loop.tick(act).alerts.fallen for _ in range(math.ceil(AFTER_S / dt_s)))

@@ -35,6 +35,8 @@ DEFAULT_N = 60
 ATTEMPTS = 10
 TARGETS = {"walk_forward": 0.5, "walk_backward": 0.3, "turn_left": 0.7, "turn_right": 0.7}
 """Speeds at which a skill is good, m/s or rad/s."""
+LAST_POLICIES, LAST_ATTEMPTS = 3, 5
+"""Policies two robot minutes apart whose mean return is the final one, and attempts of each."""
 GOOD_SHARE = 0.9
 """Share of attempts without a fall or a step over the fence."""
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
@@ -168,6 +170,33 @@ class Judge:
         """Mean speed of a policy in its skill's direction, on open floor."""
         figures = summary(self.attempts(skill, policy, count, dynamics="nominal", workspace=OPEN_FLOOR))
         return value(skill, figures["measures"])
+
+
+def end_of_run(robot: str, home: Path) -> dict[str, Any]:
+    """What a run cost, and what its last policies do on open floor without exploration.
+
+    Returns:
+        ``falls``, ``interventions``, ``return_mean`` (of all skills), ``speed`` per skill.
+    """
+    judge = Judge(robot, home)
+    policies = list(_daemon.kept_policies(home / "kept").values())[-LAST_POLICIES:]
+    figures = {
+        skill: [
+            summary(judge.attempts(skill, policy, LAST_ATTEMPTS, dynamics="nominal", workspace=OPEN_FLOOR))
+            for policy in policies
+        ]
+        for skill in WALKING_SKILLS
+    }
+    metrics = _daemon.perdure_json(home, "metrics")
+    return {
+        "falls": metrics["falls"],
+        "interventions": metrics["interventions"],
+        "return_mean": float(np.mean([one["return_mean"] for each in figures.values() for one in each])),
+        "speed": {
+            skill.name: float(np.mean([value(skill, one["measures"]) for one in each]))
+            for skill, each in figures.items()
+        },
+    }
 
 
 def value(skill: Walk, measures: Mapping[str, float]) -> float:

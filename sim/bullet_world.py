@@ -224,6 +224,13 @@ def foot_contacts(world: World, n_feet: int) -> list[float]:
     return out
 
 
+def body_contact(world: World) -> bool:
+    """Whether the base or the mount of a leg touches the floor."""
+    body = {-1, *(world.index[link] for links in world.model.mounts for link in links)}
+    contacts = p.getContactPoints(world.body, world.floor, physicsClientId=world.client)
+    return any(contact[3] in body for contact in contacts)
+
+
 def any_contact(world: World) -> bool:
     """Whether anything of the robot touches the floor."""
     return len(p.getContactPoints(world.body, world.floor, physicsClientId=world.client)) > 0

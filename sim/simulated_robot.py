@@ -295,6 +295,11 @@ class SimulatedRobot:
         )
 
     @property
+    def body_on_floor(self) -> bool:
+        """Whether base or hips touch the floor now, for evaluation only."""
+        return bw.body_contact(self._live)
+
+    @property
     def motor_mode(self) -> CommandMode | None:
         """What the motors do now, for evaluation only; None: they carry no current."""
         return self._controller.mode

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from skills import ensemble
 from skills.policy import MlpPolicy, PolicyWeights
 
 Float32 = NDArray[np.float32]
@@ -23,9 +24,8 @@ Float32 = NDArray[np.float32]
 class ShieldWeights:
     """One version of a safety critic and its recovery policy. Its arrays are never written to."""
 
-    critic: tuple[tuple[Float32, Float32], ...]
-    """Weight (E, in, out) and bias (E, 1, out) of each layer of an ensemble of E; ReLU between them. The first takes
-    action, observation and command, the last gives the log-odds of harm."""
+    critic: ensemble.Layers
+    """From action, observation and command to the log-odds of harm."""
     recovery: PolicyWeights
     """What to do instead; its mean and standard deviation normalise the critic's observations, too."""
     caution: float
@@ -41,17 +41,15 @@ class ShieldWeights:
     @property
     def finite(self) -> bool:
         """Whether no number is NaN or infinite."""
-        return self.recovery.finite and all(bool(np.isfinite(array).all()) for layer in self.critic for array in layer)
+        return self.recovery.finite and ensemble.finite(self.critic)
 
     def to_bytes(self) -> bytes:
         """Serialise to safetensors."""
         tensors: dict[str, NDArray[Any]] = {
             "recovery": np.frombuffer(self.recovery.to_bytes(), np.uint8),
             "limits": np.array([self.caution, self.threshold], np.float64),
+            **dict(ensemble.to_tensors(self.critic, "critic")),
         }
-        for index, (weight, bias) in enumerate(self.critic):
-            tensors[f"critic{index:02d}.weight"] = np.ascontiguousarray(weight)
-            tensors[f"critic{index:02d}.bias"] = np.ascontiguousarray(bias)
         return save(tensors)
 
     @classmethod
@@ -63,10 +61,9 @@ class ShieldWeights:
         """
         try:
             tensors = load(data)
-            depth = sum(name.endswith(".weight") for name in tensors)
             caution, threshold = (float(value) for value in tensors["limits"])
             return cls(
-                critic=tuple((tensors[f"critic{i:02d}.weight"], tensors[f"critic{i:02d}.bias"]) for i in range(depth)),
+                critic=ensemble.from_tensors(tensors, "critic"),
                 recovery=PolicyWeights.from_bytes(tensors["recovery"].tobytes()),
                 caution=caution,
                 threshold=threshold,
@@ -131,10 +128,6 @@ class Shield:
         """Discounted probability of harm after an action, cautiously. Shapes: (O,), (C,), (A,)."""
         w = self.weights
         seen = np.clip((obs - w.recovery.obs_mean) * self._inverse_std, -w.recovery.obs_clip, w.recovery.obs_clip)
-        x = np.concatenate((action, seen, command), dtype=np.float32)[None, None]
-        for index, (weight, bias) in enumerate(w.critic):
-            x = x @ weight + bias
-            if index < len(w.critic) - 1:
-                np.maximum(x, 0.0, out=x)
-        log_odds = float(x.mean() + w.caution * x.std())
+        x = np.concatenate((action, seen, command), dtype=np.float32)[None]
+        log_odds = float(ensemble.cautious(ensemble.forward(w.critic, x)[:, 0, 0], w.caution))
         return float(1.0 / (1.0 + np.exp(-log_odds)))

@@ -12,7 +12,6 @@ import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skills.learners.config import SacConfig
+from skills.learners.ensemble_network import EnsembleNetwork
 from skills.learners.learner import Arrays, Meta, Replay
 from skills.learners.minibatch import CHUNK, Minibatch, Sampler
 from skills.policy import PolicyWeights, prior_preactivation
@@ -73,32 +73,6 @@ class RiskConfig:
             raise ValueError("ensemble and batch must be at least 1, and hidden must have a layer")
 
 
-class _Ensemble(nn.Module):
-    """E networks side by side."""
-
-    def __init__(self, members: int, sizes: tuple[int, ...], generator: torch.Generator) -> None:
-        super().__init__()
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for fan_in, fan_out in pairwise(sizes):
-            bound = fan_in**-0.5
-            for into, shape in ((self.weights, (members, fan_in, fan_out)), (self.biases, (members, 1, fan_out))):
-                into.append(nn.Parameter((2 * torch.rand(shape, generator=generator) - 1) * bound))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape: (batch, in) or (E, batch, in) to (E, batch, out)."""
-        last = len(self.weights) - 1
-        for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = x @ weight + bias
-            if index < last:
-                x = torch.relu(x)
-        return x
-
-    def arrays(self) -> tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]:
-        """Copies of the layers."""
-        pairs = zip(self.weights, self.biases, strict=True)
-        return tuple((w.detach().numpy().copy(), b.detach().numpy().copy()) for w, b in pairs)
-
-
 class RiskLearner:
     """Learns from a replay memory that somebody else fills."""
 
@@ -142,9 +116,9 @@ class RiskLearner:
         self._sampler = Sampler(replay, commands, priors, drawing, mirrors, None)
         self._recovery_prior = torch.as_tensor(prior_preactivation(recovery_prior))
         width = self._sampler.input_width
-        self._critic = _Ensemble(c.ensemble, (self._actions + width, *c.hidden, 1), self._generator)
+        self._critic = EnsembleNetwork(c.ensemble, (self._actions + width, *c.hidden, 1), self._generator)
         self._target = copy.deepcopy(self._critic).requires_grad_(False)
-        self._actor = _Ensemble(1, (width, *c.hidden, 2 * self._actions), self._generator)
+        self._actor = EnsembleNetwork(1, (width, *c.hidden, 2 * self._actions), self._generator)
         with torch.no_grad():
             self._actor.weights[-1].mul_(0.1)
             self._actor.biases[-1].mul_(0.1)

@@ -1,0 +1,178 @@
+"""Whether falls are seen coming: `perdure bench fall-prediction --n 400`.
+
+Both quadrupeds walk by the zoo's policies. ``n`` walks for training are of a lab that wants falls: pushes from random
+sides, exploration in half of the walks, dynamics drawn from the training ranges. Half as many walks for the test have
+other seeds and dynamics that no training ever sees, and so have calm walks, in which nothing disturbs the robot.
+
+* ``learned``: `skills.learners.falls`, from the training walks alone;
+* ``rule``: the lean of `skills.lean`, its limit chosen for the same rate of false alarms by the same walks.
+
+A fall is when base or hips hit the floor. It is predicted if the alarm came 0.2 s before that or earlier, and not more
+than 1.5 s, before which it would count as false.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks._walking import Walker, walker
+from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec
+from skills.fall_predictor import posture, probabilities
+from skills.lean import lean_rad
+from skills.learners.falls import FallConfig, FallLearner, Walk, expected_calibration_error, lowest_threshold
+from skills.walk import WALKING_SKILLS
+
+DEFAULT_N = 400
+ROBOTS = ("minitaur", "a1")
+WALK_S = 8.0
+LEAD_S = 0.2
+UPDATES_PER_WALK = 10
+PUSHES_MPS = (0.5, 2.0)
+PAUSE_S = (1.0, 3.0)
+"""Shortest and longest time between two pushes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One walk."""
+
+    frames: NDArray[np.float32]
+    """Shape: (T, frame width)."""
+    stamps_s: FloatArray
+    fell_s: float | None
+
+
+def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
+    """Train and test one predictor for each robot.
+
+    Returns:
+        ``recall``, ``lead_s_median``, ``false_alarms_per_min`` and ``ece``, the worse of both robots; and, for each
+        robot, those of ``learned`` and ``rule``, with the numbers of falls and minutes behind them.
+    """
+    robots = {name: _robot(name, seed, n) for name in ROBOTS}
+    learned = [facts["learned"] for facts in robots.values()]
+    worst = {"recall": min, "lead_s_median": min, "false_alarms_per_min": max, "ece": max}
+    return {name: choose(each[name] for each in learned) for name, choose in worst.items()} | robots
+
+
+def _robot(name: str, seed: int, n: int) -> dict[str, Any]:
+    training = [*_walks(name, (seed, 0), n, disturbed=True), *_walks(name, (seed, 1), n // 2, disturbed=False)]
+    test = _walks(name, (seed, 2), max(n // 2, 1), disturbed=True, held_out=True)
+    calm = _walks(name, (seed, 3), max(n // 2, 1), disturbed=False, held_out=True)
+    spec = _spec(name)
+    learner = FallLearner(spec, seed=seed)
+    for walk in training:
+        learner.add(walk.frames, walk.stamps_s, walk.fell_s)
+    learner.update(UPDATES_PER_WALK * len(training))
+    weights = learner.snapshot()
+    layout = FrameLayout.of(spec)
+
+    def learned(walk: Recording) -> FloatArray:
+        return probabilities(weights, posture(spec, Frames(walk.frames, layout)))
+
+    def rule(walk: Recording) -> FloatArray:
+        frames = Frames(walk.frames, layout)
+        return lean_rad(frames.up, frames.angular_velocity)
+
+    limit = lowest_threshold([(rule(walk), walk.stamps_s, walk.fell_s) for walk in training], FallConfig())
+    return {
+        "training_falls": sum(walk.fell_s is not None for walk in training),
+        "learned": _judge(learned, weights.threshold, test, calm) | {"ece": _ece(learned, [*test, *calm])},
+        "rule": _judge(rule, limit, test, calm) | {"limit_deg": math.degrees(limit)},
+    }
+
+
+def _judge(
+    score: Callable[[Recording], FloatArray], threshold: float, test: Sequence[Recording], calm: Sequence[Recording]
+) -> dict[str, Any]:
+    """Recall over falls, and false alarms in calm walks and in disturbed ones."""
+    leads = []
+    for walk in test:
+        if walk.fell_s is not None:
+            left_s = walk.fell_s - walk.stamps_s
+            early = left_s[(score(walk) > threshold) & (left_s <= FallConfig().false_alarm_s)]
+            leads.append(float(early.max()) if len(early) else 0.0)
+    return {
+        "falls": len(leads),
+        "recall": float(np.mean([lead >= LEAD_S for lead in leads])) if leads else None,
+        "lead_s_median": float(np.median(leads)) if leads else None,
+        "lead_s_p10": float(np.quantile(leads, 0.1)) if leads else None,
+        "threshold": threshold,
+        **_false_alarms("", score, threshold, calm),
+        **_false_alarms("disturbed_", score, threshold, test),
+    }
+
+
+def _false_alarms(
+    prefix: str, score: Callable[[Recording], FloatArray], threshold: float, walks: Sequence[Recording]
+) -> dict[str, float]:
+    alarms, seconds = 0, 0.0
+    for walk in walks:
+        end_s = math.inf if walk.fell_s is None else walk.fell_s - FallConfig().false_alarm_s
+        inside = walk.stamps_s < end_s
+        stamps = walk.stamps_s[inside]
+        last_s = -math.inf
+        for at_s in stamps[(score(walk) > threshold)[inside]]:
+            if at_s - last_s > FallConfig().false_alarm_s:
+                alarms += 1
+            last_s = at_s
+        seconds += float(stamps[-1] - stamps[0]) if len(stamps) else 0.0
+    minutes = seconds / 60.0
+    rate = alarms / minutes if minutes else 0.0
+    return {f"{prefix}false_alarms": alarms, f"{prefix}minutes": minutes, f"{prefix}false_alarms_per_min": rate}
+
+
+def _ece(score: Callable[[Recording], FloatArray], walks: Sequence[Recording]) -> float:
+    horizon_s = FallConfig().horizon_s
+    forecasts, outcomes = [], []
+    for walk in walks:
+        falling, known = Walk(walk.frames, walk.stamps_s, walk.fell_s).labels(horizon_s)
+        forecasts.append(score(walk)[known])
+        outcomes.append(falling[known])
+    return expected_calibration_error(np.concatenate(forecasts), np.concatenate(outcomes))
+
+
+def _spec(name: str) -> RobotSpec:
+    with walker(name, WALKING_SKILLS[0].name, 0) as walking:
+        return walking.robot.spec
+
+
+def _walks(name: str, seed: tuple[int, int], n: int, *, disturbed: bool, held_out: bool = False) -> list[Recording]:
+    """``n`` walks, the walking skills in turn."""
+    out = []
+    with walker(name, WALKING_SKILLS[0].name, 0) as walking:
+        randomiser = walking.robot.body.randomiser(int(np.random.default_rng(seed).integers(2**31)))
+    for index in range(n):
+        rng = np.random.default_rng((*seed, index))
+        dynamics = randomiser.held_out() if held_out else randomiser.training()
+        skill = WALKING_SKILLS[index % len(WALKING_SKILLS)].name
+        explore = rng if rng.random() < 0.5 and not held_out else None
+        with walker(name, skill, int(rng.integers(2**31)), dynamics=dynamics, rng=explore) as walking:
+            out.append(_walk(walking, rng, disturbed=disturbed))
+    return out
+
+
+def _walk(walking: Walker, rng: np.random.Generator, *, disturbed: bool) -> Recording:
+    loop, layout = walking.loop, FrameLayout.of(walking.robot.spec)
+    frames, stamps = [], []
+    next_push = rng.uniform(*PAUSE_S) if disturbed else math.inf
+    start_s = loop.reading.robot_s
+    fell_s = None
+    while loop.reading.robot_s - start_s < WALK_S:
+        observation = loop.reading.observation
+        frames.append(layout.pack(observation))
+        stamps.append(loop.reading.robot_s)
+        if loop.reading.robot_s - start_s >= next_push:
+            walking.push(rng.uniform(*PUSHES_MPS), rng.uniform(-math.pi, math.pi))
+            next_push += rng.uniform(*PAUSE_S)
+        loop.tick(walking.controller.act)
+        if walking.robot.body_on_floor:
+            fell_s = loop.reading.robot_s
+            break
+    return Recording(np.stack(frames), np.array(stamps), fell_s)

@@ -1,0 +1,97 @@
+"""What catching falls saves while skills are learned from nothing: `perdure bench falls --seed 0 --n 60`.
+
+The daemon learns four skills from an empty home, with falls caught and without. Falls are those of the whole run,
+between attempts too; returns are those of the last policies on open floor. ``n`` is in robot minutes, on the Minitaur;
+the A1, which falls more easily, shows in a quarter of an hour what differs.
+
+    python -m benchmarks.falls [--only a1-caught a1-alone] [--seeds 0 1 2 3 4]
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import _daemon
+from benchmarks._study import Cells, Study, main
+from benchmarks.walk import end_of_run, learn
+
+DEFAULT_N = 60
+
+
+def run(seed: int, n: int) -> dict[str, Any]:
+    """Learn on the Minitaur for ``n`` robot minutes alone and with falls caught.
+
+    Returns:
+        What `cell` returns for each of both, by its name.
+    """
+    return {kind: cell({**VARIANTS[f"minitaur-{kind}"], "minutes": n}, seed) for kind in KINDS}
+
+
+def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """One robot, one seed.
+
+    Returns:
+        ``falls``, ``interventions``, ``return_mean``, ``speed`` (see `benchmarks.walk.end_of_run`), ``catches`` (falls
+        that were caught), and ``falls_min``: robot minutes at which each fall began.
+    """
+    robot = settings["robot"]
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        learn(home, seed, settings["minutes"], robot, settings["set"])
+        began = _daemon.query(home, "SELECT kind, started_s FROM self_recoveries ORDER BY started_s")
+        return end_of_run(robot, home) | {
+            "catches": sum(kind == "caught" for kind, _ in began),
+            "falls_min": [round(started_s / 60.0, 2) for kind, started_s in began if kind == "fall"],
+        }
+
+
+def conclude(cells: Cells) -> dict[str, Any]:
+    """By robot, over the seeds that both ways have: falls, interventions, returns, caught against alone."""
+    out = {}
+    for robot, minutes in ROBOT_MINUTES.items():
+        alone, caught = (cells.get(f"{robot}-{kind}", ()) for kind in KINDS)
+        both = sorted({cell["seed"] for cell in alone} & {cell["seed"] for cell in caught})
+        if both:
+            out[robot] = _compared(*([cell for cell in each if cell["seed"] in both] for each in (alone, caught)))
+            out[robot] |= {"seeds": both, "robot_hours": len(both) * minutes / 60.0}
+    return out
+
+
+def _compared(alone: Sequence[Mapping[str, Any]], caught: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    falls = [sum(cell["falls"] for cell in each) for each in (alone, caught)]
+    returns = [float(np.mean([cell["return_mean"] for cell in each])) for each in (alone, caught)]
+    return {
+        "falls": dict(zip(KINDS, falls, strict=True)),
+        "interventions": {
+            kind: sum(cell["interventions"] for cell in each) for kind, each in zip(KINDS, (alone, caught), strict=True)
+        },
+        "falls_ratio": falls[1] / falls[0] if falls[0] else None,
+        "return_ratio": returns[1] / returns[0],
+    }
+
+
+KINDS = ("alone", "caught")
+ROBOT_MINUTES = {"a1": 15, "minitaur": DEFAULT_N}
+VARIANTS: dict[str, dict[str, Any]] = {
+    f"{robot}-{kind}": {"robot": robot, "minutes": minutes, "set": {"safety.catch": kind == "caught"}}
+    for robot, minutes in ROBOT_MINUTES.items()
+    for kind in KINDS
+}
+
+STUDY = Study(
+    name="falls",
+    module="benchmarks.falls",
+    variants=VARIANTS,
+    cell=cell,
+    figures={"falls": "lower", "interventions": "lower", "return_mean": "higher"},
+    seeds=(0, 1, 2, 3, 4),
+    conclude=conclude,
+)
+
+if __name__ == "__main__":
+    main(STUDY)

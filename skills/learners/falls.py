@@ -1,0 +1,269 @@
+"""Learns to predict falls from the attempts that are stored anyway.
+
+A safety critic without actions (Srinivasan et al. 2020, arXiv 2010.14603, learn one with them): whether the robot falls
+within a horizon, under the policies that made the attempts. With a horizon this is a plain question with a known answer
+for each stored moment, so an ensemble learns it by cross-entropy, without bootstrapping. Falls are rare: half of each
+minibatch is drawn from before falls, and calibration on attempts held back (Platt 1999) gives probabilities their true
+size again. The threshold is the lowest with which those attempts had no more false alarms than are allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec
+from skills.fall_predictor import FallPredictorWeights, cautious_log_odds, posture, posture_size, probabilities
+from skills.learners.ensemble_network import EnsembleNetwork
+
+NEVER = 1.0
+"""Threshold of a predictor that has seen too little to be listened to."""
+_BINS = 10
+_PLATT_STEPS = 50
+Bools = NDArray[np.bool_]
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FallConfig:
+    """Settings of `FallLearner`."""
+
+    horizon_s: float = 0.6
+    """What counts is a fall within this time."""
+    false_alarms_per_min: float = 0.2
+    """How many false alarms are allowed."""
+    false_alarm_s: float = 1.5
+    """An alarm is false if the robot has not fallen after this time; alarms closer together than this are one."""
+    held_back: int = 4
+    """One attempt in so many is not learned from, but calibrates. Counted for attempts with and without a fall."""
+    least_threshold: float = 0.05
+    """A fall less probable than this gives no alarm, however rare false alarms are."""
+    least_falls: int = 3
+    """Falls held back before there are alarms at all."""
+    hidden: tuple[int, ...] = (64, 64)
+    ensemble: int = 5
+    caution: float = 0.5
+    """Standard deviations of the ensemble that are added to its mean."""
+    batch: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    capacity: int = 400_000
+    """Postures that are kept."""
+    held_capacity: int = 400
+    """Attempts held back that are kept."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work."""
+        if not (0.0 < self.horizon_s <= self.false_alarm_s):
+            raise ValueError(f"horizon_s is {self.horizon_s}; it must be above 0 and at most {self.false_alarm_s}")
+        if self.held_back < 2:
+            raise ValueError(f"held_back is {self.held_back}; with less than 2 nothing is left to learn from")
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """One attempt as the predictor sees it."""
+
+    postures: Float32
+    """Shape: (T, F)."""
+    stamps_s: FloatArray
+    """Shape: (T,)."""
+    fell_s: float | None
+    """When the robot fell; None: it did not, as far as the attempt went."""
+
+    def labels(self, horizon_s: float) -> tuple[Bools, Bools]:
+        """Which moments lie before a fall within the horizon, and of which that is known. Shapes: (T,), (T,)."""
+        if self.fell_s is None:
+            return np.zeros(len(self.stamps_s), np.bool_), self.stamps_s <= self.stamps_s[-1] - horizon_s
+        left_s = self.fell_s - self.stamps_s
+        return left_s <= horizon_s, left_s > 0.0
+
+
+class FallLearner:
+    """Learns one robot's falls."""
+
+    def __init__(self, spec: RobotSpec, config: FallConfig | None = None, seed: int = 0) -> None:
+        """Make new networks."""
+        self.config = c = config or FallConfig()
+        self.updates = 0
+        """Gradient updates taken so far."""
+        self._spec, self._layout = spec, FrameLayout.of(spec)
+        self._rng = np.random.default_rng(seed)
+        self._generator = torch.Generator().manual_seed(seed)
+        width = posture_size(spec)
+        self._network = EnsembleNetwork(c.ensemble, (width, *c.hidden, 1), self._generator)
+        self._adam = torch.optim.AdamW(self._network.parameters(), c.learning_rate, weight_decay=c.weight_decay)
+        self._rows = {fell: _Rows(c.capacity // 2, width) for fell in (False, True)}
+        self._held: deque[Walk] = deque(maxlen=c.held_capacity)
+        self._walks = {False: 0, True: 0}
+        self._mean, self._std = np.zeros(width, np.float32), np.ones(width, np.float32)
+        self._slope, self._offset, self._threshold = 1.0, 0.0, NEVER
+
+    def add(self, frames: Float32, stamps_s: FloatArray, fell_s: float | None) -> None:
+        """Take in an attempt.
+
+        Args:
+            frames: what was measured. Shape: (T, frame width).
+            stamps_s: when. Shape: (T,).
+            fell_s: when the robot fell; None: it did not, as far as the attempt went.
+        """
+        walk = Walk(posture(self._spec, Frames(frames, self._layout)), stamps_s, fell_s)
+        fell = fell_s is not None
+        self._walks[fell] += 1
+        if self._walks[fell] % self.config.held_back == 0:
+            self._held.append(walk)
+            return
+        falling, known = walk.labels(self.config.horizon_s)
+        for kind, rows in self._rows.items():
+            rows.add(walk.postures[known & (falling == kind)])
+
+    def update(self, n: int) -> dict[str, float]:
+        """Take ``n`` gradient updates and calibrate.
+
+        Returns:
+            ``fall_loss`` of the last minibatch; nothing where no fall or nothing else has been seen.
+        """
+        if n <= 0 or not all(len(rows) for rows in self._rows.values()):
+            return {}
+        self._normalise()
+        half = self.config.batch // 2
+        labels = torch.cat((torch.zeros(half), torch.ones(half))).expand(self.config.ensemble, -1)
+        loss = torch.zeros(())
+        for _ in range(n):
+            # Each member draws its own minibatch, so that members differ where there is little data.
+            drawn = [
+                np.concatenate([self._rows[fell].draw(half, self._rng) for fell in (False, True)])
+                for _ in range(self.config.ensemble)
+            ]
+            x = torch.from_numpy(np.clip((np.stack(drawn) - self._mean) / self._std, -10.0, 10.0))
+            loss = nn.functional.binary_cross_entropy_with_logits(self._network(x)[..., 0], labels)
+            self._adam.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._adam.step()
+        self.updates += n
+        self._calibrate()
+        return {"fall_loss": float(loss.detach())}
+
+    def snapshot(self) -> FallPredictorWeights:
+        """A copy of the predictor as it is now."""
+        return FallPredictorWeights(
+            layers=self._network.arrays(),
+            mean=self._mean.copy(),
+            std=self._std.copy(),
+            horizon_s=self.config.horizon_s,
+            caution=self.config.caution,
+            slope=self._slope,
+            offset=self._offset,
+            threshold=self._threshold,
+        )
+
+    def _normalise(self) -> None:
+        calm = self._rows[False].all
+        self._mean = calm.mean(axis=0)
+        self._std = np.maximum(calm.std(axis=0), 1e-3)
+
+    def _calibrate(self) -> None:
+        weights = replace(self.snapshot(), slope=1.0, offset=0.0)
+        if sum(walk.fell_s is not None for walk in self._held) < self.config.least_falls:
+            self._slope, self._offset, self._threshold = 1.0, 0.0, NEVER
+            return
+        scores, labels = [], []
+        for walk in self._held:
+            falling, known = walk.labels(self.config.horizon_s)
+            scores.append(cautious_log_odds(weights, walk.postures[known]))
+            labels.append(falling[known])
+        self._slope, self._offset = platt(np.concatenate(scores), np.concatenate(labels))
+        weights = replace(weights, slope=self._slope, offset=self._offset)
+        scored = [(probabilities(weights, walk.postures), walk.stamps_s, walk.fell_s) for walk in self._held]
+        self._threshold = min(max(lowest_threshold(scored, self.config), self.config.least_threshold), NEVER)
+
+
+Scored = tuple[FloatArray, FloatArray, float | None]
+"""A score of each moment of an attempt, their stamps, and when the robot fell, if it did."""
+
+
+def lowest_threshold(attempts: Sequence[Scored], config: FallConfig) -> float:
+    """With which these attempts have no more false alarms than are allowed; infinite where that is no number."""
+    highest, minutes = [], 0.0
+    for score, stamps_s, fell_s in attempts:
+        for block in calm_blocks(stamps_s, fell_s, config.false_alarm_s):
+            highest.append(float(score[block].max()))
+            minutes += float(stamps_s[block][-1] - stamps_s[block][0]) / 60.0
+    allowed = int(config.false_alarms_per_min * minutes)
+    return float(np.sort(highest)[-1 - allowed]) if allowed < len(highest) else math.inf
+
+
+def calm_blocks(stamps_s: FloatArray, fell_s: float | None, length_s: float) -> list[NDArray[np.intp]]:
+    """Indices of stretches of an attempt in which an alarm would be false, none longer than ``length_s``."""
+    end_s = math.inf if fell_s is None else fell_s - length_s
+    calm = np.flatnonzero(stamps_s < end_s)
+    if not len(calm):
+        return []
+    number = ((stamps_s[calm] - stamps_s[calm[0]]) / length_s).astype(int)
+    return np.split(calm, np.flatnonzero(np.diff(number)) + 1)
+
+
+def platt(log_odds: FloatArray, labels: Bools) -> tuple[float, float]:
+    """Slope and offset with which log-odds become those of the labels: logistic regression by Newton's method.
+
+    Args:
+        log_odds: of a model. Shape: (B,).
+        labels: what came true. Shape: (B,).
+    """
+    x = np.stack((log_odds.astype(np.float64), np.ones(len(log_odds))), axis=1)
+    # As if one more of each kind had been seen at the middle: without it, data that can be told apart has no answer.
+    weight = np.array([1.0, 0.0])
+    for _ in range(_PLATT_STEPS):
+        p = 1.0 / (1.0 + np.exp(-np.clip(x @ weight, -60.0, 60.0)))
+        gradient = x.T @ (p - labels) + 1e-3 * weight
+        hessian = (x * (p * (1.0 - p))[:, None]).T @ x + 1e-3 * np.eye(2)
+        step = np.linalg.solve(hessian, gradient)
+        size = float(np.abs(step).max())
+        weight = weight - step * min(1.0, 1.0 / max(size, 1e-9))
+        if size < 1e-6:
+            break
+    return float(max(weight[0], 0.0)), float(weight[1])
+
+
+def expected_calibration_error(probability: FloatArray, labels: Bools, bins: int = _BINS) -> float:
+    """Mean distance of forecast and frequency over bins of equal width (Guo et al. 2017, arXiv 1706.04599)."""
+    index = np.minimum((probability * bins).astype(int), bins - 1)
+    total = 0.0
+    for each in range(bins):
+        inside = index == each
+        if inside.any():
+            total += float(inside.mean()) * abs(float(probability[inside].mean()) - float(labels[inside].mean()))
+    return total
+
+
+class _Rows:
+    """A ring of postures."""
+
+    def __init__(self, capacity: int, width: int) -> None:
+        self._data = np.zeros((min(capacity, 1024), width), np.float32)
+        self._capacity, self._added = capacity, 0
+
+    def __len__(self) -> int:
+        return min(self._added, self._capacity)
+
+    @property
+    def all(self) -> Float32:
+        return self._data[: len(self)]
+
+    def add(self, rows: Float32) -> None:
+        while self._added + len(rows) > len(self._data) < self._capacity:
+            grown = np.zeros((min(2 * len(self._data), self._capacity), self._data.shape[1]), np.float32)
+            grown[: len(self._data)] = self._data
+            self._data = grown
+        self._data[(self._added + np.arange(len(rows))) % self._capacity] = rows
+        self._added += len(rows)
+
+    def draw(self, n: int, rng: np.random.Generator) -> Float32:
+        return self._data[rng.integers(len(self), size=n)]
