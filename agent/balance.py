@@ -7,6 +7,8 @@ there from the first attempt on, and it holds for every skill.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from agent.config import SafetyConfig
@@ -59,12 +61,17 @@ class Balance:
         """Whether the present catch has lasted too long: the robot has to stand up as from a fall."""
         return self._since_s is not None and observation.stamp_s - self._since_s > LONGEST_S
 
-    def command(self, observation: Observation) -> Command | None:
-        """What to do instead of what was meant at this reading; None: go on."""
+    def command(self, observation: Observation, foreseen: Callable[[], bool] = lambda: False) -> Command | None:
+        """What to do instead of what was meant at this reading; None: go on.
+
+        ``foreseen`` tells whether a fall is to be expected although the body does not yet lean too far.
+        """
         if self._begin_rad is None:
             return None
         lean, now_s = float(lean_rad(observation.up, observation.angular_velocity)), observation.stamp_s
-        if lean > self._begin_rad and (self._since_s is None or self._rising_s is not None):
+        leans = lean > self._begin_rad
+        # How a crouch looks is nothing that falls are predicted from.
+        if (leans and self._rising_s is not None) or (self._since_s is None and (leans or foreseen())):
             self._since_s = now_s if self._since_s is None else self._since_s
             self._crouched_s, self._rising_s = now_s, None
         if self._since_s is None:

@@ -18,6 +18,7 @@ from agent.learner_link import LearnerLink
 from agent.learner_process import Snapshot
 from agent.selection import Selection
 from sim.robot import RobotSpec
+from skills.fall_predictor import FallPredictor, FallPredictorWeights
 from skills.policy import PolicyWeights
 from skills.policy_control import policy_controller
 from skills.shield import Shield, ShieldWeights
@@ -64,6 +65,8 @@ class Brain:
         """
         self.lockstep = lockstep
         self.policy_version: int | None = fixed[0].version if fixed else None
+        self.fall_predictor: FallPredictor | None = None
+        """Of the newest snapshot that was taken, where falls are learned to be predicted."""
         self._link = link
         self._spec = spec
         self._dt_s = dt_s
@@ -164,8 +167,10 @@ class Brain:
         try:
             candidates = tuple(PolicyWeights.from_bytes(path.read_bytes()) for path in newest.policies)
             shield = ShieldWeights.from_bytes(newest.shield.read_bytes()) if newest.shield is not None else None
+            falls = FallPredictorWeights.from_bytes(newest.falls.read_bytes()) if newest.falls is not None else None
         except OSError:
             return  # already replaced by newer ones, which the next attempt gets
-        if all(weights.finite for weights in candidates) and (shield is None or shield.finite):
+        if all(weights.finite for weights in (*candidates, shield, falls) if weights is not None):
             self._candidates, self._loaded = candidates, newest
             self._shield = Shield(shield) if shield is not None else None
+            self.fall_predictor = FallPredictor(self._spec, falls) if falls is not None else None

@@ -153,6 +153,11 @@ class LearnerConfig(Section):
     init_multiplier: float | None = setting(None, 0.0, 10.0)
     """Lagrange multipliers at the start: a careful beginning, from which they fall as attempts keep to the limits; left
     out: the robot's own."""
+    predict_falls: bool = setting(False)
+    """Whether a predictor of falls is learned from all attempts. It begins a catch (``safety.catch``) before the lean
+    of the body does."""
+    false_alarms_per_min: float = setting(0.2, 0.001, 10.0, unit="per minute of attempts")
+    """How often it may do so at most."""
     shield: bool = setting(False)
     """Whether a safety critic and a recovery policy are learned beside the task: a walk that is about to lean too far
     (``safety.catch_lean_rad``) is taken over before it does."""

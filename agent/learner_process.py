@@ -23,6 +23,7 @@ from sim.robot import RobotSpec
 
 if TYPE_CHECKING:
     from persistence.checkpoints import Checkpoint
+    from skills.fall_predictor import FallPredictorWeights
     from skills.learners.learner import AttemptSummary
     from skills.policy import PolicyWeights
     from skills.shield import ShieldWeights
@@ -33,6 +34,8 @@ PR_SET_PDEATHSIG = 1
 _IDLE_UPDATES = 25
 _PUBLISH_EVERY_S = 2.0
 _CATCH_UP_STEPS = 500
+_FALL_UPDATES, _MOST_FALL_UPDATES = 5, 2000
+"""Updates of the fall predictor for each attempt, and of a starting learner."""
 _ALIVE_EVERY = 200
 """Attempts that a starting learner reads between two signs of life."""
 _SNAPSHOTS_KEPT = 4
@@ -47,11 +50,13 @@ class Snapshot:
     """The policies to choose from."""
     shield: Path | None = None
     """Safety critic and recovery policy, where they are learned."""
+    falls: Path | None = None
+    """Fall predictor, where one is learned."""
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All of them."""
-        return self.policies if self.shield is None else (*self.policies, self.shield)
+        return (*self.policies, *(path for path in (self.shield, self.falls) if path is not None))
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,10 @@ class LearnerJob:
     """Fields of `RiskConfig`; None: no safety critic is learned."""
     risk_updates_per_update: float = 0.0
     """Updates of the safety critic per update of the learner."""
+    false_alarms_per_min: float | None = None
+    """Of the fall predictor; None: none is learned."""
     harm_lean_rad: float = math.inf
-    """Lean of the body from which on the safety critic counts harm."""
+    """Lean of the body from which on the safety critic counts harm and the fall predictor a fall."""
     prior_episodes: tuple[Path, ...] = ()
     """Stored attempts of other homes to learn from beside this home's own."""
     prior_share: float = 0.5
@@ -220,7 +227,8 @@ class _Worker:
         self._connection = connection
         self._job = job
         self._studies = Studies(job)
-        self._buffer, self._learner, self._risk = self._studies.buffer, self._studies.learner, self._studies.risk
+        self._buffer, self._learner = self._studies.buffer, self._studies.learner
+        self._risk, self._falls = self._studies.risk, self._studies.falls
         self._update_seconds = 0.0
         self._updates_made = 0
         """By this process, as those are what the seconds were spent on."""
@@ -302,7 +310,8 @@ class _Worker:
         for begin in range(steps_after[done], self._buffer.steps_added, _CATCH_UP_STEPS):
             self._update_for(min(_CATCH_UP_STEPS, self._buffer.steps_added - begin))
             self._connection.send(Alive())
-        for pattern in ("policy-*", "shield-*"):
+        self._learn_falls(len(lived))
+        for pattern in ("policy-*", "shield-*", "falls-*"):
             for stale in self._job.snapshot_dir.glob(pattern):
                 stale.unlink()
         self._send_done({}, tuple(skipped), restored)
@@ -319,7 +328,7 @@ class _Worker:
         note, summary = self._add(message.path)
         if summary is not None:
             self._learner.attempted(summary)
-        metrics = self._update_for(self._buffer.steps_added - before)
+        metrics = self._update_for(self._buffer.steps_added - before) | self._learn_falls(1)
         self._ticket = message.ticket
         self._send_done(metrics, (note,) if note else ())
 
@@ -350,6 +359,14 @@ class _Worker:
             self._refused = self._risk.refused_reason or self._refused
         return self._figures
 
+    def _learn_falls(self, attempts: int) -> dict[str, float]:
+        """Bring the fall predictor up to date. It is not checkpointed: a start learns it anew from all attempts."""
+        if self._falls is None:
+            return {}
+        figures = self._falls.update(min(_FALL_UPDATES * attempts, _MOST_FALL_UPDATES))
+        self._refused = self._falls.refused_reason or self._refused
+        return figures
+
     def _may_idle(self) -> bool:
         limit = self._job.idle_updates_per_step * self._steps_added
         return len(self._buffer) >= self._job.warmup_steps and self._learner.updates < limit
@@ -369,7 +386,10 @@ class _Worker:
         if self._risk is not None and self._risk.updates:
             # Named as the policies are: a file that two snapshots shared would go with the older one.
             shield = self._publish(self._risk.snapshot(), f"shield-{self._ticket}-{updates}")
-        snapshot = Snapshot(policies, shield)
+        falls = None
+        if self._falls is not None and self._falls.updates:
+            falls = self._publish(self._falls.snapshot(), f"falls-{self._ticket}-{updates}")
+        snapshot = Snapshot(policies, shield, falls)
         if snapshot not in self._snapshots:
             self._snapshots.append(snapshot)
         while len(self._snapshots) > _SNAPSHOTS_KEPT:
@@ -379,7 +399,7 @@ class _Worker:
         rate = self._updates_made / self._update_seconds if self._update_seconds else 0.0
         self._connection.send(Done(self._ticket, updates, snapshot, updates, metrics, rate, skipped, refused, restored))
 
-    def _publish(self, weights: PolicyWeights | ShieldWeights, name: str) -> Path:
+    def _publish(self, weights: PolicyWeights | ShieldWeights | FallPredictorWeights, name: str) -> Path:
         path = self._job.snapshot_dir / f"{name}.safetensors"
         temporary = path.with_suffix(".tmp")
         temporary.write_bytes(weights.to_bytes())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +11,11 @@ import numpy as np
 
 from persistence.episodes import Episode, read_episode
 from persistence.replay import MixedReplay, ReplayBuffer
+from sim.robot import RobotSpec
 from skills.experience import AttemptArrays, Experience, cost_names, experience
 from skills.learners.ars import ArsLearner
 from skills.learners.config import SacConfig
+from skills.learners.falls import FallConfig, FallLearner, Walk
 from skills.learners.learner import AttemptSummary, Learner, Replay
 from skills.learners.population import PopulationLearner
 from skills.learners.risk import RiskConfig, RiskLearner
@@ -48,6 +52,8 @@ class Studies:
         self.learner: Learner = self._new_learner(replay)
         self.risk = self._new_risk_learner(replay)
         """What learns the shield, if one is wanted and the family can balance."""
+        self.falls = self._new_fall_learner()
+        """What learns to predict falls, if that is wanted and the family can balance."""
 
     def ingest(self, path: Path) -> AttemptSummary | None:
         """Put one stored attempt into the memory, if its actions are the family's.
@@ -60,6 +66,9 @@ class Studies:
         """
         episode = read_episode(path)
         steps = self._add(self.buffer, episode)
+        if self.falls is not None and steps is not None:
+            for walk in walks(self._job.spec, episode, steps, self._job.harm_lean_rad):
+                self.falls.add(walk)
         names = [skill.name for skill in self._skills]
         if steps is None or episode.skill not in names:
             return None
@@ -149,6 +158,12 @@ class Studies:
             harm=lambda seen: family.lean_rad(seen[:, -row:]) > job.harm_lean_rad,
         )
 
+    def _new_fall_learner(self) -> FallLearner | None:
+        job = self._job
+        if job.false_alarms_per_min is None or not self._skills[0].family.marches:
+            return None
+        return FallLearner(job.spec, FallConfig(false_alarms_per_min=job.false_alarms_per_min), job.seed)
+
     def _gradient_learner(self, replay: Replay, settings: dict[str, Any], seed: int) -> SacLearner:
         job = self._job
         commands = [skill.command for skill in self._skills]
@@ -161,6 +176,30 @@ class Studies:
             seed,
             mirrors=mirrors,
         )
+
+
+def walks(spec: RobotSpec, episode: Episode, steps: Experience, most_lean_rad: float) -> Iterator[Walk]:
+    """The stretches between catches of an attempt, as the fall predictor learns from them.
+
+    A catch that began because the body leaned further than ``most_lean_rad`` counts as a fall. Of one that an alarm
+    began nobody knows what it prevented: as far as is known, the robot was not falling.
+    """
+
+    def stretch(begin: int, last: int) -> Walk:
+        readings = slice(begin, last + 1)
+        return Walk.of(spec, episode.frames[readings], episode.stamps[readings], None, most_lean_rad)
+
+    begin = 0
+    for step in episode.caught:
+        if step > begin:
+            walk = stretch(begin, step)
+            leaned = walk.leans_rad[-1] > walk.most_lean_rad
+            yield replace(walk, fell_s=float(episode.stamps[step])) if leaned else walk
+        begin = step + 1
+    if len(steps) > begin:
+        walk = stretch(begin, len(steps))
+        fell = bool(steps.terminated[-1].all())
+        yield replace(walk, fell_s=float(episode.stamps[len(steps)])) if fell else walk
 
 
 def attempt_arrays(episode: Episode) -> AttemptArrays:

@@ -233,6 +233,7 @@ def learner_job(
         constrained=c.constraints,
         risk={"alarm_share": c.shield_alarms, "discount": SHIELD_DISCOUNT} if c.shield else None,
         risk_updates_per_update=min(1.0, SHIELD_UPDATES_PER_STEP / c.updates_per_step),
+        false_alarms_per_min=c.false_alarms_per_min if c.predict_falls else None,
         harm_lean_rad=config.safety.catch_lean_rad or spec.catch_lean_rad,
         prior_episodes=tuple(path for name in c.prior_data for path in prior_episodes(Path(name), c.replay_steps)),
         prior_share=c.prior_share,

@@ -235,7 +235,7 @@ class Pilot:
     def _balanced(self, act: Act) -> Act:
         """``act``, or what catches a fall while one is coming; each fall that was caught is entered into the books."""
         began_s, reading = self._balance.since_s, self.loop.reading
-        command = self._balance.command(reading.observation)
+        command = self._balance.command(reading.observation, lambda: self.practice.falling(reading.observation))
         if began_s is None and command is not None:
             self.practice.caught(reading.observation)
         if began_s is not None and self._balance.since_s is None:

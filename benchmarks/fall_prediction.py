@@ -1,8 +1,8 @@
-"""Whether falls are seen coming: `perdure bench fall-prediction --n 400`.
+"""Whether falls are seen coming: `perdure bench fall-prediction --n 200`.
 
 Both quadrupeds walk by the zoo's policies. ``n`` walks for training are of a lab that wants falls: pushes from random
-sides, exploration in half of the walks, dynamics drawn from the training ranges. Half as many walks for the test have
-other seeds and dynamics that no training ever sees, and so have calm walks, in which nothing disturbs the robot.
+sides, exploration in half of the walks, dynamics drawn from the training ranges; in as many, nobody disturbs the robot.
+Half as many of both kinds have other seeds, and dynamics that no training ever sees: they are the test.
 
 * ``learned``: `skills.learners.falls`, from the training walks alone;
 * ``rule``: the lean of `skills.lean`, its limit chosen for the same rate of false alarms by the same walks.
@@ -15,20 +15,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks._walking import Walker, walker
-from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec
-from skills.fall_predictor import posture, probabilities
-from skills.lean import lean_rad
-from skills.learners.falls import FallConfig, FallLearner, Walk, expected_calibration_error, lowest_threshold
+from sim.robot import FloatArray, FrameLayout, RobotSpec
+from skills.fall_predictor import probabilities
+from skills.learners.falls import (
+    FallConfig,
+    FallLearner,
+    Walk,
+    expected_calibration_error,
+    lowest_threshold,
+    reliability_diagram,
+)
 from skills.walk import WALKING_SKILLS
 
-DEFAULT_N = 400
+DEFAULT_N = 200
 ROBOTS = ("minitaur", "a1")
 WALK_S = 8.0
 LEAD_S = 0.2
@@ -36,16 +41,6 @@ UPDATES_PER_WALK = 10
 PUSHES_MPS = (0.5, 2.0)
 PAUSE_S = (1.0, 3.0)
 """Shortest and longest time between two pushes."""
-
-
-@dataclass(frozen=True, eq=False)
-class Recording:
-    """One walk."""
-
-    frames: NDArray[np.float32]
-    """Shape: (T, frame width)."""
-    stamps_s: FloatArray
-    fell_s: float | None
 
 
 def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
@@ -62,34 +57,32 @@ def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
 
 
 def _robot(name: str, seed: int, n: int) -> dict[str, Any]:
-    training = [*_walks(name, (seed, 0), n, disturbed=True), *_walks(name, (seed, 1), n // 2, disturbed=False)]
+    training = [*_walks(name, (seed, 0), n, disturbed=True), *_walks(name, (seed, 1), n, disturbed=False)]
     test = _walks(name, (seed, 2), max(n // 2, 1), disturbed=True, held_out=True)
     calm = _walks(name, (seed, 3), max(n // 2, 1), disturbed=False, held_out=True)
     spec = _spec(name)
     learner = FallLearner(spec, seed=seed)
     for walk in training:
-        learner.add(walk.frames, walk.stamps_s, walk.fell_s)
+        learner.add(walk)
     learner.update(UPDATES_PER_WALK * len(training))
     weights = learner.snapshot()
-    layout = FrameLayout.of(spec)
 
-    def learned(walk: Recording) -> FloatArray:
-        return probabilities(weights, posture(spec, Frames(walk.frames, layout)))
+    def learned(walk: Walk) -> FloatArray:
+        return probabilities(weights, walk.postures)
 
-    def rule(walk: Recording) -> FloatArray:
-        frames = Frames(walk.frames, layout)
-        return lean_rad(frames.up, frames.angular_velocity)
+    def rule(walk: Walk) -> FloatArray:
+        return walk.leans_rad
 
-    limit = lowest_threshold([(rule(walk), walk.stamps_s, walk.fell_s) for walk in training], FallConfig())
+    limit = lowest_threshold([(rule(walk), walk) for walk in training if not walk.disturbed], FallConfig())
     return {
         "training_falls": sum(walk.fell_s is not None for walk in training),
-        "learned": _judge(learned, weights.threshold, test, calm) | {"ece": _ece(learned, [*test, *calm])},
+        "learned": _judge(learned, weights.threshold, test, calm) | _calibration(learned, [*test, *calm]),
         "rule": _judge(rule, limit, test, calm) | {"limit_deg": math.degrees(limit)},
     }
 
 
 def _judge(
-    score: Callable[[Recording], FloatArray], threshold: float, test: Sequence[Recording], calm: Sequence[Recording]
+    score: Callable[[Walk], FloatArray], threshold: float, test: Sequence[Walk], calm: Sequence[Walk]
 ) -> dict[str, Any]:
     """Recall over falls, and false alarms in calm walks and in disturbed ones."""
     leads = []
@@ -110,32 +103,32 @@ def _judge(
 
 
 def _false_alarms(
-    prefix: str, score: Callable[[Recording], FloatArray], threshold: float, walks: Sequence[Recording]
+    prefix: str, score: Callable[[Walk], FloatArray], threshold: float, walks: Sequence[Walk]
 ) -> dict[str, float]:
     alarms, seconds = 0, 0.0
     for walk in walks:
-        end_s = math.inf if walk.fell_s is None else walk.fell_s - FallConfig().false_alarm_s
-        inside = walk.stamps_s < end_s
+        inside = walk.good(FallConfig().false_alarm_s)
         stamps = walk.stamps_s[inside]
         last_s = -math.inf
         for at_s in stamps[(score(walk) > threshold)[inside]]:
             if at_s - last_s > FallConfig().false_alarm_s:
                 alarms += 1
             last_s = at_s
-        seconds += float(stamps[-1] - stamps[0]) if len(stamps) else 0.0
+        seconds += float(inside[1:] @ np.diff(walk.stamps_s))
     minutes = seconds / 60.0
     rate = alarms / minutes if minutes else 0.0
     return {f"{prefix}false_alarms": alarms, f"{prefix}minutes": minutes, f"{prefix}false_alarms_per_min": rate}
 
 
-def _ece(score: Callable[[Recording], FloatArray], walks: Sequence[Recording]) -> float:
+def _calibration(score: Callable[[Walk], FloatArray], walks: Sequence[Walk]) -> dict[str, Any]:
     horizon_s = FallConfig().horizon_s
     forecasts, outcomes = [], []
     for walk in walks:
-        falling, known = Walk(walk.frames, walk.stamps_s, walk.fell_s).labels(horizon_s)
+        falling, known = walk.labels(horizon_s)
         forecasts.append(score(walk)[known])
         outcomes.append(falling[known])
-    return expected_calibration_error(np.concatenate(forecasts), np.concatenate(outcomes))
+    diagram = reliability_diagram(np.concatenate(forecasts), np.concatenate(outcomes))
+    return {"ece": expected_calibration_error(diagram), "reliability": [asdict(each) for each in diagram]}
 
 
 def _spec(name: str) -> RobotSpec:
@@ -143,7 +136,7 @@ def _spec(name: str) -> RobotSpec:
         return walking.robot.spec
 
 
-def _walks(name: str, seed: tuple[int, int], n: int, *, disturbed: bool, held_out: bool = False) -> list[Recording]:
+def _walks(name: str, seed: tuple[int, int], n: int, *, disturbed: bool, held_out: bool = False) -> list[Walk]:
     """``n`` walks, the walking skills in turn."""
     out = []
     with walker(name, WALKING_SKILLS[0].name, 0) as walking:
@@ -158,7 +151,7 @@ def _walks(name: str, seed: tuple[int, int], n: int, *, disturbed: bool, held_ou
     return out
 
 
-def _walk(walking: Walker, rng: np.random.Generator, *, disturbed: bool) -> Recording:
+def _walk(walking: Walker, rng: np.random.Generator, *, disturbed: bool) -> Walk:
     loop, layout = walking.loop, FrameLayout.of(walking.robot.spec)
     frames, stamps = [], []
     next_push = rng.uniform(*PAUSE_S) if disturbed else math.inf
@@ -175,4 +168,5 @@ def _walk(walking: Walker, rng: np.random.Generator, *, disturbed: bool) -> Reco
         if walking.robot.body_on_floor:
             fell_s = loop.reading.robot_s
             break
-    return Recording(np.stack(frames), np.array(stamps), fell_s)
+    walk = Walk.of(walking.robot.spec, np.stack(frames), np.array(stamps), fell_s)
+    return replace(walk, disturbed=disturbed)

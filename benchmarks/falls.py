@@ -1,8 +1,9 @@
 """What catching falls saves while skills are learned from nothing: `perdure bench falls --seed 0 --n 60`.
 
-The daemon learns four skills from an empty home, with falls caught and without. Falls are those of the whole run,
-between attempts too; returns are those of the last policies on open floor. ``n`` is in robot minutes, on the Minitaur;
-the A1, which falls more easily, shows in a quarter of an hour what differs.
+The daemon learns four skills from an empty home: alone, with falls caught once the body leans too far, and with falls
+predicted and caught before that. Falls are those of the whole run, between attempts too; returns are those of the last
+policies on open floor. ``n`` is in robot minutes, on the Minitaur; the A1, which falls more easily, shows in a quarter
+of an hour what differs.
 
     python -m benchmarks.falls [--only a1-caught a1-alone] [--seeds 0 1 2 3 4]
 """
@@ -24,10 +25,10 @@ DEFAULT_N = 60
 
 
 def run(seed: int, n: int) -> dict[str, Any]:
-    """Learn on the Minitaur for ``n`` robot minutes alone and with falls caught.
+    """Learn on the Minitaur for ``n`` robot minutes in each way.
 
     Returns:
-        What `cell` returns for each of both, by its name.
+        What `cell` returns for each, by its name.
     """
     return {kind: cell({**VARIANTS[f"minitaur-{kind}"], "minutes": n}, seed) for kind in KINDS}
 
@@ -51,36 +52,43 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 
 def conclude(cells: Cells) -> dict[str, Any]:
-    """By robot, over the seeds that both ways have: falls, interventions, returns, caught against alone."""
-    out = {}
+    """By robot and way: falls, interventions, returns against those of the robot alone, over seeds that both have."""
+    out: dict[str, Any] = {}
     for robot, minutes in ROBOT_MINUTES.items():
-        alone, caught = (cells.get(f"{robot}-{kind}", ()) for kind in KINDS)
-        both = sorted({cell["seed"] for cell in alone} & {cell["seed"] for cell in caught})
-        if both:
-            out[robot] = _compared(*([cell for cell in each if cell["seed"] in both] for each in (alone, caught)))
-            out[robot] |= {"seeds": both, "robot_hours": len(both) * minutes / 60.0}
+        for kind in list(KINDS)[1:]:
+            alone, helped = cells.get(f"{robot}-alone", ()), cells.get(f"{robot}-{kind}", ())
+            both = sorted({cell["seed"] for cell in alone} & {cell["seed"] for cell in helped})
+            if both:
+                compared = _compared(*([cell for cell in each if cell["seed"] in both] for each in (alone, helped)))
+                out[f"{robot}-{kind}"] = compared | {"seeds": both, "robot_hours": len(both) * minutes / 60.0}
     return out
 
 
-def _compared(alone: Sequence[Mapping[str, Any]], caught: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    falls = [sum(cell["falls"] for cell in each) for each in (alone, caught)]
-    returns = [float(np.mean([cell["return_mean"] for cell in each])) for each in (alone, caught)]
+def _compared(alone: Sequence[Mapping[str, Any]], helped: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def total(name: str) -> dict[str, int]:
+        return {"alone": sum(cell[name] for cell in alone), "helped": sum(cell[name] for cell in helped)}
+
+    falls = total("falls")
+    returns = [float(np.mean([cell["return_mean"] for cell in each])) for each in (alone, helped)]
     return {
-        "falls": dict(zip(KINDS, falls, strict=True)),
-        "interventions": {
-            kind: sum(cell["interventions"] for cell in each) for kind, each in zip(KINDS, (alone, caught), strict=True)
-        },
-        "falls_ratio": falls[1] / falls[0] if falls[0] else None,
+        "falls": falls,
+        "interventions": total("interventions"),
+        "falls_ratio": falls["helped"] / falls["alone"] if falls["alone"] else None,
         "return_ratio": returns[1] / returns[0],
     }
 
 
-KINDS = ("alone", "caught")
+KINDS = {
+    "alone": {"safety.catch": False},
+    "caught": {"safety.catch": True},
+    "foreseen": {"safety.catch": True, "learner.predict_falls": True},
+}
+"""Settings of each way: nothing is done about falls; leans are caught; falls are predicted, too."""
 ROBOT_MINUTES = {"a1": 15, "minitaur": DEFAULT_N}
 VARIANTS: dict[str, dict[str, Any]] = {
-    f"{robot}-{kind}": {"robot": robot, "minutes": minutes, "set": {"safety.catch": kind == "caught"}}
+    f"{robot}-{kind}": {"robot": robot, "minutes": minutes, "set": settings}
     for robot, minutes in ROBOT_MINUTES.items()
-    for kind in KINDS
+    for kind, settings in KINDS.items()
 }
 
 STUDY = Study(

@@ -48,7 +48,7 @@ STILL = 0.005
 """Motion of the true base within `REST_S` that is none, in m and in parts of its orientation's quaternion."""
 LIMP_S = STOP_AFTER_S + 1.0
 """From the silence until there must be no current any more: a safe stop damps for half a second."""
-WATCH_S = STOP_AFTER_S + 2.5
+WATCH_S = STOP_AFTER_S + 5.0
 """From the silence until the body must lie still. Legs without current may dangle for longer: nothing brakes them."""
 REST_S = 0.3
 PLACE = "place"
@@ -59,7 +59,7 @@ def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
 
     Returns:
         ``silences``, ``silence_safe`` (damping or no current within `SILENCE_LIMIT_S`, no current from `LIMP_S` on, and
-        the body at rest in the end),
+        the body at rest in the end), ``silence_limp`` and ``silence_rest`` (how many of them did either),
         ``silence_s_max``; ``freezes``, ``freeze_safe`` (the same within `FREEZE_LIMIT_S`, and the daemon replaced),
         ``freeze_s_max``, ``replaced_s_max``; ``latch_trials`` and ``self_clears``.
     """
@@ -69,8 +69,10 @@ def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
     trials = _latch_trials()
     return {
         "silences": len(silences),
-        "silence_safe": sum(safe_s <= SILENCE_LIMIT_S and rest for safe_s, rest in silences),
-        "silence_s_max": max(safe_s for safe_s, _ in silences),
+        "silence_safe": sum(safe_s <= SILENCE_LIMIT_S and limp and rest for safe_s, limp, rest in silences),
+        "silence_limp": sum(limp for _, limp, _ in silences),
+        "silence_rest": sum(rest for _, _, rest in silences),
+        "silence_s_max": max(safe_s for safe_s, _, _ in silences),
         "freezes": len(freezes),
         "freeze_safe": sum(safe_s <= FREEZE_LIMIT_S and taken_s is not None for safe_s, taken_s in freezes),
         "freeze_s_max": max(safe_s for safe_s, _ in freezes),
@@ -83,8 +85,8 @@ def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------ silences
 
 
-def _silences(seed: int, n: int, rng: np.random.Generator) -> Iterator[tuple[float, bool]]:
-    """Seconds from the last command to damping, and whether the robot went limp and came to rest, of each silence."""
+def _silences(seed: int, n: int, rng: np.random.Generator) -> Iterator[tuple[float, bool, bool]]:
+    """Of each silence: seconds from the last command to damping, whether the robot went limp, and came to rest."""
     with _home() as home:
         permit, place = PermitMemory(permit_path(home)), Mailbox(ROOM, runtime_dir(home) / PLACE)
         job = HostJob(name="minitaur", seed=seed, latency_ms=None, permit=permit_path(home), place=place.path)
@@ -102,7 +104,7 @@ def _silences(seed: int, n: int, rng: np.random.Generator) -> Iterator[tuple[flo
                         time.sleep(0.01)
                     before = _base(place)
                     time.sleep(REST_S)
-                    yield safe_s, limp and _limp(place) and float(np.abs(_base(place) - before).max()) < STILL
+                    yield safe_s, limp and _limp(place), float(np.abs(_base(place) - before).max()) < STILL
         finally:
             robot.close()
             permit.close()

@@ -21,11 +21,11 @@ from torch import nn
 
 from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec
 from skills.fall_predictor import FallPredictorWeights, cautious_log_odds, posture, posture_size, probabilities
+from skills.lean import lean_rad
 from skills.learners.ensemble_network import EnsembleNetwork
 
 NEVER = 1.0
 """Threshold of a predictor that has seen too little to be listened to."""
-_BINS = 10
 _PLATT_STEPS = 50
 Bools = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
@@ -35,12 +35,13 @@ Float32 = NDArray[np.float32]
 class FallConfig:
     """Settings of `FallLearner`."""
 
-    horizon_s: float = 0.6
+    horizon_s: float = 0.5
     """What counts is a fall within this time."""
     false_alarms_per_min: float = 0.2
     """How many false alarms are allowed."""
     false_alarm_s: float = 1.5
-    """An alarm is false if the robot has not fallen after this time; alarms closer together than this are one."""
+    """An alarm is false if the robot neither falls nor leans too far within this time, nor did; alarms closer together
+    than this are one."""
     held_back: int = 4
     """One attempt in so many is not learned from, but calibrates. Counted for attempts with and without a fall."""
     least_threshold: float = 0.05
@@ -67,16 +68,41 @@ class FallConfig:
             raise ValueError(f"held_back is {self.held_back}; with less than 2 nothing is left to learn from")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Walk:
-    """One attempt as the predictor sees it."""
+    """One attempt, or a part of one, as a fall predictor sees it."""
 
     postures: Float32
     """Shape: (T, F)."""
+    leans_rad: FloatArray
+    """By `skills.lean`. Shape: (T,)."""
+    most_lean_rad: float
+    """A body that leans further is in trouble, whether it falls or not."""
     stamps_s: FloatArray
     """Shape: (T,)."""
     fell_s: float | None
     """When the robot fell; None: it did not, as far as the attempt went."""
+    disturbed: bool = False
+    """Whether somebody tried to make it fall: such a walk says nothing of how often alarms are false."""
+
+    @classmethod
+    def of(
+        cls,
+        spec: RobotSpec,
+        frames: Float32,
+        stamps_s: FloatArray,
+        fell_s: float | None,
+        most_lean_rad: float | None = None,
+    ) -> Walk:
+        """From what was measured. Shapes: (T, frame width), (T,). The robot's own ``most_lean_rad`` when None."""
+        seen = Frames(frames, FrameLayout.of(spec))
+        return cls(
+            postures=posture(spec, seen),
+            leans_rad=lean_rad(seen.up, seen.angular_velocity),
+            most_lean_rad=spec.catch_lean_rad if most_lean_rad is None else most_lean_rad,
+            stamps_s=stamps_s,
+            fell_s=fell_s,
+        )
 
     def labels(self, horizon_s: float) -> tuple[Bools, Bools]:
         """Which moments lie before a fall within the horizon, and of which that is known. Shapes: (T,), (T,)."""
@@ -84,6 +110,20 @@ class Walk:
             return np.zeros(len(self.stamps_s), np.bool_), self.stamps_s <= self.stamps_s[-1] - horizon_s
         left_s = self.fell_s - self.stamps_s
         return left_s <= horizon_s, left_s > 0.0
+
+    def good(self, around_s: float) -> Bools:
+        """Moments with neither a fall nor too much of a lean around them: an alarm there is false. Shape: (T,)."""
+        troubles_s = self.stamps_s[self.leans_rad > self.most_lean_rad]
+        if self.fell_s is not None:
+            troubles_s = np.append(troubles_s, self.fell_s)
+        if not len(troubles_s):
+            return np.ones(len(self.stamps_s), np.bool_)
+        after = np.minimum(np.searchsorted(troubles_s, self.stamps_s), len(troubles_s) - 1)
+        nearest_s = np.minimum(
+            np.abs(troubles_s[after] - self.stamps_s), np.abs(troubles_s[np.maximum(after - 1, 0)] - self.stamps_s)
+        )
+        good: Bools = nearest_s > around_s
+        return good
 
 
 class FallLearner:
@@ -94,7 +134,8 @@ class FallLearner:
         self.config = c = config or FallConfig()
         self.updates = 0
         """Gradient updates taken so far."""
-        self._spec, self._layout = spec, FrameLayout.of(spec)
+        self.refused_reason = ""
+        """Why the last updates were undone; empty if they were not."""
         self._rng = np.random.default_rng(seed)
         self._generator = torch.Generator().manual_seed(seed)
         width = posture_size(spec)
@@ -106,16 +147,9 @@ class FallLearner:
         self._mean, self._std = np.zeros(width, np.float32), np.ones(width, np.float32)
         self._slope, self._offset, self._threshold = 1.0, 0.0, NEVER
 
-    def add(self, frames: Float32, stamps_s: FloatArray, fell_s: float | None) -> None:
-        """Take in an attempt.
-
-        Args:
-            frames: what was measured. Shape: (T, frame width).
-            stamps_s: when. Shape: (T,).
-            fell_s: when the robot fell; None: it did not, as far as the attempt went.
-        """
-        walk = Walk(posture(self._spec, Frames(frames, self._layout)), stamps_s, fell_s)
-        fell = fell_s is not None
+    def add(self, walk: Walk) -> None:
+        """Take in an attempt."""
+        fell = walk.fell_s is not None
         self._walks[fell] += 1
         if self._walks[fell] % self.config.held_back == 0:
             self._held.append(walk)
@@ -128,11 +162,14 @@ class FallLearner:
         """Take ``n`` gradient updates and calibrate.
 
         Returns:
-            ``fall_loss`` of the last minibatch; nothing where no fall or nothing else has been seen.
+            ``fall_loss`` of the last minibatch and ``fall_threshold``; nothing where no fall or nothing else has been
+            seen, or where updates led to numbers that are not finite and were undone.
         """
+        self.refused_reason = ""
         if n <= 0 or not all(len(rows) for rows in self._rows.values()):
             return {}
         self._normalise()
+        good = [parameter.detach().clone() for parameter in self._network.parameters()]
         half = self.config.batch // 2
         labels = torch.cat((torch.zeros(half), torch.ones(half))).expand(self.config.ensemble, -1)
         loss = torch.zeros(())
@@ -147,9 +184,16 @@ class FallLearner:
             self._adam.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self._adam.step()
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self._network.parameters()):
+            with torch.no_grad():
+                for parameter, before in zip(self._network.parameters(), good, strict=True):
+                    parameter.copy_(before)
+            self._adam.state.clear()
+            self.refused_reason = f"the fall predictor's numbers stopped being finite within {n} updates"
+            return {}
         self.updates += n
         self._calibrate()
-        return {"fall_loss": float(loss.detach())}
+        return {"fall_loss": float(loss.detach()), "fall_threshold": self._threshold}
 
     def snapshot(self) -> FallPredictorWeights:
         """A copy of the predictor as it is now."""
@@ -181,32 +225,37 @@ class FallLearner:
             labels.append(falling[known])
         self._slope, self._offset = platt(np.concatenate(scores), np.concatenate(labels))
         weights = replace(weights, slope=self._slope, offset=self._offset)
-        scored = [(probabilities(weights, walk.postures), walk.stamps_s, walk.fell_s) for walk in self._held]
+        scored = [(probabilities(weights, walk.postures), walk) for walk in self._held if not walk.disturbed]
         self._threshold = min(max(lowest_threshold(scored, self.config), self.config.least_threshold), NEVER)
 
 
-Scored = tuple[FloatArray, FloatArray, float | None]
-"""A score of each moment of an attempt, their stamps, and when the robot fell, if it did."""
+def lowest_threshold(scored: Sequence[tuple[FloatArray, Walk]], config: FallConfig) -> float:
+    """With which no more false alarms are to be expected than are allowed; infinite where attempts are too few to tell.
 
+    Of ``k`` stretches of time, one more is expected to exceed the largest of them in as many to come; so the threshold
+    is one place higher than what these attempts alone would allow.
 
-def lowest_threshold(attempts: Sequence[Scored], config: FallConfig) -> float:
-    """With which these attempts have no more false alarms than are allowed; infinite where that is no number."""
+    Args:
+        scored: what is compared with the threshold at each moment of an attempt, shape (T,), and the attempt.
+        config: what is allowed.
+    """
     highest, minutes = [], 0.0
-    for score, stamps_s, fell_s in attempts:
-        for block in calm_blocks(stamps_s, fell_s, config.false_alarm_s):
+    for score, walk in scored:
+        for block in calm_blocks(walk, config.false_alarm_s):
             highest.append(float(score[block].max()))
-            minutes += float(stamps_s[block][-1] - stamps_s[block][0]) / 60.0
+            minutes += float(walk.stamps_s[block][-1] - walk.stamps_s[block][0]) / 60.0
     allowed = int(config.false_alarms_per_min * minutes)
-    return float(np.sort(highest)[-1 - allowed]) if allowed < len(highest) else math.inf
+    if not allowed:
+        return math.inf
+    return float(np.sort(highest)[-allowed]) if allowed <= len(highest) else -math.inf
 
 
-def calm_blocks(stamps_s: FloatArray, fell_s: float | None, length_s: float) -> list[NDArray[np.intp]]:
+def calm_blocks(walk: Walk, length_s: float) -> list[NDArray[np.intp]]:
     """Indices of stretches of an attempt in which an alarm would be false, none longer than ``length_s``."""
-    end_s = math.inf if fell_s is None else fell_s - length_s
-    calm = np.flatnonzero(stamps_s < end_s)
+    calm = np.flatnonzero(walk.good(length_s))
     if not len(calm):
         return []
-    number = ((stamps_s[calm] - stamps_s[calm[0]]) / length_s).astype(int)
+    number = (walk.stamps_s[calm] / length_s).astype(int)
     return np.split(calm, np.flatnonzero(np.diff(number)) + 1)
 
 
@@ -232,15 +281,31 @@ def platt(log_odds: FloatArray, labels: Bools) -> tuple[float, float]:
     return float(max(weight[0], 0.0)), float(weight[1])
 
 
-def expected_calibration_error(probability: FloatArray, labels: Bools, bins: int = _BINS) -> float:
-    """Mean distance of forecast and frequency over bins of equal width (Guo et al. 2017, arXiv 1706.04599)."""
+@dataclass(frozen=True)
+class Reliability:
+    """One bin of a reliability diagram."""
+
+    forecast: float
+    """Mean probability that was told."""
+    frequency: float
+    """How often it came true."""
+    count: int
+
+
+def reliability_diagram(probability: FloatArray, labels: Bools, bins: int = 10) -> list[Reliability]:
+    """Forecasts and frequencies over bins of equal width, of those that are not empty. Shapes: (B,), (B,)."""
     index = np.minimum((probability * bins).astype(int), bins - 1)
-    total = 0.0
-    for each in range(bins):
-        inside = index == each
-        if inside.any():
-            total += float(inside.mean()) * abs(float(probability[inside].mean()) - float(labels[inside].mean()))
-    return total
+    return [
+        Reliability(float(probability[inside].mean()), float(labels[inside].mean()), int(inside.sum()))
+        for inside in (index == each for each in range(bins))
+        if inside.any()
+    ]
+
+
+def expected_calibration_error(diagram: Sequence[Reliability]) -> float:
+    """Mean distance of forecast and frequency (Guo et al. 2017, arXiv 1706.04599)."""
+    total = sum(each.count for each in diagram)
+    return sum(each.count * abs(each.forecast - each.frequency) for each in diagram) / total
 
 
 class _Rows:

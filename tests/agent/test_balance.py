@@ -88,6 +88,18 @@ class TestBalance:
         assert command.target == pytest.approx(low)
         assert balance.since_s == 0.0
 
+    def test_a_fall_that_is_foreseen_is_caught_as_one_that_is_there(self):
+        balance, low = Balance(fake_spec(), BEGIN_RAD), crouch(fake_spec())
+        assert balance.command(leaning(0.1), lambda: False) is None
+        assert balance.command(leaning(0.1, stamp_s=0.1), lambda: True).target == pytest.approx(low)
+        assert balance.since_s == 0.1
+        # A crouch looks like nothing that falls are foreseen from: nobody is asked until it is over.
+        for stamp_s in np.arange(0.2, 0.1 + HOLD_S + 1.01 * RISE_S, 0.05):
+            balance.command(leaning(0.1, stamp_s=stamp_s), lambda: pytest.fail("asked while crouching"))
+        balance.command(leaning(0.1, stamp_s=0.3 + HOLD_S + RISE_S))
+        assert balance.since_s is None
+        assert Balance(fake_spec(), None).command(leaning(0.1), lambda: True) is None
+
     def test_reset_forgets_it(self):
         balance = Balance(fake_spec(), BEGIN_RAD)
         assert balance.command(leaning(0.6)) is not None

@@ -1,5 +1,6 @@
 """Which policy an attempt gets, and what is handed to the learner; with a learner that only plays its part."""
 
+import math
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from fakes import fake_spec, observation
 from agent.brain import Brain, PolicyUnavailableError
 from agent.learner_link import LearnerProgress
 from agent.learner_process import Snapshot
+from skills.fall_predictor import FallPredictorWeights, posture_size
 from skills.gait import GAIT
 from skills.policy import PolicyWeights
 from skills.registry import get
@@ -151,6 +153,43 @@ class TestShield:
         controller.start(observation())
         controller.act(observation())
         assert controller.decision.replaced  # by the last good one
+
+
+class TestFallPredictor:
+    def predictor(self, threshold: float) -> FallPredictorWeights:
+        """One that knows nothing, and says one half of everything."""
+        width = posture_size(SPEC)
+        return FallPredictorWeights(
+            layers=((np.zeros((1, width, 1), np.float32), np.zeros((1, 1, 1), np.float32)),),
+            mean=np.zeros(width, np.float32),
+            std=np.ones(width, np.float32),
+            horizon_s=0.5,
+            caution=0.0,
+            slope=1.0,
+            offset=0.0,
+            threshold=threshold,
+        )
+
+    def publish(self, link, path: Path, weights: FallPredictorWeights) -> None:
+        path.write_bytes(weights.to_bytes())
+        link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, falls=path)
+
+    def test_what_the_learner_publishes_watches_the_next_attempt(self, link, tmp_path):
+        made = brain(link)
+        made.controller(get("walk_forward"), explore=False)
+        assert made.fall_predictor is None
+        self.publish(link, tmp_path / "falls", self.predictor(0.4))
+        assert made.fall_predictor is None
+        made.controller(get("walk_forward"), explore=False)
+        assert made.fall_predictor.alarm(observation())
+
+    def test_one_that_is_not_finite_is_not_taken(self, link, tmp_path):
+        made = brain(link)
+        self.publish(link, tmp_path / "falls", self.predictor(0.4))
+        made.controller(get("walk_forward"), explore=False)
+        self.publish(link, tmp_path / "broken", replace(self.predictor(0.6), slope=math.nan))
+        made.controller(get("walk_forward"), explore=False)
+        assert made.fall_predictor.alarm(observation())  # by the last good one
 
 
 class TestLockstep:

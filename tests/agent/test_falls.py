@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from agent import daemon
+from agent.brain import Brain
 from agent.config import Config
 from persistence.episodes import read_episode
 from persistence.store import Store
 from sim.minitaur import MINITAUR, make_minitaur, minitaur_spec, random_fallen_pose
+from sim.robot import Observation
 from sim.simulated_robot import SimulatedRobot
 from sim.state import Pose
 
@@ -97,3 +99,37 @@ def test_leans_that_were_caught_are_in_the_books(catch, tmp_path):
     assert any(episode.caught for episode in episodes) is catch
     falls = json.loads((tmp_path / "status.json").read_text())["falls"]
     assert json.loads((tmp_path / "status.json").read_text())["self_recoveries"] == len(caught) + falls
+
+
+class Alarm:
+    """A fall predictor that foresees one fall, half a second after it was first asked."""
+
+    def __init__(self) -> None:
+        self.asked_s: list[float] = []
+        self.raised = False
+
+    def alarm(self, observation: Observation) -> bool:
+        self.asked_s.append(observation.stamp_s)
+        now = not self.raised and observation.stamp_s > self.asked_s[0] + 0.5
+        self.raised = self.raised or now
+        return now
+
+
+def test_a_fall_that_is_foreseen_in_an_attempt_is_caught(tmp_path, monkeypatch):
+    alarm = Alarm()
+    refresh = Brain._refresh
+
+    def refreshed(brain: Brain) -> None:
+        refresh(brain)
+        brain.fall_predictor = alarm
+
+    monkeypatch.setattr(Brain, "_refresh", refreshed)
+    settings = {"safety.catch": True, "safety.catch_lean_rad": 1.4}  # no lean is enough
+    assert daemon.run_daemon(Config.load(None, {**TINY, **settings}), tmp_path) == 0
+    with Store.open(tmp_path / "perdure.db", read_only=True) as store:
+        ((kind, began_s),) = [(row["kind"], row["started_s"]) for row in store.rows("SELECT * FROM self_recoveries")]
+        walks = store.rows("SELECT started_s, ended_s FROM attempts WHERE skill LIKE 'walk_%'")
+    assert kind == "caught"
+    assert began_s == pytest.approx(alarm.asked_s[0] + 0.5, abs=0.1)
+    # What is learned from attempts of skills that learn says nothing of other moments.
+    assert all(any(row["started_s"] - 0.1 < at_s < row["ended_s"] for row in walks) for at_s in alarm.asked_s)

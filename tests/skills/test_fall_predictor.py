@@ -14,32 +14,34 @@ from skills.learners.falls import (
     NEVER,
     FallConfig,
     FallLearner,
+    Reliability,
     Walk,
     calm_blocks,
     expected_calibration_error,
     lowest_threshold,
     platt,
+    reliability_diagram,
 )
 from tests.skills.readings import LAYOUT, SPEC, reading
 
 DT_S = 0.02
 
 
-def tipping(rng: np.random.Generator, *, falls: bool) -> tuple[np.ndarray, np.ndarray, float | None]:
+def tipping(rng: np.random.Generator, *, falls: bool) -> tuple[np.ndarray, Walk]:
     """Frames of four seconds of rocking; in the last second before a fall the roll grows up to a right angle."""
     t = np.arange(0.0, 4.0, DT_S)
     roll = 0.1 * np.sin(8.0 * t + rng.uniform(0.0, 6.0)) + rng.normal(0.0, 0.01, len(t))
     if falls:
         roll += 0.5 * math.pi * np.clip(t - 3.0, 0.0, 1.0) ** 2
     frames = np.stack([LAYOUT.pack(reading(roll=float(angle))) for angle in roll])
-    return frames, t, float(t[-1] + DT_S) if falls else None
+    return frames, Walk.of(SPEC, frames, t, float(t[-1] + DT_S) if falls else None)
 
 
 def learned(walks: int, falls: int) -> FallLearner:
     rng = np.random.default_rng(0)
-    learner = FallLearner(SPEC, FallConfig(hidden=(16, 16), ensemble=3))
+    learner = FallLearner(SPEC, FallConfig(hidden=(16, 16), ensemble=3, false_alarms_per_min=2.0))
     for index in range(walks):
-        learner.add(*tipping(rng, falls=index < falls))
+        learner.add(tipping(rng, falls=index < falls)[1])
     learner.update(300)
     return learner
 
@@ -54,10 +56,10 @@ def test_it_sees_falls_coming_and_is_quiet_otherwise(weights):
     predictor = FallPredictor(SPEC, weights)
     leads = []
     for _ in range(20):
-        frames, stamps, fell_s = tipping(rng, falls=True)
+        frames, walk = tipping(rng, falls=True)
         alarms = predictor.probabilities(frames) > weights.threshold
-        leads.append(fell_s - stamps[alarms.argmax()] if alarms.any() else 0.0)
-        calm, *_ = tipping(rng, falls=False)
+        leads.append(walk.fell_s - walk.stamps_s[alarms.argmax()] if alarms.any() else 0.0)
+        calm, _ = tipping(rng, falls=False)
         assert not (predictor.probabilities(calm) > weights.threshold).any()
     # The roll leaves the range of calm rocking 0.6 to 0.7 s before the fall.
     assert 0.3 < np.median(leads) < 1.0
@@ -69,12 +71,13 @@ def test_probabilities_are_calibrated(weights):
     predictor = FallPredictor(SPEC, weights)
     forecasts, outcomes = [], []
     for index in range(40):
-        frames, stamps, fell_s = tipping(rng, falls=index % 2 == 0)
-        falling, known = Walk(frames, stamps, fell_s).labels(weights.horizon_s)
+        frames, walk = tipping(rng, falls=index % 2 == 0)
+        falling, known = walk.labels(weights.horizon_s)
         forecasts.append(predictor.probabilities(frames)[known])
         outcomes.append(falling[known])
     # Learned from minibatches that are half falls, while less than a tenth of all moments are.
-    assert expected_calibration_error(np.concatenate(forecasts), np.concatenate(outcomes)) < 0.02
+    diagram = reliability_diagram(np.concatenate(forecasts), np.concatenate(outcomes))
+    assert expected_calibration_error(diagram) < 0.02
     assert np.mean(np.concatenate(forecasts)) == pytest.approx(np.mean(np.concatenate(outcomes)), abs=0.02)
 
 
@@ -113,16 +116,36 @@ def test_weights_survive_storing_and_bad_bytes_are_refused(weights):
         FallPredictor(a1_spec(), weights)
 
 
+def made(stamps, fell_s=None, leans=0.0) -> Walk:
+    """A walk whose lean is given and whose postures say nothing."""
+    leans_rad = np.broadcast_to(np.asarray(leans, float), stamps.shape)
+    return Walk(
+        postures=np.zeros((len(stamps), 1), np.float32),
+        leans_rad=leans_rad,
+        most_lean_rad=0.5,
+        stamps_s=stamps,
+        fell_s=fell_s,
+    )
+
+
 def test_what_lies_before_a_fall_and_what_nobody_knows():
     stamps = np.array([0.0, 1.0, 2.0, 2.5, 3.0])
-    fell = Walk(np.zeros((5, 1)), stamps, 2.9)
-    falling, known = fell.labels(0.5)
+    falling, known = made(stamps, 2.9).labels(0.5)
     assert falling[known].tolist() == [False, False, False, True]
     assert known.tolist() == [True, True, True, True, False]
     # Where an attempt ended otherwise, its last moments may have been those before a fall.
-    falling, known = Walk(np.zeros((5, 1)), stamps, None).labels(0.5)
+    falling, known = made(stamps).labels(0.5)
     assert not falling.any()
     assert known.tolist() == [True, True, True, True, False]
+
+
+def test_an_alarm_is_false_unless_the_robot_falls_or_leans_too_far_around_it():
+    stamps = np.arange(0.0, 10.0, 1.0)
+    assert made(stamps).good(1.5).all()
+    assert np.flatnonzero(~made(stamps, fell_s=9.5).good(1.5)).tolist() == [8, 9]
+    leans = np.where(stamps == 3.0, 0.6, 0.4)
+    assert np.flatnonzero(~made(stamps, leans=leans).good(1.5)).tolist() == [2, 3, 4]
+    assert np.flatnonzero(~made(stamps, fell_s=9.5, leans=leans).good(1.5)).tolist() == [2, 3, 4, 8, 9]
 
 
 def test_the_threshold_allows_as_many_false_alarms_as_it_is_told():
@@ -130,14 +153,22 @@ def test_the_threshold_allows_as_many_false_alarms_as_it_is_told():
     rng = np.random.default_rng(3)
     stamps = np.arange(0.0, 600.0, 0.1)
     score = rng.random(len(stamps))
-    threshold = lowest_threshold([(score, stamps, None)], config)
-    blocks = calm_blocks(stamps, None, 1.5)
-    false_alarms = sum(bool((score[block] > threshold).any()) for block in blocks)
+    threshold = lowest_threshold([(score, made(stamps))], config)
+    false_alarms = sum(bool((score[block] > threshold).any()) for block in calm_blocks(made(stamps), 1.5))
     # Stretches between the first and the last reading of blocks are a fifteenth shorter than ten minutes.
-    assert 8 <= false_alarms <= 10
+    assert 7 <= false_alarms <= 9
     # What is followed by a fall is no false alarm, however high.
-    fell = (np.where(stamps > 598.5, 5.0, 0.5), stamps, 600.0)
-    assert lowest_threshold([fell], config) == 0.5
+    assert lowest_threshold([(np.where(stamps > 598.5, 5.0, 0.5), made(stamps, fell_s=600.0))], config) == 0.5
+
+
+def test_too_little_time_to_tell_how_rare_false_alarms_are_gives_no_threshold():
+    config = FallConfig(false_alarms_per_min=1.0)
+    half_a_minute = np.arange(0.0, 30.0, 0.1)
+    assert lowest_threshold([(0.0 * half_a_minute, made(half_a_minute))], config) == math.inf
+    assert lowest_threshold([(0.0 * half_a_minute, made(half_a_minute))] * 3, config) == 0.0
+    # More of them are allowed than there is time for.
+    often = FallConfig(false_alarms_per_min=100.0)
+    assert lowest_threshold([(0.0 * half_a_minute, made(half_a_minute))], often) == -math.inf
     assert lowest_threshold([], config) == math.inf
 
 
@@ -151,6 +182,9 @@ def test_platt_scaling_undoes_a_known_distortion():
 
 
 def test_expected_calibration_error_by_hand():
-    probability = np.array([0.05, 0.05, 0.95, 0.95])
-    assert expected_calibration_error(probability, np.array([False, False, True, True])) == pytest.approx(0.05)
-    assert expected_calibration_error(probability, np.array([True, True, False, False])) == pytest.approx(0.95)
+    probability, right = np.array([0.05, 0.05, 0.95, 0.95]), np.array([False, False, True, True])
+    assert expected_calibration_error(reliability_diagram(probability, right)) == pytest.approx(0.05)
+    assert expected_calibration_error(reliability_diagram(probability, ~right)) == pytest.approx(0.95)
+    mixed = reliability_diagram(np.array([0.2, 0.2, 0.2, 0.2, 1.0]), np.array([True, False, False, False, True]))
+    assert mixed == [Reliability(pytest.approx(0.2), 0.25, 4), Reliability(1.0, 1.0, 1)]
+    assert expected_calibration_error(mixed) == pytest.approx(0.8 * 0.05)
