@@ -113,6 +113,8 @@ class AttemptRunner:
             return progress.value
         if now.alerts.saturated:
             return "saturated"
+        if now.alerts.overpowered:
+            return "power"
         if now.alerts.hot:
             return "hot"
         return place or ("time" if now.robot_s >= end_s else "")
@@ -153,7 +155,7 @@ def _outcome(reason: str, *, success: bool, interrupt: Interrupt | None) -> Outc
         if interrupt.event is Event.HARD_FAULT:
             return Outcome.UNSAFE if interrupt.cause == "hard_fence" else Outcome.FAULT
         return _OUTCOME_OF_EVENT.get(interrupt.event, Outcome.FAULT)
-    if reason == "saturated":
+    if reason in ("saturated", "power"):
         return Outcome.UNSAFE
     if success:
         return Outcome.SUCCESS

@@ -1,12 +1,13 @@
-"""``perdure doctor``."""
+"""``perdure doctor`` and ``perdure limits``: what the machine and the robot are fit for."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from agent.cli_common import CliError, existing_home, out, out_facts, out_json, resolve_home
+from agent.cli_common import CliError, existing_home, out, out_facts, out_json, out_table, resolve_home
 from agent.cli_options import HomeOption, JsonOption
 
 
@@ -38,3 +39,30 @@ def doctor(
         failed = ", ".join(f.name for f in findings if f.outcome == Outcome.FAIL)
         raise CliError(f"failed: {failed}")
     return 0
+
+
+def limits(
+    robot: Annotated[str, typer.Option("--robot", help="Which robot.")] = "minitaur",
+    json_: JsonOption = False,
+) -> None:
+    """Show the limits of a robot's hardware, which nothing overrides, and where they come from."""
+    from agent.robots import load_robot
+
+    made = load_robot(robot, 0)
+    try:
+        rows = made.spec.limits
+    finally:
+        made.close()
+    if not rows:
+        raise CliError(f"robot {robot!r} has no table of limits; see sim/tables/ for how one looks")
+    if json_:
+        out_json({limit.name: asdict(limit) for limit in rows})
+        return
+    cells = [(limit.name, limit.lower, limit.upper, limit.unit, limit.source) for limit in rows]
+    out_table(("limit", "lower", "upper", "unit", "source"), [tuple(_cell(value) for value in row) for row in cells])
+
+
+def _cell(value: tuple[float, ...] | str | None) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else " ".join(f"{number:.4g}" for number in value)

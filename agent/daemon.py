@@ -189,7 +189,8 @@ class Run:
         now_s = self._clock.now_s()
         latches = writer.submit(lambda store: restore_latches(store, resume, now_s)).result()
         permit = writer.submit(restore_permit).result()
-        run_id = writer.submit(lambda store: open_run(store, config, resume, latches, now_s)).result()
+        limits = robot.spec.limits
+        run_id = writer.submit(lambda store: open_run(store, config, resume, latches, now_s, limits)).result()
         workspace = Workspace(size_m=config.workspace.size_m, soft_margin_m=config.workspace.soft_margin_m)
         gate = ActionGate(robot.spec, dt_s)
         monitors = Monitors(robot.spec, workspace, config.safety, 1.0 / dt_s)

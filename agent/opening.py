@@ -33,9 +33,12 @@ from persistence.errors import HomeError, PersistenceError
 from persistence.home import Home
 from persistence.records import ResumeState, RunStart, SkillRow
 from persistence.store import Store
-from sim.robot import RobotSpec
+from sim.robot import Limit, RobotSpec
 from skills.registry import of_kind, skills
 from skills.skill import LearnedSkill, ScriptedSkill, SkillKind
+
+LIMITS = "limits"
+"""Where the versions of a run keep the limits of its robot."""
 
 SHIELD_UPDATES_PER_STEP = 1.0
 """Updates of a safety critic per policy step."""
@@ -151,8 +154,15 @@ def restore_permit(store: Store) -> bool:
     return bool(rows) and bool(json.loads(rows[0]["data"])["permitted"])
 
 
-def open_run(store: Store, config: Config, resume: ResumeState, latches: Latches, now_s: float) -> int:
-    """Enter a new run, its skills and its phase into the books. Returns the number of the run."""
+def open_run(
+    store: Store,
+    config: Config,
+    resume: ResumeState,
+    latches: Latches,
+    now_s: float,
+    limits: Sequence[Limit] = (),
+) -> int:
+    """Enter a new run, its skills, its phase and the robot's limits into the books. Returns the number of the run."""
     before = store.rows("SELECT config, versions FROM runs ORDER BY id DESC LIMIT 1")
     run_id = store.start_run(
         RunStart(
@@ -161,7 +171,11 @@ def open_run(store: Store, config: Config, resume: ResumeState, latches: Latches
             speed=config.run.speed,
             seed=config.run.seed,
             config=config.to_dict(),
-            versions={**versions(), "machine": machine_facts()},
+            versions={
+                **versions(),
+                "machine": machine_facts(),
+                **({LIMITS: _bounds(limits)} if limits else {}),
+            },
             boot_id=_boot_id(),
             pid=os.getpid(),
         )
@@ -172,7 +186,7 @@ def open_run(store: Store, config: Config, resume: ResumeState, latches: Latches
             name=skill.name, kind=records.SkillKind(skill.kind.value), family=family, description=skill.summary
         )
         store.register_skill(row, now_s)
-    _open_phase(store, config, before[0] if before else None, now_s)
+    _open_phase(store, config, before[0] if before else None, limits, now_s)
     if latches.held_state is None:
         # Whoever started the daemon again has answered the crash; a robot that waited for a person still does.
         for item in store.open_interventions():
@@ -181,11 +195,13 @@ def open_run(store: Store, config: Config, resume: ResumeState, latches: Latches
     return run_id
 
 
-def _open_phase(store: Store, config: Config, before: dict[str, Any] | None, now_s: float) -> None:
+def _open_phase(
+    store: Store, config: Config, before: dict[str, Any] | None, limits: Sequence[Limit], now_s: float
+) -> None:
     """Begin a new phase where the agent is not what it was: growth curves are fitted within a phase only.
 
-    Settings of [run] (how long, which seed) do not make another agent; all others and the version do. What changed is
-    said aloud: a resume must not drift silently.
+    Settings of [run] (how long, which seed) do not make another agent; all others, the version and the robot's limits
+    do. What changed is said aloud: a resume must not drift silently.
     """
     version = versions().get("perdure")
     name = f"perdure {version}"
@@ -199,12 +215,33 @@ def _open_phase(store: Store, config: Config, before: dict[str, Any] | None, now
     if changes:
         structlog.get_logger().warning("config.changed", changes=changes)
         sys.stderr.write("configuration changed since the last run: " + "; ".join(changes) + "\n")
-    reasons = [change for change in changes if not change.startswith("run.")]
-    old = json.loads(before["versions"]).get("perdure")
+    old_versions = json.loads(before["versions"])
+    moved = _limit_changes(old_versions.get(LIMITS), limits)
+    if moved:
+        structlog.get_logger().warning("limits.changed", changes=moved)
+        sys.stderr.write("limits of the robot changed since the last run: " + "; ".join(moved) + "\n")
+    reasons = [change for change in changes if not change.startswith("run.")] + moved
+    old = old_versions.get("perdure")
     if old != version:
         reasons.append(f"version: {old} -> {version}")
     if reasons:
         store.start_phase(name, now_s, "; ".join(reasons))
+
+
+def _bounds(limits: Sequence[Limit]) -> dict[str, dict[str, list[float]]]:
+    return {limit.name: limit.bounds for limit in limits}
+
+
+def _limit_changes(before: dict[str, Any] | None, limits: Sequence[Limit]) -> list[str]:
+    """What a robot's limits were and are, where both are known and differ."""
+    if before is None or not limits:
+        return []
+    now = _bounds(limits)
+    return [
+        f"limits.{name}: {before.get(name, 'none')} -> {now.get(name, 'none')}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
 
 
 def learner_job(

@@ -6,6 +6,7 @@ Both are small, keep their own state, and take time as part of the observation, 
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -166,6 +167,27 @@ class SaturationMonitor:
         return bool(self._counts.max() > self._most)
 
 
+class PowerMonitor:
+    """Mechanical power of all joints together, as a mean over half a second: more than the supply was made for."""
+
+    WINDOW_S = 0.5
+
+    def __init__(self, spec: RobotSpec, rate_hz: float) -> None:
+        """Watch at a control rate."""
+        self._limit_w = spec.power_limit_w
+        self._powers_w: deque[float] = deque(maxlen=max(1, round(self.WINDOW_S * rate_hz)))
+
+    def reset(self) -> None:
+        """Start anew with the next attempt."""
+        self._powers_w.clear()
+
+    def update(self, observation: Observation) -> bool:
+        """Whether the mean of a full window is above the limit."""
+        self._powers_w.append(float(np.abs(observation.joint_torque * observation.joint_velocity).sum()))
+        full = len(self._powers_w) == self._powers_w.maxlen
+        return full and sum(self._powers_w) > self._limit_w * len(self._powers_w)
+
+
 @dataclass(frozen=True, slots=True)
 class Alerts:
     """What the monitors found in one observation."""
@@ -175,6 +197,7 @@ class Alerts:
     hard_fence: bool = False
     soft_fence: bool = False
     saturated: bool = False
+    overpowered: bool = False
     hot: bool = False
 
 
@@ -186,6 +209,7 @@ class Monitors:
         self._sensors = SensorFilter(limits)
         self._falls = FallDetector(limits)
         self._saturation = SaturationMonitor(spec, limits, round(rate_hz))
+        self._power = PowerMonitor(spec, rate_hz)
         self._workspace = workspace
         self._hot_c = spec.motor_temperature_limit_c
         self._cool_c = spec.motor_temperature_limit_c - limits.temperature_margin_c
@@ -197,9 +221,10 @@ class Monitors:
         return self._sensors.rejected
 
     def reset(self) -> None:
-        """Begin a new stretch: falls and saturation before it do not count."""
+        """Begin a new stretch: falls, saturation and power before it do not count."""
         self._falls.reset()
         self._saturation.reset()
+        self._power.reset()
 
     def restart(self) -> None:
         """Forget everything, readings too, after a person has moved the robot."""
@@ -218,5 +243,6 @@ class Monitors:
             hard_fence=not self._workspace.inside_hard(x, y),
             soft_fence=not self._workspace.inside_soft(x, y),
             saturated=self._saturation.update(observation),
+            overpowered=self._power.update(observation),
             hot=self._hot,
         )

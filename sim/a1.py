@@ -18,6 +18,7 @@ import numpy as np
 
 from sim.body import BASE, Body, Point
 from sim.dynamics import DynamicsParams, DynamicsRanges
+from sim.limits import load_limits
 from sim.motors import MotorConstants, Motors
 from sim.quiet_bullet import p
 from sim.robot import Array, RobotSpec
@@ -43,17 +44,17 @@ randomisation walk as the nominal ones. A trot takes three quarters of the time 
 SOLVER_ITERATIONS = 10
 """Without loops of links it takes few: with 5, 10 and 20 iterations nominal trots are equally fast within 2 cm/s, at
 0.9, 1 and 1.15 times the time of a step."""
-PEAK_TORQUE_NM, NO_LOAD_RADPS = 33.5, 21.0
-"""[lab]; the URDF says 20 N m for abduction and 55 N m for the rest, with 52 and 29 rad/s."""
-BATTERY_V, BATTERY_EMPTY_V = 24.0, 19.8
-"""Assumed: six lithium cells between 4.0 and 3.3 V."""
+LIMITS = load_limits("a1")
+PEAK_TORQUE_NM, NO_LOAD_RADPS = LIMITS.most("joint_torque"), LIMITS.most("joint_velocity")
+BATTERY_V, BATTERY_EMPTY_V = 24.0, LIMITS.least("battery")
+"""Assumed: six lithium cells of 4.0 V."""
 LOSS_W_PER_NM2 = 0.3
 """Copper loss of a motor [gait]: power = torque * speed + 0.3 torque^2."""
 KP, KD = 80.0, 3.0
 """N m/rad and N m s/rad, by measurement of a plain trot; published ones for this robot are 25-100 and 0.5-10."""
-JOINT_LOWER_RAD = (-0.802851455917, -1.0471975512, -2.69653369433)
-JOINT_UPPER_RAD = (0.802851455917, 4.18879020479, -0.916297857297)
-"""Abduction, hip, knee [urdf]."""
+JOINT_LOWER_RAD = tuple(LIMITS.lower("joint_position", 3))
+JOINT_UPPER_RAD = tuple(LIMITS.upper("joint_position", 3))
+"""Abduction, hip, knee."""
 
 _CONSTANTS = MotorConstants(
     # The robot reports torque estimates, never currents: only the product of current and constant can be seen.
@@ -125,10 +126,14 @@ def a1_spec() -> RobotSpec:
         name="a1",
         joint_names=tuple(f"{leg}_{joint}" for leg in LEGS for joint in ("abduction", "hip", "knee")),
         foot_names=LEGS,
-        position_lower_rad=np.tile(JOINT_LOWER_RAD, 4),
-        position_upper_rad=np.tile(JOINT_UPPER_RAD, 4),
-        velocity_limit_radps=np.full(12, NO_LOAD_RADPS),
-        torque_limit_nm=np.full(12, PEAK_TORQUE_NM),
+        limits=LIMITS.rows,
+        position_lower_rad=LIMITS.lower("joint_position", 12),
+        position_upper_rad=LIMITS.upper("joint_position", 12),
+        velocity_limit_radps=LIMITS.upper("joint_velocity", 12),
+        torque_limit_nm=LIMITS.upper("joint_torque", 12),
+        power_limit_w=LIMITS.most("power"),
+        catch_lean_rad=LIMITS.most("lean"),
+        motor_temperature_limit_c=LIMITS.most("motor_temperature"),
         stand_position_rad=np.tile((0.0, STAND_HIP_RAD, -2.0 * STAND_HIP_RAD), 4),
         stand_height_m=STAND_HEIGHT_M,
         kp=KP,

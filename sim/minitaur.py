@@ -14,6 +14,7 @@ import numpy as np
 from sim.actuator import MotorBank
 from sim.body import BASE, Body
 from sim.dynamics import TRAINING_RANGES, DynamicsParams
+from sim.limits import load_limits
 from sim.quiet_bullet import p
 from sim.robot import Array, RobotSpec
 from sim.sensors import SensorParams
@@ -36,12 +37,9 @@ SOLVER_ITERATIONS = 50
 STAND_EXTENSION_RAD = 1.9
 """A crouch with as much room to lengthen a leg as to shorten it; it holds still at 13 W per motor. The shipped trotting
 environment uses 2.0."""
-EXTENSION_LOWER_RAD = 0.35
-"""Below, the knees of a leg pass each other above the motor."""
-EXTENSION_UPPER_RAD = 2.75
-"""Above, the leg is nearly straight (pi) and the motors lose control over its length."""
-SWING_LIMIT_RAD = 1.5 * math.pi
-"""A leg can swing all the way round in either direction, and a quarter turn more."""
+LIMITS = load_limits("minitaur")
+EXTENSION_LOWER_RAD, EXTENSION_UPPER_RAD = LIMITS.least("leg_extension"), LIMITS.most("leg_extension")
+SWING_LIMIT_RAD = LIMITS.most("leg_swing")
 SWING_SIGN = (-1.0, -1.0, 1.0, 1.0)
 """Sign per leg that makes a positive swing move the foot forward."""
 
@@ -153,16 +151,20 @@ def leg_pose_to_joints(swing_rad: Array, extension_rad: Array) -> Array:
 
 
 def minitaur_spec() -> RobotSpec:
-    """What is fixed about the robot; sources of the motor figures are in `sim.actuator`."""
+    """What is fixed about the robot; its limits have their sources in ``tables/minitaur.toml``."""
     stand = np.full(8, STAND_EXTENSION_RAD)
     return RobotSpec(
         name="minitaur",
         joint_names=tuple(f"{leg}_{side}" for leg in LEGS for side in ("left", "right")),
         foot_names=LEGS,
-        position_lower_rad=np.full(8, EXTENSION_LOWER_RAD - SWING_LIMIT_RAD),
-        position_upper_rad=np.full(8, EXTENSION_UPPER_RAD + SWING_LIMIT_RAD),
-        velocity_limit_radps=np.full(8, 16.0 / 0.0954),
-        torque_limit_nm=np.full(8, 3.5),
+        limits=LIMITS.rows,
+        position_lower_rad=LIMITS.lower("joint_position", 8),
+        position_upper_rad=LIMITS.upper("joint_position", 8),
+        velocity_limit_radps=LIMITS.upper("joint_velocity", 8),
+        torque_limit_nm=LIMITS.upper("joint_torque", 8),
+        power_limit_w=LIMITS.most("power"),
+        catch_lean_rad=LIMITS.most("lean"),
+        motor_temperature_limit_c=LIMITS.most("motor_temperature"),
         stand_position_rad=stand,
         stand_height_m=0.195,
         kp=1.0,
@@ -174,7 +176,7 @@ def minitaur_spec() -> RobotSpec:
         leg_lower_rad=np.repeat((-SWING_LIMIT_RAD, EXTENSION_LOWER_RAD - STAND_EXTENSION_RAD), 4),
         leg_upper_rad=np.repeat((SWING_LIMIT_RAD, EXTENSION_UPPER_RAD - STAND_EXTENSION_RAD), 4),
         battery_nominal_v=16.0,
-        battery_minimum_v=14.0,
+        battery_minimum_v=LIMITS.least("battery"),
     )
 
 

@@ -21,6 +21,7 @@ from sim.minitaur import (
     EXTENSION_LOWER_RAD,
     EXTENSION_UPPER_RAD,
     LEGS,
+    LIMITS,
     MOTOR_DIRECTION,
     SWING_LIMIT_RAD,
     leg_to_joint,
@@ -140,8 +141,8 @@ def minitaur_trotting_spec() -> RobotSpec:
         foot_names=LEGS,
         position_lower_rad=np.full(8, EXTENSION_LOWER_RAD - SWING_LIMIT_RAD),
         position_upper_rad=np.full(8, EXTENSION_UPPER_RAD + SWING_LIMIT_RAD),
-        velocity_limit_radps=np.full(8, 16.0 / 0.0954),
-        torque_limit_nm=np.full(8, 3.5),
+        velocity_limit_radps=LIMITS.upper("joint_velocity", 8),
+        torque_limit_nm=LIMITS.upper("joint_torque", 8),
         stand_position_rad=np.full(8, STAND_EXTENSION_RAD),
         stand_height_m=0.256,
         kp=1.0,
@@ -153,7 +154,7 @@ def minitaur_trotting_spec() -> RobotSpec:
         leg_lower_rad=np.repeat((-SWING_LIMIT_RAD, EXTENSION_LOWER_RAD - STAND_EXTENSION_RAD), 4),
         leg_upper_rad=np.repeat((SWING_LIMIT_RAD, EXTENSION_UPPER_RAD - STAND_EXTENSION_RAD), 4),
         battery_nominal_v=16.0,
-        battery_minimum_v=14.0,
+        battery_minimum_v=LIMITS.least("battery"),
     )
 
 

@@ -22,6 +22,36 @@ FloatArray = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limit:
+    """A limit of the hardware: a quantity has to stay between two bounds, of which one may be missing."""
+
+    name: str
+    unit: str
+    lower: tuple[float, ...] | None = None
+    """For all joints, or one number for each joint of a leg."""
+    upper: tuple[float, ...] | None = None
+    source: str
+
+    def __post_init__(self) -> None:
+        """Refuse a row that limits nothing or contradicts itself."""
+        bounds = [bound for bound in (self.lower, self.upper) if bound is not None]
+        if not bounds or not all(bound and all(map(math.isfinite, bound)) for bound in bounds):
+            raise ValueError(f"limit {self.name!r} needs finite numbers for lower or upper")
+        if self.lower is not None and self.upper is not None:
+            same = len(self.lower) == len(self.upper)
+            if not same or any(low >= high for low, high in zip(self.lower, self.upper, strict=True)):
+                raise ValueError(f"limit {self.name!r} has a lower bound {self.lower} not below the upper {self.upper}")
+        if not (self.unit.strip() and self.source.strip()):
+            raise ValueError(f"limit {self.name!r} needs a unit and a source: where its numbers come from")
+
+    @property
+    def bounds(self) -> dict[str, list[float]]:
+        """Those there are, by name."""
+        both = {"lower": self.lower, "upper": self.upper}
+        return {name: list(bound) for name, bound in both.items() if bound is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
 class RobotSpec:
     """What is fixed about a robot: names, limits, rates, geometry.
 
@@ -54,6 +84,10 @@ class RobotSpec:
     """Lagrange multipliers that learning under constraints begins with; more for a robot that tips over easily."""
     catch_lean_rad: float = 0.5236
     """Lean from which a fall is caught: more than the robot's gaits lean, less than what it cannot come back from."""
+    power_limit_w: float = math.inf
+    """Mechanical power of all joints together, as a mean over half a second."""
+    limits: tuple[Limit, ...] = ()
+    """All limits with their sources, for robots that have a table of them (`sim.limits`)."""
     extra_names: tuple[str, ...] = ()
     """Further channels that the robot measures, such as a task's own observation and reward."""
     symmetries: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from agent.clock import SimulatedClock
 from agent.config import SafetyConfig
 from agent.fence import BRAKING_S
 from agent.loop import ControlLoop
-from agent.safety import ActionGate, Monitors
+from agent.safety import ActionGate, Monitors, PowerMonitor
 from agent.states import Event
 from persistence.records import Outcome
 from sim.robot import Command, CommandMode, Observation
@@ -123,6 +123,12 @@ class TestEnd:
         result, seconds = run(robot)
         assert (result.outcome, result.end_reason) == (Outcome.UNSAFE, "saturated")
         assert seconds < 1.0
+
+    def test_more_power_than_the_supply_was_made_for_ends_it(self, robot, monkeypatch):
+        monkeypatch.setattr(PowerMonitor, "update", lambda self, reading: reading.stamp_s > 0.3)
+        result, seconds = run(robot)
+        assert (result.outcome, result.end_reason) == (Outcome.UNSAFE, "power")
+        assert seconds < 0.5
 
     def test_heat_ends_it(self, robot):
         robot.script = lambda r: setattr(r, "temperature_c", 90.0 if r.time_s > 0.3 else 30.0)

@@ -30,6 +30,7 @@ COMMANDS = (
     ["skills", "show"],
     ["skills", "eval"],
     ["doctor"],
+    ["limits"],
     ["bench"],
 )
 
@@ -432,3 +433,18 @@ class TestErrors:
 
 def test_the_written_defaults_are_a_valid_file(tmp_path):
     assert tomllib.loads(Config.load().to_toml())["learner"]["batch"] == 128
+
+
+def test_limits_come_with_their_sources(capsys, facts, fails):
+    assert main(["limits", "--robot", "a1"]) == 0
+    text = capsys.readouterr().out
+    assert "joint_torque" in text
+    assert "Isaac Lab" in text
+    assert facts("limits")["battery"] == {
+        "name": "battery",
+        "unit": "V",
+        "lower": [14.0],
+        "upper": None,
+        "source": "four lithium cells at 3.5 V",
+    }
+    assert "no table of limits" in fails("limits", "--robot", "gym:Pendulum-v1")

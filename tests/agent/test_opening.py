@@ -23,6 +23,7 @@ from persistence.home import Home
 from persistence.records import AttemptEnd, AttemptStart, Outcome, StateInterval
 from persistence.store import Store
 from sim.minitaur import minitaur_spec
+from sim.robot import Limit
 from skills.registry import get
 
 
@@ -31,11 +32,11 @@ def home(tmp_path):
     return Home(tmp_path).prepare()
 
 
-def open_and_end(home, changes, now_s):
+def open_and_end(home, changes, now_s, limits=()):
     """One run of a second with a configuration; returns what it said on standard error's behalf: the phases so far."""
     with Store.open(home.db) as store:
         resume = store.recover()
-        run_id = open_run(store, Config.load(None, changes), resume, Latches(), now_s)
+        run_id = open_run(store, Config.load(None, changes), resume, Latches(), now_s, limits)
         store.end_run(run_id, now_s + 1.0, "test", [StateInterval.of("STANDBY", now_s, now_s + 1.0)])
         return [(row["name"].split()[0], row["reason"]) for row in store.rows("SELECT * FROM phases ORDER BY id")]
 
@@ -53,6 +54,19 @@ class TestPhases:
         phases = open_and_end(home, {"learner.batch": 64}, 1.0)
         assert phases[1] == ("perdure", "learner.batch: 128 -> 64")
         assert "learner.batch: 128 -> 64" in capsys.readouterr().err
+
+    def test_other_limits_of_the_robot_are_another_agent_and_are_told(self, home, capsys):
+        def limits(most):
+            return (Limit(name="power", unit="W", upper=(most,), source="the supply"),)
+
+        open_and_end(home, {}, 0.0, limits(330.0))
+        assert len(open_and_end(home, {}, 1.0, limits(330.0))) == 1
+        phases = open_and_end(home, {}, 2.0, limits(300.0))
+        told = "limits.power: {'upper': [330.0]} -> {'upper': [300.0]}"
+        assert phases[1] == ("perdure", told)
+        assert told in capsys.readouterr().err
+        # A robot without a table says nothing of the one before.
+        assert len(open_and_end(home, {}, 3.0)) == 2
 
     def test_another_version_is_another_agent(self, home, monkeypatch):
         open_and_end(home, {}, 0.0)

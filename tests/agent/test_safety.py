@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from agent.config import SafetyConfig
-from agent.safety import ActionGate, FallDetector, Monitors, SaturationMonitor, SensorFilter
+from agent.safety import ActionGate, FallDetector, Monitors, PowerMonitor, SaturationMonitor, SensorFilter
 from sim.robot import Command, CommandMode, Observation
 from sim.workspace import Workspace
 
@@ -217,6 +217,34 @@ class TestSaturation:
         self.update(monitor, [3.0] * 40)
         monitor.reset()
         assert not any(self.update(monitor, [3.0] * 40))
+
+
+class TestPower:
+    def update(self, monitor: PowerMonitor, powers_w: list[float]) -> list[bool]:
+        """Half the power in one joint that drives, half in one that brakes."""
+        readings = []
+        for power_w in powers_w:
+            torque, speed = np.zeros(N_JOINTS), np.zeros(N_JOINTS)
+            torque[:2], speed[:2] = (2.0, 2.0), (0.25 * power_w, -0.25 * power_w)
+            readings.append(replace(observation(), joint_torque=torque, joint_velocity=speed))
+        return [monitor.update(reading) for reading in readings]
+
+    def monitor(self) -> PowerMonitor:
+        return PowerMonitor(replace(SPEC, power_limit_w=100.0), 50.0)
+
+    def test_the_mean_of_half_a_second_counts(self):
+        seen = self.update(self.monitor(), [101.0] * 60)
+        assert seen.index(True) == 24
+        assert all(seen[24:])
+        assert not any(self.update(self.monitor(), [99.0] * 60))
+        assert not any(self.update(self.monitor(), [190.0, 0.0] * 60))
+
+    def test_a_reset_forgets_and_without_a_limit_there_is_none(self):
+        monitor = self.monitor()
+        self.update(monitor, [200.0] * 20)
+        monitor.reset()
+        assert not any(self.update(monitor, [200.0] * 20))
+        assert not any(self.update(PowerMonitor(SPEC, 50.0), [1e9] * 60))
 
 
 class TestMonitors:
