@@ -42,7 +42,8 @@ class AttemptResult:
     return_: float | None
     mean_reward: float
     measures: dict[str, float]
-    """The skill's own, and ``shielded``: the share of decisions that a shield took over, if there were any."""
+    """The skill's own; ``shielded``: the share of decisions that a shield took over; ``limited``: that of commands that
+    the safety gate changed or refused. The last two only where there were any."""
     reward_terms: dict[str, float]
     interrupt: Interrupt | None
     """What cut the attempt short, for the state machine to handle."""
@@ -73,6 +74,7 @@ class AttemptRunner:
         """Drive ``controller`` until the attempt is over; with ``to_middle``, no further than across the middle."""
         self._loop.monitors.reset()  # what was before, such as a joint at its limit, does not end this attempt
         now = self._loop.reading
+        gate, changed, ticks = self._loop.gate, self._loop.gate.changed, 0
         controller.start(now.observation)
         deciding = controller if isinstance(controller, DecisionController) else None
         recorder = AttemptRecorder(self._layout, deciding.family.name, deciding.resting_action) if deciding else None
@@ -92,6 +94,7 @@ class AttemptRunner:
         try:
             while not reason:
                 now = self._tick(act)
+                ticks += 1
                 progress = controller.progress(now.observation)
                 place = fence.update(now.robot_s, now.observation) if fence is not None else ""
                 reason = skill.over(now.observation) or self._over(now, progress, end_s, place)
@@ -103,8 +106,11 @@ class AttemptRunner:
         if interrupt is not None and interrupt.cause == SIMULATION:
             arrays = None  # nothing true can be learned from physics that exploded
         result = self._judge(skill, arrays, reason, progress, interrupt)
-        shielded = recorder.shielded if recorder is not None else 0.0
-        return replace(result, measures={**result.measures, "shielded": shielded}) if shielded else result
+        shares = {
+            "shielded": recorder.shielded if recorder is not None else 0.0,
+            "limited": (gate.changed - changed) / max(1, ticks),
+        }
+        return replace(result, measures=result.measures | {name: share for name, share in shares.items() if share})
 
     @staticmethod
     def _over(now: Tick, progress: Progress, end_s: float, place: str) -> str:

@@ -33,6 +33,11 @@ class ActionGate:
         self.limited = 0
         """Commands that a limit changed."""
 
+    @property
+    def changed(self) -> int:
+        """Commands that were not sent as they came."""
+        return self.replaced + self.limited
+
     def reset(self) -> None:
         """Forget the last target: the next one is limited against the measured position."""
         self._last_target = None

@@ -1,5 +1,7 @@
 """One attempt: why it ends, how it is judged, and what is kept of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fakes import DT_S, FakeRobot
@@ -144,6 +146,22 @@ def test_the_share_of_decisions_that_were_taken_over_is_measured(robot, replaces
     controller._safer = lambda proposed: np.zeros(12) if next(taken) else None
     result, _ = run(robot, controller, skill)
     assert result.measures.get("shielded") == (pytest.approx(0.5, abs=0.01) if replaces else None)
+
+
+@pytest.mark.parametrize("too_far", [True, False])
+def test_the_share_of_commands_that_the_gate_changed_is_measured(robot, too_far):
+    script = Script(robot)
+    act, turns = script.act, iter([too_far, False] * 1000)
+
+    def lean_on_the_gate(reading):
+        command = act(reading)
+        return replace(command, target=command.target + 10.0) if next(turns) else command
+
+    script.act = lean_on_the_gate
+    result, _ = run(robot, script)
+    # Where a target was out of reach, the way back to the next one may be too far for one period as well.
+    share = result.measures.get("limited")
+    assert (0.4 < share <= 1.0) if too_far else share is None
 
 
 class TestFence:
