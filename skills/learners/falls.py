@@ -4,7 +4,7 @@ A safety critic without actions (Srinivasan et al. 2020, arXiv 2010.14603, learn
 within a horizon, under the policies that made the attempts. With a horizon this is a plain question with a known answer
 for each stored moment, so an ensemble learns it by cross-entropy, without bootstrapping. Falls are rare: half of each
 minibatch is drawn from before falls, and calibration on attempts held back (Platt 1999) gives probabilities their true
-size again. The threshold is the lowest with which those attempts had no more false alarms than are allowed.
+size again. The threshold is the lowest with which no more false alarms are to be expected than are allowed.
 """
 
 from __future__ import annotations
@@ -267,7 +267,7 @@ def platt(log_odds: FloatArray, labels: Bools) -> tuple[float, float]:
         labels: what came true. Shape: (B,).
     """
     x = np.stack((log_odds.astype(np.float64), np.ones(len(log_odds))), axis=1)
-    # As if one more of each kind had been seen at the middle: without it, data that can be told apart has no answer.
+    # A slight pull to zero: without it, data that can be told apart perfectly has no answer.
     weight = np.array([1.0, 0.0])
     for _ in range(_PLATT_STEPS):
         p = 1.0 / (1.0 + np.exp(-np.clip(x @ weight, -60.0, 60.0)))
