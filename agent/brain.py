@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.clearance import Clearance
 from agent.learner_link import LearnerLink
 from agent.learner_process import Snapshot
 from agent.selection import Selection
@@ -48,6 +49,7 @@ class Brain:
         history: int,
         past_actions: bool = True,
         fixed: Sequence[PolicyWeights] = (),
+        clearance: Clearance | None = None,
     ) -> None:
         """Connect skills and learner.
 
@@ -62,6 +64,7 @@ class Brain:
             history: feature rows in an observation.
             past_actions: whether policies see what was sent before.
             fixed: the policies of a run without a learner.
+            clearance: says which policies may act; None: all.
         """
         self.lockstep = lockstep
         self.policy_version: int | None = fixed[0].version if fixed else None
@@ -76,6 +79,7 @@ class Brain:
         self._history = history
         self._past_actions = past_actions
         self._candidates = tuple(fixed)
+        self._clearance = clearance
         self._loaded: Snapshot | None = None
         self._shield: Shield | None = None
         self._selection = Selection()
@@ -84,9 +88,12 @@ class Brain:
 
     def ready(self, skill: Skill) -> bool:
         """Whether `controller` can answer at once; a lockstep run may wait for it instead."""
-        if self.lockstep or self._link is None or not isinstance(skill, LearnedSkill):
+        if self.lockstep or not isinstance(skill, LearnedSkill):
             return True
-        return bool(self._candidates or self._link.progress.snapshots)
+        if self._link is not None and not (self._candidates or self._link.progress.snapshots):
+            return False
+        self._refresh()
+        return bool(self._cleared())
 
     def controller(self, skill: Skill, *, explore: bool) -> tuple[Controller, int | None]:
         """A controller for one attempt, and the policy version behind it (None for a script).
@@ -100,7 +107,7 @@ class Brain:
         if not isinstance(skill, LearnedSkill):
             raise TypeError(f"skill {skill.name!r} is neither learned nor scripted")
         self._refresh()
-        able = [weights for weights in self._candidates if weights.skill in (None, skill.name)]
+        able = [weights for weights in self._cleared() if weights.skill in (None, skill.name)]
         if not able:
             raise PolicyUnavailableError(
                 f"skill {skill.name!r} has no policy; run with the learner or from a checkpoint"
@@ -150,6 +157,15 @@ class Brain:
         """
         if self._link is not None:
             self._link.wait_for(self._last_ticket)
+
+    def _cleared(self) -> tuple[PolicyWeights, ...]:
+        """The candidates that may act."""
+        if self._clearance is None or not self._candidates:
+            return self._candidates
+        cleared = self._clearance.choose(self._count, self._candidates)
+        if not cleared and self.lockstep:
+            cleared = self._clearance.choose(self._count, self._candidates)  # waits for the first verdict
+        return cleared
 
     def _refresh(self) -> None:
         """Take the snapshots that the next attempt is to choose from."""

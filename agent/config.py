@@ -240,6 +240,13 @@ class SafetyConfig(Section):
     """Whether a robot that leans too far crouches on spread legs and rises again, instead of going on."""
     catch_lean_rad: float | None = setting(None, 0.2, 1.4, unit="rad")
     """Lean from which it does so, which is its tilt in the next 0.05 s; left out: the robot's own."""
+    clearance_every: int = setting(0, 0, 10_000, unit="attempts")
+    """A policy version acts only once it has passed a safety evaluation in simulation, in dynamics that training never
+    sees; the newest is evaluated every so many attempts. 0: every version acts."""
+    clearance_attempts: int = setting(2, 1, 100, unit="attempts")
+    """Evaluation attempts of each skill."""
+    clearance_failures: int = setting(0, 0, 100, unit="attempts")
+    """How many of all of them may end in a fall, over the fence, or at the limit of a joint or of the power."""
     saturation_share: float = setting(0.8, 0.1, 1.0)
     """Share of the last second with a joint at its torque limit that ends an attempt."""
     temperature_margin_c: float = setting(10.0, 1.0, 40.0, unit="degrees C")

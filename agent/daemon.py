@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from agent import inbox
 from agent.attempts import Interrupt
 from agent.balance import Balance
 from agent.brain import Brain
+from agent.clearance import Clearance, Exam, Examiner, Verdict
 from agent.clock import SimulatedClock, Steppable, WallClock
 from agent.config import Config
 from agent.guard import is_guarded, permit_path, replaces_after_s
@@ -118,6 +119,7 @@ class Run:
         self._last_error: str | None = None
         self._checkpoint_seq = 0
         self._link: LearnerLink | None = None
+        self._examiner: Examiner | None = None
         self._guard = GuardLink(home.root) if is_guarded() else None
 
     def execute(self) -> None:
@@ -213,6 +215,7 @@ class Run:
             history=config.learner.history,
             past_actions=config.learner.past_actions,
             fixed=fixed,
+            clearance=self._new_clearance([skill.name for skill in learning]) if learning else None,
         )
         person = None
         if config.person.enabled and isinstance(robot, Placeable):
@@ -262,10 +265,33 @@ class Run:
 
         return LearnerLink(job, episodes, self._saved, self._learner_restarted)
 
+    def _new_clearance(self, skills: Sequence[str]) -> Clearance | None:
+        """What keeps policies from acting that have not passed their safety evaluation; None: all act."""
+        config, safety = self._config, self._config.safety
+        if not safety.clearance_every:
+            return None
+        self._examiner = Examiner(
+            Exam(
+                robot=config.run.robot,
+                skills=tuple(skills),
+                config=config.to_dict(),
+                attempts=safety.clearance_attempts,
+                most_failures=safety.clearance_failures,
+                seed=config.run.seed,
+            )
+        )
+        return Clearance(self._examiner, every=safety.clearance_every, lockstep=not self._realtime, told=self._examined)
+
+    def _examined(self, verdict: Verdict) -> None:
+        self._log.info("policy.examined", **asdict(verdict))
+        self._ledger.clearance(asdict(verdict), self._clock.now_s())
+
     def _end_learner(self) -> None:
         """The learner ignores signals: after an error of ours it would keep this process from ending."""
         if self._link is not None:
             self._link.kill()
+        if self._examiner is not None:
+            self._examiner.close()
 
     # --------------------------------------------------------------------- run
 

@@ -192,7 +192,7 @@ class Saved:
 
 def learner_main(connection: Connection, job: LearnerJob) -> None:
     """Entry point of the process."""
-    _die_with_parent()
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if job.core is not None:
@@ -210,7 +210,7 @@ def learner_main(connection: Connection, job: LearnerJob) -> None:
         worker.run()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ask the kernel to kill this process with the daemon: an orphan would write over the next learner's files."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

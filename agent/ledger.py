@@ -7,7 +7,7 @@ join without a gap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,8 +36,9 @@ from skills.experience import AttemptArrays
 
 T = TypeVar("T")
 LATCHES = "latches.changed"
-PERMIT = "permit.changed"
 """Kind of the event that holds the newest latches."""
+PERMIT = "permit.changed"
+CLEARANCE = "policy.examined"
 
 
 @dataclass
@@ -203,6 +204,10 @@ class Ledger:
     def permit(self, permitted: bool, now_s: float) -> None:
         """Motion is allowed now, or no more."""
         self._submit(lambda store: store.append_event(PERMIT, now_s, {"permitted": permitted}))
+
+    def clearance(self, verdict: Mapping[str, Any], now_s: float) -> None:
+        """Note what came of the safety evaluation of a policy version."""
+        self._submit(lambda store: store.append_event(CLEARANCE, now_s, dict(verdict)))
 
     def fault(self, kind: str, now_s: float, severity: str) -> None:
         """Note a fault."""

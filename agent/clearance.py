@@ -1,0 +1,163 @@
+"""Which policy versions may act: those that have passed a safety evaluation.
+
+A version is evaluated in simulation, in dynamics that training never sees, by a process of its own, while the robot
+acts with the newest version that passed. In lockstep the verdict is waited for at a fixed attempt, so that a run can be
+repeated; otherwise it counts as soon as it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+from agent.config import Config
+from skills.policy import PolicyWeights
+
+
+class NotClearedError(RuntimeError):
+    """No policy has passed its safety evaluation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exam:
+    """A safety evaluation. Picklable."""
+
+    robot: str
+    """Name of the simulated robot to evaluate on."""
+    skills: tuple[str, ...]
+    """Learned skills of the run."""
+    config: dict[str, Any]
+    attempts: int
+    """Of each skill."""
+    most_failures: int
+    """With which a version still passes, over all skills."""
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What came of it."""
+
+    version: int
+    attempts: int
+    failures: int
+    """Attempts that ended in a fall, over the fence, or with a joint or all of them at their limit."""
+    passed: bool
+
+
+UNSAFE_ENDS = frozenset({"hard_fence", "saturated", "power"})
+Examine = Callable[[PolicyWeights], Future[Verdict]]
+
+
+class Clearance:
+    """Keeps the policies that may act."""
+
+    def __init__(
+        self,
+        examine: Examine,
+        *,
+        every: int,
+        lockstep: bool,
+        told: Callable[[Verdict], None] = lambda verdict: None,
+    ) -> None:
+        """Begin with none.
+
+        Args:
+            examine: starts the evaluation of one version.
+            every: attempts between two evaluations; in lockstep, also between an evaluation and its verdict.
+            lockstep: whether verdicts are waited for at fixed attempts.
+            told: called with each verdict.
+        """
+        self._examine = examine
+        self._every = every
+        self._lockstep = lockstep
+        self._told = told
+        self._cleared: tuple[PolicyWeights, ...] = ()
+        self._offered: tuple[PolicyWeights, ...] = ()
+        self._verdicts: list[Future[Verdict]] = []
+        self._next = 0
+        """Attempt from which on the next evaluation may begin."""
+
+    def choose(self, attempt: int, candidates: Sequence[PolicyWeights]) -> tuple[PolicyWeights, ...]:
+        """The policies that may act in an attempt; none while the first of all are still being evaluated.
+
+        Args:
+            attempt: its number.
+            candidates: what would act without an evaluation.
+
+        Raises:
+            NotClearedError: none has ever passed, and the newest have not either.
+        """
+        if self._verdicts and self._over(attempt):
+            self._conclude()
+        if not self._verdicts and attempt >= self._next and self._versions(candidates) != self._versions(self._offered):
+            self._offered, self._next = tuple(candidates), attempt + self._every
+            self._verdicts = [self._examine(weights) for weights in candidates]
+        return self._cleared
+
+    def _over(self, attempt: int) -> bool:
+        if not self._lockstep:
+            return all(verdict.done() for verdict in self._verdicts)
+        return attempt >= self._next or not self._cleared
+
+    def _conclude(self) -> None:
+        wait(self._verdicts)
+        verdicts = [future.result() for future in self._verdicts]
+        self._verdicts = []
+        for verdict in verdicts:
+            self._told(verdict)
+        passed = tuple(w for w, verdict in zip(self._offered, verdicts, strict=True) if verdict.passed)
+        if not (passed or self._cleared):
+            worst = max(verdicts, key=lambda verdict: verdict.failures)
+            raise NotClearedError(
+                f"policy {worst.version} failed in {worst.failures} of {worst.attempts} attempts of its safety "
+                "evaluation, and no version before it has passed; begin with another policy (--start zoo), or allow "
+                "more (safety.clearance_failures)"
+            )
+        self._cleared = passed or self._cleared
+
+    @staticmethod
+    def _versions(policies: Sequence[PolicyWeights]) -> tuple[tuple[int, str | None], ...]:
+        return tuple((weights.version, weights.skill) for weights in policies)
+
+
+class Examiner:
+    """Evaluates policy versions in a process of its own."""
+
+    def __init__(self, exam: Exam) -> None:
+        """Start nothing yet."""
+        from agent.learner_process import die_with_parent
+
+        self._exam = exam
+        self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=die_with_parent)
+
+    def __call__(self, weights: PolicyWeights) -> Future[Verdict]:
+        """Start the evaluation of one version."""
+        return self._pool.submit(examine, self._exam, weights.to_bytes())
+
+    def close(self) -> None:
+        """End the process; what it is at is lost."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def examine(exam: Exam, policy: bytes) -> Verdict:
+    """Evaluate one version, here and now."""
+    from agent.evaluation import attempts_of
+    from persistence.records import Outcome
+    from skills.registry import get
+
+    weights = PolicyWeights.from_bytes(policy)
+    skills = exam.skills if weights.skill is None else (weights.skill,)
+    config = Config.from_dict(exam.config)
+    results = [
+        result
+        for skill in skills
+        for result in attempts_of(get(skill), exam.robot, weights, exam.attempts, exam.seed, config=config)
+    ]
+    failures = sum(result.outcome is Outcome.FALL or result.end_reason in UNSAFE_ENDS for result in results)
+    return Verdict(
+        version=weights.version, attempts=len(results), failures=failures, passed=failures <= exam.most_failures
+    )
