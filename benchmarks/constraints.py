@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks import _daemon
-from benchmarks._statistics import estimate
 from benchmarks._study import Cells, Study, main
-from benchmarks.walk import end_of_run, learn
+from benchmarks.walk import against, end_of_run, learn
 
 DEFAULT_N = 60
 
@@ -58,33 +57,9 @@ def _prices(figures: Mapping[str, float]) -> dict[str, float]:
 
 
 def conclude(cells: Cells) -> dict[str, Any]:
-    """Falls of all seeds together, and returns, of the constrained learner against the unconstrained, by robot."""
-    return {
-        robot: _compared(*(cells[f"{robot}-{kind}"] for kind in KINDS))
-        for robot in ROBOT_MINUTES
-        if all(f"{robot}-{kind}" in cells for kind in KINDS)
-    }
-
-
-def _compared(unconstrained: Sequence[Mapping[str, Any]], constrained: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Over the seeds that both have."""
-    both = {cell["seed"] for cell in unconstrained} & {cell["seed"] for cell in constrained}
-    saved = {
-        kind: [cell for cell in given if cell["seed"] in both]
-        for kind, given in zip(KINDS, (unconstrained, constrained), strict=True)
-    }
-    falls = {kind: sum(cell["falls"] for cell in each) for kind, each in saved.items()}
-    calls = {kind: sum(cell["interventions"] for cell in each) for kind, each in saved.items()}
-    if not both:
-        return {}
-    returns = {kind: estimate([[cell["return_mean"] for cell in each]], "higher").iqm for kind, each in saved.items()}
-    return {
-        "seeds": sorted(both),
-        "falls": falls,
-        "interventions": calls,
-        "falls_ratio": falls["constrained"] / falls["unconstrained"] if falls["unconstrained"] else None,
-        "return_ratio": returns["constrained"] / returns["unconstrained"],
-    }
+    """Falls, interventions and returns of the constrained learner against the unconstrained, by robot."""
+    compared = {robot: against(*(f"{robot}-{kind}" for kind in KINDS), cells) for robot in ROBOT_MINUTES}
+    return {robot: facts for robot, facts in compared.items() if facts}
 
 
 KINDS = ("unconstrained", "constrained")

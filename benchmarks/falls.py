@@ -11,15 +11,13 @@ of an hour what differs.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks import _daemon
 from benchmarks._study import Cells, Study, main
-from benchmarks.walk import end_of_run, learn
+from benchmarks.walk import against, end_of_run, learn
 
 DEFAULT_N = 60
 
@@ -52,30 +50,10 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 
 def conclude(cells: Cells) -> dict[str, Any]:
-    """By robot and way: falls, interventions, returns against those of the robot alone, over seeds that both have."""
-    out: dict[str, Any] = {}
-    for robot, minutes in ROBOT_MINUTES.items():
-        for kind in list(KINDS)[1:]:
-            alone, helped = cells.get(f"{robot}-alone", ()), cells.get(f"{robot}-{kind}", ())
-            both = sorted({cell["seed"] for cell in alone} & {cell["seed"] for cell in helped})
-            if both:
-                compared = _compared(*([cell for cell in each if cell["seed"] in both] for each in (alone, helped)))
-                out[f"{robot}-{kind}"] = compared | {"seeds": both, "robot_hours": len(both) * minutes / 60.0}
-    return out
-
-
-def _compared(alone: Sequence[Mapping[str, Any]], helped: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    def total(name: str) -> dict[str, int]:
-        return {"alone": sum(cell[name] for cell in alone), "helped": sum(cell[name] for cell in helped)}
-
-    falls = total("falls")
-    returns = [float(np.mean([cell["return_mean"] for cell in each])) for each in (alone, helped)]
-    return {
-        "falls": falls,
-        "interventions": total("interventions"),
-        "falls_ratio": falls["helped"] / falls["alone"] if falls["alone"] else None,
-        "return_ratio": returns[1] / returns[0],
-    }
+    """Falls, interventions and returns of each way against those of the robot alone, by robot."""
+    pairs = [(f"{robot}-alone", f"{robot}-{kind}") for robot in ROBOT_MINUTES for kind in list(KINDS)[1:]]
+    compared = {other: against(plain, other, cells) for plain, other in pairs}
+    return {other: facts for other, facts in compared.items() if facts}
 
 
 KINDS = {

@@ -25,6 +25,7 @@ import numpy as np
 from agent.config import Config
 from agent.evaluation import attempts_of, stored_config, summary
 from benchmarks import _daemon
+from benchmarks._statistics import estimate
 from benchmarks._study import Cells, Study, main
 from persistence.records import Outcome
 from sim.workspace import Workspace
@@ -196,6 +197,31 @@ def end_of_run(robot: str, home: Path) -> dict[str, Any]:
             skill.name: float(np.mean([value(skill, one["measures"]) for one in each]))
             for skill, each in figures.items()
         },
+    }
+
+
+def against(plain: str, other: str, cells: Cells) -> dict[str, Any]:
+    """What one variant cost and reached against another, over the seeds that both have; nothing if they share none.
+
+    Returns:
+        ``seeds``; ``falls`` and ``interventions``, all seeds together, of each variant; ``falls_ratio`` (None where the
+        plain one never fell) and ``return_ratio`` (of interquartile means), other over plain.
+    """
+    seeds = set.intersection(*({cell["seed"] for cell in cells.get(name, ())} for name in (plain, other)))
+    if not seeds:
+        return {}
+    shared = {name: [cell for cell in cells[name] if cell["seed"] in seeds] for name in (plain, other)}
+    falls, interventions = (
+        {name: sum(cell[figure] for cell in each) for name, each in shared.items()}
+        for figure in ("falls", "interventions")
+    )
+    returns = {name: estimate([[cell["return_mean"] for cell in each]], "higher").iqm for name, each in shared.items()}
+    return {
+        "seeds": sorted(seeds),
+        "falls": falls,
+        "interventions": interventions,
+        "falls_ratio": falls[other] / falls[plain] if falls[plain] else None,
+        "return_ratio": returns[other] / returns[plain],
     }
 
 
