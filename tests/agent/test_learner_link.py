@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import fake_spec, observation
+from fakes import observation
+from learner_kit import learner_job
 
 from agent.learner_link import LearnerLink, LearnerUnavailableError
 from agent.learner_process import LearnerJob, SaveCheckpoint, Saved, StoredAttempts
@@ -24,7 +25,6 @@ from sim.robot import FrameLayout
 from skills.gait import GAIT
 from skills.policy import PolicyWeights
 from skills.shield import ShieldWeights
-from skills.walk import WALKING_SKILLS
 
 STEPS = 60
 TIMEOUT_S = 120.0
@@ -64,23 +64,7 @@ class Learner:
         self.restarts: list[str] = []
         snapshots = home.root / "snapshots"
         snapshots.mkdir(exist_ok=True)
-        job = LearnerJob(
-            spec=fake_spec(),
-            family="walk",
-            skills=tuple(skill.name for skill in WALKING_SKILLS),
-            history=2,
-            seed=7,
-            capacity=10_000,
-            updates_per_step=0.5,
-            warmup_steps=warmup_steps,
-            idle_updates_per_step=0.0,
-            torch_threads=1,
-            core=None,
-            snapshot_dir=snapshots,
-            checkpoint_dir=home.checkpoints,
-            episodes=StoredAttempts(),
-            **{"settings": {"hidden": (16,), "batch": 16}, "max_checkpoint_seq": None, **job_fields},
-        )
+        job = learner_job(snapshots, home.checkpoints, warmup_steps=warmup_steps, **job_fields)
         self.link = LearnerLink(
             job, lambda: StoredAttempts(tuple(self.stored), self.left_out), self.saved.append, self.restarts.append
         )

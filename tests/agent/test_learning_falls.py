@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fakes import fake_spec, observation
+from learner_kit import learner_job
 
-from agent.learner_process import LearnerJob, StoredAttempts
 from agent.learning import Studies, attempt_arrays, walks
 from persistence.episodes import Episode, write_episode
 from persistence.home import Home
@@ -17,7 +17,6 @@ from sim.robot import FrameLayout
 from skills.experience import experience
 from skills.gait import GAIT
 from skills.registry import get
-from skills.walk import WALKING_SKILLS
 
 SPEC = replace(fake_spec(), mass_kg=10.0)
 STEP_S = 0.04
@@ -71,32 +70,9 @@ def test_a_catch_at_the_first_or_the_last_step_leaves_nothing_before_or_behind_i
     assert stretches(episode([0.1, 0.1, 0.6, 0.1], caught=(2,))) == [(0, 2, pytest.approx(2 * STEP_S))]
 
 
-def job(tmp_path, **changes) -> LearnerJob:
-    return LearnerJob(
-        spec=SPEC,
-        family="walk",
-        skills=tuple(skill.name for skill in WALKING_SKILLS),
-        history=2,
-        seed=7,
-        capacity=10_000,
-        updates_per_step=0.5,
-        warmup_steps=0,
-        idle_updates_per_step=0.0,
-        torch_threads=1,
-        core=None,
-        snapshot_dir=tmp_path,
-        checkpoint_dir=tmp_path,
-        episodes=StoredAttempts(),
-        settings={"hidden": (16,), "batch": 16},
-        max_checkpoint_seq=None,
-        harm_lean_rad=LEAN_RAD,
-        **changes,
-    )
-
-
 def test_every_stored_attempt_is_learned_from(tmp_path):
     home = Home(tmp_path / "home").prepare()
-    studies = Studies(job(tmp_path, false_alarms_per_min=10.0))
+    studies = Studies(learner_job(tmp_path, tmp_path, spec=SPEC, harm_lean_rad=LEAN_RAD, false_alarms_per_min=10.0))
     rng = np.random.default_rng(0)
     for number in range(40):
         rocking = rng.normal(0.0, 0.1, 100)
@@ -111,4 +87,4 @@ def test_every_stored_attempt_is_learned_from(tmp_path):
 
 
 def test_nothing_is_learned_of_falls_unless_that_is_wanted(tmp_path):
-    assert Studies(job(tmp_path)).falls is None
+    assert Studies(learner_job(tmp_path, tmp_path)).falls is None
