@@ -63,7 +63,9 @@ def _draw(seed: int) -> tuple[float, float]:
     return rng.uniform(*WALK_S), rng.uniform(-math.pi, math.pi)
 
 
-def _falls_once(name: str, skill: str, size_mps: float, seed: int, walk_s: float, side_rad: float, *, catch: bool) -> bool:
+def _falls_once(
+    name: str, skill: str, size_mps: float, seed: int, walk_s: float, side_rad: float, *, catch: bool
+) -> bool:
     """Whether the robot falls after one push."""
     with walker(name, skill, seed) as walking:
         loop, dt_s = walking.loop, walking.config.control.dt_s
