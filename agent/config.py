@@ -236,7 +236,7 @@ class SafetyConfig(Section):
     """Consecutive unusable readings that make a sensor fault."""
     max_rate_radps: float = setting(200.0, 10.0, 1000.0, unit="rad/s")
     """Angular rates beyond this are not believed."""
-    catch: bool = setting(False)
+    catch: bool = setting(True)
     """Whether a robot that leans too far crouches on spread legs and rises again, instead of going on."""
     catch_lean_rad: float | None = setting(None, 0.2, 1.4, unit="rad")
     """Lean from which it does so, which is its tilt in the next 0.05 s; left out: the robot's own."""

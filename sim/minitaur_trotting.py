@@ -143,6 +143,8 @@ def minitaur_trotting_spec() -> RobotSpec:
         position_upper_rad=np.full(8, EXTENSION_UPPER_RAD + SWING_LIMIT_RAD),
         velocity_limit_radps=LIMITS.upper("joint_velocity", 8),
         torque_limit_nm=LIMITS.upper("joint_torque", 8),
+        # Told to crouch as falls are caught, it does not come up again at these gains: it never does.
+        catch_lean_rad=math.pi,
         stand_position_rad=np.full(8, STAND_EXTENSION_RAD),
         stand_height_m=0.256,
         kp=1.0,

@@ -21,9 +21,11 @@ from agent.balance import (
     crouch,
 )
 from agent.config import Config, SafetyConfig
-from sim.a1 import a1_spec
-from sim.minitaur import minitaur_spec
-from sim.robot import FrameLayout, Frames
+from sim.a1 import a1_spec, make_a1
+from sim.minitaur import make_minitaur, minitaur_spec
+from sim.minitaur_trotting import minitaur_trotting_spec
+from sim.robot import Command, CommandMode, FrameLayout, Frames
+from sim.state import Pose
 from skills.gait import GAIT
 from skills.lean import LOOKAHEAD_S, MAX_RATE_RADPS, lean_rad
 
@@ -116,7 +118,7 @@ class TestBalance:
         [
             (SafetyConfig(catch=True), 0.55, True),
             (SafetyConfig(catch=True, catch_lean_rad=0.6), 0.55, False),
-            (SafetyConfig(), 1.5, False),
+            (SafetyConfig(catch=False), 1.5, False),
         ],
         ids=["the robot's own", "a setting", "off"],
     )
@@ -124,6 +126,10 @@ class TestBalance:
         balance = Balance.configured(a1_spec(), Config(safety=safety).safety)
         reading = leaning(tilt_rad)
         assert (balance.command(reading) is not None) is caught
+
+    def test_a_robot_that_does_not_rise_from_a_crouch_is_left_alone(self):
+        balance = Balance.configured(minitaur_trotting_spec(), SafetyConfig())
+        assert balance.command(leaning(1.5, (8.0, 0.0, 0.0))) is None
 
     @pytest.mark.parametrize("spec", [a1_spec(), minitaur_spec()], ids=["a1", "minitaur"])
     def test_the_crouch_keeps_joint_limits_and_is_low_and_wide(self, spec):
@@ -170,3 +176,28 @@ class TestPilot:
     def test_one_that_falls_after_all_was_not_caught(self, tmp_path):
         world = self.run_leaning(tmp_path, 2.0, 4.0, 1.2)
         assert world.rows("SELECT kind FROM self_recoveries") == [("fall",)]
+
+
+@pytest.mark.parametrize("make", [make_minitaur, make_a1], ids=["minitaur", "a1"])
+def test_a_standing_robot_that_is_made_to_crouch_lies_low_and_stands_up_again(make):
+    with make(0) as robot:
+        spec, balance = robot.spec, Balance(robot.spec, BEGIN_RAD)
+        robot.place(Pose.standing())
+        sequence, heights, said = 0, [], False
+
+        def foreseen():
+            nonlocal said
+            first, said = not said, True
+            return first
+
+        while robot.time_s < HOLD_S + RISE_S + 1.5:
+            command = balance.command(robot.read(), foreseen)
+            stance = Command(mode=CommandMode.POSITION, target=spec.stand_position_rad, kp=spec.kp, kd=spec.kd)
+            sequence += 1
+            robot.write(replace(command or stance, sequence=sequence))
+            robot.step(0.02)
+            heights.append(float(robot.truth().base_position[2]))
+        assert min(heights) < 0.6 * spec.stand_height_m
+        assert heights[-1] == pytest.approx(spec.stand_height_m, abs=0.03)
+        assert robot.truth().up_z > 0.98
+        assert balance.since_s is None
