@@ -7,6 +7,8 @@ Half as many of both kinds have other seeds, and dynamics that no training ever 
 * ``learned``: `skills.learners.falls`, from the training walks alone;
 * ``rule``: the lean of `skills.lean`, its limit chosen for the same rate of false alarms by the same walks.
 
+With fewer than about 160 walks there is too little to tell how rare false alarms are, and the predictor stays silent.
+
 A fall is when base or hips hit the floor. It is predicted if the alarm came 0.2 s before that or earlier, and not more
 than 1.5 s, before which it would count as false.
 """
