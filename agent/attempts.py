@@ -64,6 +64,11 @@ class AttemptRunner:
         self._layout = FrameLayout.of(spec)
         self._recording: tuple[AttemptRecorder, DecisionController] | None = None
 
+    @property
+    def recording(self) -> bool:
+        """Whether an attempt is under way whose steps can be learned from."""
+        return self._recording is not None
+
     def caught(self, observation: Observation) -> None:
         """A fall begins to be caught at this reading, which the running attempt, if there is one, does not act on."""
         if self._recording is not None:

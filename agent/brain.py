@@ -92,8 +92,10 @@ class Brain:
             return True
         if self._link is not None and not (self._candidates or self._link.progress.snapshots):
             return False
+        if self._clearance is None:
+            return True
         self._refresh()
-        return bool(self._cleared())
+        return not self._candidates or bool(self._cleared())
 
     def controller(self, skill: Skill, *, explore: bool) -> tuple[Controller, int | None]:
         """A controller for one attempt, and the policy version behind it (None for a script).

@@ -7,8 +7,11 @@ repeated; otherwise it counts as soon as it is there.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
@@ -42,10 +45,12 @@ class Verdict:
     """What came of it."""
 
     version: int
-    attempts: int
-    failures: int
+    attempts: int = 0
+    failures: int = 0
     """Attempts that ended in a fall, over the fence, or with a joint or all of them at their limit."""
     passed: bool
+    problem: str = ""
+    """Why there was no evaluation; empty if there was."""
 
 
 UNSAFE_ENDS = frozenset({"hard_fence", "saturated", "power"})
@@ -105,42 +110,75 @@ class Clearance:
 
     def _conclude(self) -> None:
         wait(self._verdicts)
-        verdicts = [future.result() for future in self._verdicts]
+        examined = [(w, _verdict(w, future)) for w, future in zip(self._offered, self._verdicts, strict=True)]
         self._verdicts = []
-        for verdict in verdicts:
+        for _, verdict in examined:
             self._told(verdict)
-        passed = tuple(w for w, verdict in zip(self._offered, verdicts, strict=True) if verdict.passed)
-        if not (passed or self._cleared):
-            worst = max(verdicts, key=lambda verdict: verdict.failures)
-            raise NotClearedError(
-                f"policy {worst.version} failed in {worst.failures} of {worst.attempts} attempts of its safety "
-                "evaluation, and no version before it has passed; begin with another policy (--start zoo), or allow "
-                "more (safety.clearance_failures)"
-            )
-        self._cleared = passed or self._cleared
+        passed = [weights for weights, verdict in examined if verdict.passed]
+        renewed = {weights.skill for weights in passed}
+        # Where each skill has policies of its own, one that failed leaves the skill with those that passed before.
+        self._cleared = (*passed, *(weights for weights in self._cleared if weights.skill not in renewed))
+        able = {weights.skill for weights in self._cleared}
+        for weights, verdict in examined:
+            if weights.skill not in able:
+                raise NotClearedError(_refusal(verdict))
 
     @staticmethod
     def _versions(policies: Sequence[PolicyWeights]) -> tuple[tuple[int, str | None], ...]:
         return tuple((weights.version, weights.skill) for weights in policies)
 
 
+def _verdict(weights: PolicyWeights, examined: Future[Verdict]) -> Verdict:
+    """The verdict; a version whose evaluation failed of itself has not passed."""
+    error = examined.exception()
+    if error is None:
+        return examined.result()
+    return Verdict(version=weights.version, passed=False, problem=f"{type(error).__name__}: {error}")
+
+
+def _refusal(verdict: Verdict) -> str:
+    if verdict.problem:
+        return f"policy {verdict.version} could not be evaluated for its clearance: {verdict.problem}"
+    return (
+        f"policy {verdict.version} failed in {verdict.failures} of {verdict.attempts} attempts of its safety "
+        "evaluation, and no version before it has passed; begin with another policy (--start zoo), or allow more "
+        "(safety.clearance_failures)"
+    )
+
+
 class Examiner:
     """Evaluates policy versions in a process of its own."""
 
-    def __init__(self, exam: Exam) -> None:
-        """Start nothing yet."""
-        from agent.learner_process import die_with_parent
-
+    def __init__(self, exam: Exam, core: int | None = None) -> None:
+        """Start nothing yet; evaluate on a core, or wherever the system chooses."""
         self._exam = exam
-        self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=die_with_parent)
+        self._core = core
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin, initargs=(self._core,))
 
     def __call__(self, weights: PolicyWeights) -> Future[Verdict]:
         """Start the evaluation of one version."""
-        return self._pool.submit(examine, self._exam, weights.to_bytes())
+        policy = weights.to_bytes()
+        try:
+            return self._pool.submit(examine, self._exam, policy)
+        except BrokenProcessPool:  # the process was killed, such as for its memory
+            self._pool = self._new_pool()
+            return self._pool.submit(examine, self._exam, policy)
 
     def close(self) -> None:
         """End the process; what it is at is lost."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin(core: int | None) -> None:
+    """In the new process: end with the daemon, and leave the core of its control loop."""
+    from agent.learner_process import die_with_parent
+
+    die_with_parent()
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, {core} if core is not None else range(os.cpu_count() or 1))
 
 
 def examine(exam: Exam, policy: bytes) -> Verdict:

@@ -278,7 +278,8 @@ class Run:
                 attempts=safety.clearance_attempts,
                 most_failures=safety.clearance_failures,
                 seed=config.run.seed,
-            )
+            ),
+            config.learner.core,
         )
         return Clearance(self._examiner, every=safety.clearance_every, lockstep=not self._realtime, told=self._examined)
 

@@ -55,8 +55,6 @@ class Practice:
         self._tick = tick
         self._runner = AttemptRunner(loop, workspace, tick)
         self._controller: Controller | None = None
-        self._learned = False
-        """Whether the running attempt is of a learned skill."""
 
     def choose(self, now: Tick) -> tuple[Skill, bool]:
         """The next task, and whether to attempt it as an evaluation."""
@@ -70,7 +68,7 @@ class Practice:
 
     def attempt(self, skill: Skill, *, evaluation: bool = False) -> AttemptResult:
         """One attempt with its books: the row that it began is durable before the robot moves for it (I10)."""
-        self.skill_name, self._learned = skill.name, isinstance(skill, LearnedSkill)
+        self.skill_name = skill.name
         while not self._brain.ready(skill):
             # A learner takes seconds to start; in real time the robot waits on its feet.
             self._tick(self._postures.stance)
@@ -120,13 +118,13 @@ class Practice:
             self._scheduler.attempted(skill.name, pose, Pose2D.of(end.observation), result.mean_reward, end.robot_s)
         if evaluation and isinstance(skill, LearnedSkill) and result.interrupt is None:
             self._evaluated(skill, result, version, end.robot_s)
-        self.skill_name, self._learned = "", False
+        self.skill_name = ""
         return result
 
     def falling(self, observation: Observation) -> bool:
-        """Whether the running attempt is of a kind whose falls are predicted, and the robot is about to fall."""
+        """Whether a learned skill is being attempted, and its robot is about to fall."""
         predictor = self._brain.fall_predictor
-        return predictor is not None and self._learned and predictor.alarm(observation)
+        return predictor is not None and self._runner.recording and predictor.alarm(observation)
 
     def caught(self, observation: Observation) -> None:
         """A fall begins to be caught at this reading, within an attempt or between two."""

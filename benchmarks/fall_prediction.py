@@ -50,12 +50,14 @@ def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
 
     Returns:
         ``recall``, ``lead_s_median``, ``false_alarms_per_min`` and ``ece``, the worse of both robots; and, for each
-        robot, those of ``learned`` and ``rule``, with the numbers of falls and minutes behind them.
+        robot, those of ``learned`` and ``rule``, with the numbers of falls and minutes behind them. None where no test
+        walk fell, or where there was too little to choose a limit by.
     """
     robots = {name: _robot(name, seed, n) for name in ROBOTS}
     learned = [facts["learned"] for facts in robots.values()]
     worst = {"recall": min, "lead_s_median": min, "false_alarms_per_min": max, "ece": max}
-    return {name: choose(each[name] for each in learned) for name, choose in worst.items()} | robots
+    known = {name: [each[name] for each in learned if each[name] is not None] for name in worst}
+    return {name: choose(known[name], default=None) for name, choose in worst.items()} | robots
 
 
 def _robot(name: str, seed: int, n: int) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def _robot(name: str, seed: int, n: int) -> dict[str, Any]:
     return {
         "training_falls": sum(walk.fell_s is not None for walk in training),
         "learned": _judge(learned, weights.threshold, test, calm) | _calibration(learned, [*test, *calm]),
-        "rule": _judge(rule, limit, test, calm) | {"limit_deg": math.degrees(limit)},
+        "rule": _judge(rule, limit, test, calm) | {"limit_deg": _finite(math.degrees(limit))},
     }
 
 
@@ -98,10 +100,14 @@ def _judge(
         "recall": float(np.mean([lead >= LEAD_S for lead in leads])) if leads else None,
         "lead_s_median": float(np.median(leads)) if leads else None,
         "lead_s_p10": float(np.quantile(leads, 0.1)) if leads else None,
-        "threshold": threshold,
+        "threshold": _finite(threshold),
         **_false_alarms("", score, threshold, calm),
         **_false_alarms("disturbed_", score, threshold, test),
     }
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
 
 
 def _false_alarms(

@@ -144,8 +144,12 @@ class FallPredictor:
 
 def probabilities(weights: FallPredictorWeights, postures: Float32) -> FloatArray:
     """Of a fall within the horizon after each posture, calibrated. Shape: (B, F) to (B,)."""
-    log_odds = weights.slope * cautious_log_odds(weights, postures) + weights.offset
-    result: FloatArray = 1.0 / (1.0 + np.exp(-np.clip(log_odds, -60.0, 60.0)))
+    return calibrated(cautious_log_odds(weights, postures), weights.slope, weights.offset)
+
+
+def calibrated(log_odds: FloatArray, slope: float, offset: float) -> FloatArray:
+    """Probabilities of cautious log-odds (Platt 1999). Shape: (B,) to (B,)."""
+    result: FloatArray = 1.0 / (1.0 + np.exp(-np.clip(slope * log_odds + offset, -60.0, 60.0)))
     return result
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec
-from skills.fall_predictor import FallPredictorWeights, cautious_log_odds, posture, posture_size, probabilities
+from skills.fall_predictor import FallPredictorWeights, calibrated, cautious_log_odds, posture, posture_size
 from skills.lean import lean_rad
 from skills.learners.ensemble_network import EnsembleNetwork
 
@@ -214,18 +214,21 @@ class FallLearner:
         self._std = np.maximum(calm.std(axis=0), 1e-3)
 
     def _calibrate(self) -> None:
-        weights = replace(self.snapshot(), slope=1.0, offset=0.0)
         if sum(walk.fell_s is not None for walk in self._held) < self.config.least_falls:
             self._slope, self._offset, self._threshold = 1.0, 0.0, NEVER
             return
-        scores, labels = [], []
-        for walk in self._held:
-            falling, known = walk.labels(self.config.horizon_s)
-            scores.append(cautious_log_odds(weights, walk.postures[known]))
-            labels.append(falling[known])
-        self._slope, self._offset = platt(np.concatenate(scores), np.concatenate(labels))
-        weights = replace(weights, slope=self._slope, offset=self._offset)
-        scored = [(probabilities(weights, walk.postures), walk) for walk in self._held if not walk.disturbed]
+        weights = self.snapshot()
+        log_odds = [cautious_log_odds(weights, walk.postures) for walk in self._held]
+        labels = [walk.labels(self.config.horizon_s) for walk in self._held]
+        self._slope, self._offset = platt(
+            np.concatenate([odds[known] for odds, (_, known) in zip(log_odds, labels, strict=True)]),
+            np.concatenate([falling[known] for falling, known in labels]),
+        )
+        scored = [
+            (calibrated(odds, self._slope, self._offset), walk)
+            for odds, walk in zip(log_odds, self._held, strict=True)
+            if not walk.disturbed
+        ]
         self._threshold = min(max(lowest_threshold(scored, self.config), self.config.least_threshold), NEVER)
 
 

@@ -10,6 +10,7 @@ import pytest
 from fakes import fake_spec, observation
 
 from agent.brain import Brain, PolicyUnavailableError
+from agent.clearance import Clearance, Verdict
 from agent.learner_link import LearnerProgress
 from agent.learner_process import Snapshot
 from skills.fall_predictor import FallPredictorWeights, posture_size
@@ -190,6 +191,17 @@ class TestFallPredictor:
         self.publish(link, tmp_path / "broken", replace(self.predictor(0.6), slope=math.nan))
         made.controller(get("walk_forward"), explore=False)
         assert made.fall_predictor.alarm(observation())  # by the last good one
+
+
+def test_in_real_time_a_robot_waits_for_the_first_clearance_and_for_nothing_else(link):
+    skill, examined = get("walk_forward"), Future()
+    assert brain(None, lockstep=False).ready(skill)  # there is nothing to wait for, and `controller` says so
+    made = brain(link, lockstep=False)
+    made._clearance = Clearance(lambda weights: examined, every=3, lockstep=False)
+    assert not made.ready(skill)
+    examined.set_result(Verdict(version=0, attempts=1, failures=0, passed=True))
+    assert made.ready(skill)
+    assert made.controller(skill, explore=False)[1] == 0
 
 
 class TestLockstep:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from agent import daemon
-from agent.clearance import Clearance, Exam, NotClearedError, Verdict, examine
+from agent.clearance import Clearance, Exam, Examiner, NotClearedError, Verdict, examine
 from agent.config import Config
 from agent.policies import find_policy
 from persistence.store import Store
@@ -19,10 +22,10 @@ from skills.policy import PolicyWeights
 from skills.registry import get
 
 
-def policy(version: int) -> PolicyWeights:
+def policy(version: int, skill: str | None = None) -> PolicyWeights:
     layers = ((np.zeros((3, 2), np.float32), np.zeros(2, np.float32)),)
     return PolicyWeights(
-        version=version, layers=layers, obs_mean=np.zeros(3, np.float32), obs_std=np.ones(3, np.float32)
+        version=version, skill=skill, layers=layers, obs_mean=np.zeros(3, np.float32), obs_std=np.ones(3, np.float32)
     )
 
 
@@ -108,6 +111,36 @@ class TestRealtime:
         clearance.choose(0, [policy(1), policy(2), policy(3)])
         assert versions(clearance.choose(0, [policy(1), policy(2), policy(3)])) == [1, 3]
 
+    def test_a_skill_whose_own_policy_failed_keeps_the_one_that_passed_before(self):
+        board = Hasty({12: 1})
+        clearance = self.made(board)
+        for attempt in range(3):
+            clearance.choose(attempt, [policy(1, "go"), policy(2, "back")])
+        for attempt in range(3, 6):
+            acted = clearance.choose(attempt, [policy(11, "go"), policy(12, "back")])
+        assert [(weights.skill, weights.version) for weights in acted] == [("go", 11), ("back", 2)]
+
+    def test_a_skill_without_any_that_passed_ends_the_run_though_others_did(self):
+        clearance = self.made(Hasty({2: 1}))
+        clearance.choose(0, [policy(1, "go"), policy(2, "back")])
+        with pytest.raises(NotClearedError, match="policy 2 failed"):
+            clearance.choose(0, [policy(1, "go"), policy(2, "back")])
+
+    def test_an_evaluation_that_breaks_off_clears_nothing_and_ends_nothing(self):
+        board = Board({})
+        clearance = self.made(board)
+        clearance.choose(0, [policy(1)])
+        board.answer()
+        clearance.choose(3, [policy(2)])
+        board._open.pop()[1].set_exception(MemoryError("no room"))
+        assert versions(clearance.choose(4, [policy(3)])) == [1]
+        assert board.told[-1] == Verdict(version=2, passed=False, problem="MemoryError: no room")
+        first = self.made(board)
+        first.choose(0, [policy(4)])
+        board._open.pop()[1].set_exception(ValueError("robot 'x' is no simulated robot"))
+        with pytest.raises(NotClearedError, match=r"policy 4 could not be evaluated .* no simulated robot"):
+            first.choose(0, [policy(4)])
+
     def test_if_none_ever_passed_the_run_ends_with_the_reason(self):
         board = Hasty({1: 5})
         clearance = self.made(board)
@@ -147,6 +180,19 @@ def test_a_policy_that_walks_passes_and_one_that_throws_itself_down_does_not(tmp
     assert verdict.failures > 0
     assert not verdict.passed
     assert examine(replace(either, most_failures=2), wild.to_bytes()).passed
+
+
+def test_an_examiner_that_is_killed_loses_one_evaluation_and_goes_on(tmp_path):
+    walks = find_policy("zoo", "minitaur", get("walk_forward"), tmp_path)
+    examiner = Examiner(exam())
+    try:
+        lost = examiner(walks)
+        (pid,) = examiner._pool._processes
+        os.kill(pid, signal.SIGKILL)
+        assert isinstance(lost.exception(timeout=60.0), BrokenProcessPool)
+        assert examiner(walks).result(timeout=60.0).passed
+    finally:
+        examiner.close()
 
 
 def test_a_run_acts_with_what_passed_and_says_so_in_the_books(tmp_path):
