@@ -164,6 +164,18 @@ def test_the_share_of_commands_that_the_gate_changed_is_measured(robot, too_far)
     assert (0.4 < share <= 1.0) if too_far else share is None
 
 
+def test_what_the_gate_changed_in_an_attempt_is_not_counted_in_the_next(robot):
+    monitors = Monitors(robot.spec, WORKSPACE, SafetyConfig(), 50.0)
+    loop = ControlLoop(robot, SimulatedClock(robot, DT_S), ActionGate(robot.spec, DT_S), monitors)
+    runner = AttemptRunner(loop, WORKSPACE, loop.tick)
+    wild = Script(robot)
+    wild.act = lambda reading: replace(Script(robot).act(reading), target=robot.spec.stand_position_rad + 10.0)
+    assert runner.run(Task(), wild).measures["limited"] == 1.0
+    # The way back to the stance takes a few periods; then nothing is changed any more.
+    assert runner.run(Task(), Script(robot)).measures["limited"] < 0.3
+    assert "limited" not in runner.run(Task(), Script(robot)).measures
+
+
 class TestFence:
     @pytest.mark.parametrize("kind", [SkillKind.RESET, SkillKind.RECOVERY])
     @pytest.mark.parametrize("start_m", [2.05, 2.2, 2.36, 2.45])

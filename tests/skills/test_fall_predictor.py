@@ -95,6 +95,19 @@ def test_without_falls_enough_there_is_no_alarm():
     assert not FallPredictor(SPEC, few).alarm(reading(roll=1.5))
 
 
+def test_walks_that_somebody_disturbed_say_nothing_of_how_often_alarms_are_false():
+    def threshold(disturbed: bool) -> float:
+        rng = np.random.default_rng(0)
+        learner = FallLearner(SPEC, FallConfig(hidden=(16, 16), ensemble=3, false_alarms_per_min=2.0))
+        for index in range(120):
+            learner.add(dataclasses.replace(tipping(rng, falls=index < 60)[1], disturbed=disturbed))
+        learner.update(50)
+        return learner.snapshot().threshold
+
+    assert threshold(disturbed=False) < NEVER
+    assert threshold(disturbed=True) == NEVER  # there is no time left to count false alarms in
+
+
 def test_nothing_is_learned_before_the_first_fall():
     learner = learned(10, 0)
     assert learner.update(5) == {}
