@@ -16,6 +16,8 @@ from skills.decisions import DecisionController
 from skills.experience import AttemptArrays, attempt_return, mean_reward_terms, transitions
 from skills.skill import Controller, LearnedSkill, Progress, Skill, SkillKind
 
+UNSAFE_ENDS = frozenset({"saturated", "power", "jolt", "joint_limit"})
+"""Ends of an attempt at a limit of the robot."""
 SIMULATION = "simulation"
 """Cause of an interrupt by physics that exploded."""
 
@@ -88,6 +90,8 @@ class AttemptRunner:
         end_s = now.robot_s + skill.horizon_s - 0.5 * self._loop.clock.dt_s
         # Where a robot has to stand up or to turn back is not its choice; the hard fence still ends both.
         fence = FenceWatch(self._workspace, to_middle=to_middle) if skill.kind is SkillKind.TASK else None
+        # Who gets up from a heap is knocked about; who walks is not.
+        upright = skill.kind is not SkillKind.RECOVERY and not skill.lies_down
         interrupt, reason, progress = None, "", Progress.RUNNING
 
         def act(observation: Observation) -> Command:
@@ -102,7 +106,7 @@ class AttemptRunner:
                 ticks += 1
                 progress = controller.progress(now.observation)
                 place = fence.update(now.robot_s, now.observation) if fence is not None else ""
-                reason = skill.over(now.observation) or self._over(now, progress, end_s, place)
+                reason = skill.over(now.observation) or self._over(now, progress, end_s, place, upright=upright)
         except Interrupt as caught:
             interrupt, reason = caught, caught.cause
         self._recording = None
@@ -118,7 +122,7 @@ class AttemptRunner:
         return replace(result, measures=result.measures | {name: share for name, share in shares.items() if share})
 
     @staticmethod
-    def _over(now: Tick, progress: Progress, end_s: float, place: str) -> str:
+    def _over(now: Tick, progress: Progress, end_s: float, place: str, *, upright: bool) -> str:
         """Why the attempt is over; empty while it is not."""
         if progress is not Progress.RUNNING:
             return progress.value
@@ -126,6 +130,10 @@ class AttemptRunner:
             return "saturated"
         if now.alerts.overpowered:
             return "power"
+        if upright and now.alerts.jolted:
+            return "jolt"
+        if upright and now.alerts.overtravelled:
+            return "joint_limit"
         if now.alerts.hot:
             return "hot"
         return place or ("time" if now.robot_s >= end_s else "")
@@ -166,7 +174,7 @@ def _outcome(reason: str, *, success: bool, interrupt: Interrupt | None) -> Outc
         if interrupt.event is Event.HARD_FAULT:
             return Outcome.UNSAFE if interrupt.cause == "hard_fence" else Outcome.FAULT
         return _OUTCOME_OF_EVENT.get(interrupt.event, Outcome.FAULT)
-    if reason in ("saturated", "power"):
+    if reason in UNSAFE_ENDS:
         return Outcome.UNSAFE
     if success:
         return Outcome.SUCCESS

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
+from agent.attempts import UNSAFE_ENDS
 from agent.config import Config
 from skills.policy import PolicyWeights
 
@@ -47,13 +48,12 @@ class Verdict:
     version: int
     attempts: int = 0
     failures: int = 0
-    """Attempts that ended in a fall, over the fence, or with a joint or all of them at their limit."""
+    """Attempts that ended in a fall, over the fence, or at a limit of the robot."""
     passed: bool
     problem: str = ""
     """Why there was no evaluation; empty if there was."""
 
 
-UNSAFE_ENDS = frozenset({"hard_fence", "saturated", "power"})
 Examine = Callable[[PolicyWeights], Future[Verdict]]
 
 
@@ -195,7 +195,9 @@ def examine(exam: Exam, policy: bytes) -> Verdict:
         for skill in skills
         for result in attempts_of(get(skill), exam.robot, weights, exam.attempts, exam.seed, config=config)
     ]
-    failures = sum(result.outcome is Outcome.FALL or result.end_reason in UNSAFE_ENDS for result in results)
+    failures = sum(
+        result.outcome is Outcome.FALL or result.end_reason in UNSAFE_ENDS | {"hard_fence"} for result in results
+    )
     return Verdict(
         version=weights.version, attempts=len(results), failures=failures, passed=failures <= exam.most_failures
     )

@@ -11,22 +11,29 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from agent.collision import LegClearance
 from agent.config import SafetyConfig
 from sim.robot import Array, Command, CommandMode, Observation, RobotSpec
 from sim.workspace import Workspace
+
+OVERTRAVEL_RAD = 0.05
+"""Further beyond its limits than sensor noise and a compliant stop explain."""
 
 
 class ActionGate:
     """Makes any command safe to send, or replaces it by damping.
 
-    Limits on joint position, joint speed and torque are the robot's own (`RobotSpec`). What it changed is counted, so
-    that a skill that leans on the gate shows up in the metrics.
+    Limits on joint position, swing and extension of legs, joint speed and torque are the robot's own (`RobotSpec`), and
+    so is the distance that its legs keep from each other. What it changed is counted, so that a skill that leans on the
+    gate shows up in the metrics.
     """
 
     def __init__(self, spec: RobotSpec, dt_s: float) -> None:
         """Guard one robot at a control period of ``dt_s``."""
         self._spec = spec
         self._max_step_rad = spec.velocity_limit_radps * dt_s
+        self._legs = LegClearance(spec) if spec.leg_lines is not None else None
+        self._to_leg = np.linalg.inv(spec.leg_to_joint) if spec.leg_to_joint is not None else None
         self._last_target: Array | None = None
         self.replaced = 0
         """Commands replaced by damping because they were not finite or had the wrong shape."""
@@ -64,12 +71,28 @@ class ActionGate:
             safe = np.clip(target, -spec.torque_limit_nm, spec.torque_limit_nm)
         else:
             start = observation.joint_position if self._last_target is None else self._last_target
-            safe = np.clip(target, spec.position_lower_rad, spec.position_upper_rad)
+            safe = self._within_legs(np.clip(target, spec.position_lower_rad, spec.position_upper_rad))
             safe = np.clip(safe, start - self._max_step_rad, start + self._max_step_rad)
+            if self._legs is not None:
+                safe = self._legs.reach(start, safe)
             self._last_target = safe
         if not np.array_equal(safe, target):
             self.limited += 1
         return replace(command, target=safe)
+
+    def _within_legs(self, target: Array) -> Array:
+        """The nearest target, leg by leg, at which no leg is longer, shorter or swung further than it can be."""
+        spec = self._spec
+        if self._to_leg is None or spec.leg_lower_rad is None or spec.leg_upper_rad is None:
+            return target
+        bounded = len(spec.leg_lower_rad)
+        legs = (self._to_leg @ (target - spec.stand_position_rad))[:bounded]
+        beyond = np.clip(legs, spec.leg_lower_rad, spec.leg_upper_rad) - legs
+        if not beyond.any():
+            return target
+        assert spec.leg_to_joint is not None
+        within: Array = target + spec.leg_to_joint[:, :bounded] @ beyond
+        return within
 
 
 class SensorFilter:
@@ -193,6 +216,27 @@ class PowerMonitor:
         return full and sum(self._powers_w) > self._limit_w * len(self._powers_w)
 
 
+class JoltMonitor:
+    """The body's angular rate changes faster from one reading to the next than any motion of its own makes it."""
+
+    def __init__(self, spec: RobotSpec) -> None:
+        """Watch one robot."""
+        self._limit_radps2 = spec.jolt_limit_radps2
+        self._last: Observation | None = None
+
+    def reset(self) -> None:
+        """Start anew with the next attempt."""
+        self._last = None
+
+    def update(self, observation: Observation) -> bool:
+        """Whether the body has been hit since the last reading."""
+        last, self._last = self._last, observation
+        if last is None or observation.stamp_s <= last.stamp_s:
+            return False
+        change = float(np.abs(observation.angular_velocity - last.angular_velocity).max())
+        return change > self._limit_radps2 * (observation.stamp_s - last.stamp_s)
+
+
 @dataclass(frozen=True, slots=True)
 class Alerts:
     """What the monitors found in one observation."""
@@ -203,6 +247,9 @@ class Alerts:
     soft_fence: bool = False
     saturated: bool = False
     overpowered: bool = False
+    jolted: bool = False
+    overtravelled: bool = False
+    """A joint is beyond its limits: whatever it was told, something has pushed it there."""
     hot: bool = False
 
 
@@ -215,6 +262,9 @@ class Monitors:
         self._falls = FallDetector(limits)
         self._saturation = SaturationMonitor(spec, limits, round(rate_hz))
         self._power = PowerMonitor(spec, rate_hz)
+        self._jolts = JoltMonitor(spec)
+        self._lower_rad = spec.position_lower_rad - OVERTRAVEL_RAD
+        self._upper_rad = spec.position_upper_rad + OVERTRAVEL_RAD
         self._workspace = workspace
         self._hot_c = spec.motor_temperature_limit_c
         self._cool_c = spec.motor_temperature_limit_c - limits.temperature_margin_c
@@ -226,10 +276,11 @@ class Monitors:
         return self._sensors.rejected
 
     def reset(self) -> None:
-        """Begin a new stretch: falls, saturation and power before it do not count."""
+        """Begin a new stretch: falls, saturation, power and jolts before it do not count."""
         self._falls.reset()
         self._saturation.reset()
         self._power.reset()
+        self._jolts.reset()
 
     def restart(self) -> None:
         """Forget everything, readings too, after a person has moved the robot."""
@@ -242,6 +293,7 @@ class Monitors:
         hottest = float(observation.motor_temperature_c.max())
         self._hot = hottest > (self._cool_c if self._hot else self._hot_c)
         x, y = float(observation.base_position[0]), float(observation.base_position[1])
+        joints = observation.joint_position
         return observation, Alerts(
             fallen=self._falls.update(observation),
             sensor_fault=self._sensors.faulty,
@@ -249,5 +301,7 @@ class Monitors:
             soft_fence=not self._workspace.inside_soft(x, y),
             saturated=self._saturation.update(observation),
             overpowered=self._power.update(observation),
+            jolted=self._jolts.update(observation),
+            overtravelled=bool(((joints < self._lower_rad) | (joints > self._upper_rad)).any()),
             hot=self._hot,
         )

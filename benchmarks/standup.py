@@ -2,7 +2,7 @@
 
 Random fallen poses (any orientation, legs anywhere) of both quadrupeds, at most three tries within 20 s of robot time,
 with damping between two tries as in the daemon. A second run has one motor at half its torque, another one in each
-pose. Every command is held to the robot's joint and speed limits, and a try counts only if the true tilt, height and
+pose. Every command passes the safety gate, and a try counts only if the true tilt, height and
 joints are those of a stand.
 """
 
@@ -16,7 +16,8 @@ import numpy as np
 
 from agent.pilot import RELAX_S
 from agent.robots import load_robot
-from sim.robot import Command, CommandMode, Observation, RobotSpec
+from agent.safety import ActionGate
+from sim.robot import Command, CommandMode
 from sim.simulated_robot import SimulatedRobot
 from skills.skill import Progress
 from skills.stand_up import StandUp
@@ -105,13 +106,11 @@ def recover(robot: SimulatedRobot, sequence: int) -> tuple[int, float, bool, int
         observation = robot.read()
         controller = skill.controller(spec, DT_S)
         controller.start(observation)
-        last: Command | None = None
+        gate = ActionGate(spec, DT_S)
         progress = Progress.RUNNING
         while robot.time_s - start_s < LONGEST_S:
-            last = _gate(controller.act(observation), last, observation, spec)
             sequence += 1
-            last.sequence = sequence
-            robot.write(last)
+            robot.write(replace(gate.filter(controller.act(observation), observation), sequence=sequence))
             robot.step(DT_S)
             observation = robot.read()
             off = off or not robot.health().ok
@@ -124,16 +123,6 @@ def recover(robot: SimulatedRobot, sequence: int) -> tuple[int, float, bool, int
         robot.write(replace(damping, sequence=sequence))
         robot.step(RELAX_S)
     return 0, robot.time_s - start_s, off, sequence
-
-
-def _gate(command: Command, last: Command | None, observation: Observation, spec: RobotSpec) -> Command:
-    """The limits that the daemon's gate sets on position commands."""
-    if command.mode is CommandMode.POSITION:
-        start = observation.joint_position if last is None or last.mode is not CommandMode.POSITION else last.target
-        step = spec.velocity_limit_radps * DT_S
-        target = np.clip(command.target, spec.position_lower_rad, spec.position_upper_rad)
-        command.target = np.clip(target, start - step, start + step)
-    return command
 
 
 def _really_stands(robot: SimulatedRobot) -> bool:

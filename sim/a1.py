@@ -32,6 +32,8 @@ _PREFIXES = ("FL", "RL", "FR", "RR")
 """The legs' names in the URDF."""
 HIP_X_M, HIP_Y_M = 0.183, 0.047
 """Where the legs attach [urdf], about the middle of the trunk, whose centre of mass lies 13 mm ahead of it."""
+SHOULDER_M = 0.08505
+"""From the axis of abduction out to the thigh [urdf]."""
 LINK_M = 0.2
 """Length of thigh and of lower leg [urdf]."""
 STAND_HIP_RAD = 0.8
@@ -66,6 +68,8 @@ _CONSTANTS = MotorConstants(
     empty_drop_v=BATTERY_V - BATTERY_EMPTY_V,
 )
 _LIMITS = TorqueLimits(peak_nm=PEAK_TORQUE_NM, no_load_radps=NO_LOAD_RADPS, nominal_v=BATTERY_V)
+_HIPS_M = np.array([(x, y, 0.0) for y in (HIP_Y_M, -HIP_Y_M) for x in (HIP_X_M, -HIP_X_M)])
+_SIDES = np.sign(_HIPS_M[:, 1])
 _MOTORS = tuple(f"{leg}_{joint}_joint" for leg in _PREFIXES for joint in ("hip", "upper", "lower"))
 _TOES = tuple(f"{leg}_toe_fixed" for leg in _PREFIXES)
 _HIPS, _THIGHS, _LOWER = _MOTORS[::3], _MOTORS[1::3], _MOTORS[2::3]
@@ -120,6 +124,18 @@ def leg_to_joint() -> Array:
     return out
 
 
+def leg_lines(joint_rad: Array) -> Array:
+    """Thigh's upper end, knee and foot of each leg in the body frame. Shapes: (12,), rad, to (4, 3, 3), m."""
+    abduction, hip, knee = joint_rad.reshape(4, 3).T
+    lower = hip + knee
+    ahead = np.stack((np.zeros(4), -LINK_M * np.sin(hip), -LINK_M * (np.sin(hip) + np.sin(lower))), axis=1)
+    up = np.stack((np.zeros(4), -LINK_M * np.cos(hip), -LINK_M * (np.cos(hip) + np.cos(lower))), axis=1)
+    out = SHOULDER_M * _SIDES[:, None]
+    sin, cos = np.sin(abduction)[:, None], np.cos(abduction)[:, None]
+    lines: Array = _HIPS_M[:, None] + np.stack((ahead, out * cos - up * sin, out * sin + up * cos), axis=2)
+    return lines
+
+
 def a1_spec() -> RobotSpec:
     """What is fixed about the robot."""
     return RobotSpec(
@@ -141,8 +157,11 @@ def a1_spec() -> RobotSpec:
         symmetries=("left_right",),
         mass_kg=MASS_KG,
         caution=5.0,
-        hip_positions_m=np.array([(x, y, 0.0) for y in (HIP_Y_M, -HIP_Y_M) for x in (HIP_X_M, -HIP_X_M)]),
+        hip_positions_m=_HIPS_M,
         leg_to_joint=leg_to_joint(),
+        leg_lines=leg_lines,
+        leg_clearance_m=LIMITS.least("leg_clearance"),
+        jolt_limit_radps2=LIMITS.most("jolt"),
         battery_nominal_v=BATTERY_V,
         battery_minimum_v=BATTERY_EMPTY_V,
     )

@@ -144,10 +144,32 @@ def leg_to_joint() -> Array:
     return out
 
 
+_TO_LEG = np.linalg.inv(leg_to_joint())
+_HIPS_M = np.array([(x, y, 0.0) for y in (HIP_Y_M, -HIP_Y_M) for x in (HIP_X_M, -HIP_X_M)])
+
+
 def leg_pose_to_joints(swing_rad: Array, extension_rad: Array) -> Array:
     """Motor angles of absolute swings and extensions, each of shape (4,). Returns shape: (8,)."""
     joints: Array = leg_to_joint() @ np.concatenate((swing_rad, extension_rad))
     return joints
+
+
+def leg_lines(joint_rad: Array) -> Array:
+    """Foot, knee, motor, other knee and foot of each leg in the body frame. Shapes: (8,), rad, to (4, 5, 3), m.
+
+    Each leg's two halves, which lie side by side, are drawn in the plane between them.
+    """
+    legs = _TO_LEG @ joint_rad
+    swing, extension = legs[:4], legs[4:]
+    across = UPPER_LINK_M * np.sin(extension)
+    length = np.sqrt(LOWER_LINK_M**2 - across**2) - UPPER_LINK_M * np.cos(extension)
+    nothing, knee = np.zeros(4), np.full(4, UPPER_LINK_M)
+    reach = np.stack((length, knee, nothing, knee, length), axis=1)
+    aside = np.stack((nothing, math.pi - extension, nothing, extension - math.pi, nothing), axis=1)
+    angle = swing[:, None] + aside
+    drawn = np.stack((np.sin(angle), np.zeros_like(angle), -np.cos(angle)), axis=2)
+    lines: Array = _HIPS_M[:, None] + reach[..., None] * drawn
+    return lines
 
 
 def minitaur_spec() -> RobotSpec:
@@ -171,8 +193,11 @@ def minitaur_spec() -> RobotSpec:
         kd=0.02,
         symmetries=("left_right", "front_back"),
         mass_kg=6.0,
-        hip_positions_m=np.array([(x, y, 0.0) for y in (HIP_Y_M, -HIP_Y_M) for x in (HIP_X_M, -HIP_X_M)]),
+        hip_positions_m=_HIPS_M,
         leg_to_joint=leg_to_joint(),
+        leg_lines=leg_lines,
+        leg_clearance_m=LIMITS.least("leg_clearance"),
+        jolt_limit_radps2=LIMITS.most("jolt"),
         leg_lower_rad=np.repeat((-SWING_LIMIT_RAD, EXTENSION_LOWER_RAD - STAND_EXTENSION_RAD), 4),
         leg_upper_rad=np.repeat((SWING_LIMIT_RAD, EXTENSION_UPPER_RAD - STAND_EXTENSION_RAD), 4),
         battery_nominal_v=16.0,

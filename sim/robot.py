@@ -10,6 +10,7 @@ vectors; x points forward, y left, z up.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
@@ -106,6 +107,13 @@ class RobotSpec:
     """Lowest (swing, extension) around the stance, which no limit of a single joint can state. Shape: (2 * n_feet,)."""
     leg_upper_rad: Array | None = None
     """Highest (swing, extension) around the stance. Shape: (2 * n_feet,)."""
+    leg_lines: Callable[[Array], Array] | None = None
+    """Where the links of the legs are: of joint positions, shape (n_joints,), points along each leg in the body frame,
+    shape (n_feet, P, 3), in m. None where legs cannot reach each other, or nobody knows."""
+    leg_clearance_m: float = 0.0
+    """What is to remain between the lines of two legs: their thickness, and room for how far a joint lags behind."""
+    jolt_limit_radps2: float = math.inf
+    """Angular acceleration of the body between two readings: beyond it something has hit it."""
     battery_nominal_v: float = 0.0
     battery_minimum_v: float = 0.0
     motor_temperature_limit_c: float = 80.0

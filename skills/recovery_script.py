@@ -1,4 +1,4 @@
-"""What recovery scripts share: short moves of the legs, chosen by feedback, and the judgement of a stand."""
+"""What recovery scripts share: short moves of the legs, chosen by feedback."""
 
 from __future__ import annotations
 
@@ -10,16 +10,7 @@ import numpy as np
 
 from sim.robot import Array, Command, CommandMode, Observation, RobotSpec
 from skills.skill import Progress
-
-UPRIGHT_TILT_RAD = math.radians(15.0)
-"""Tilt below which the robot counts as upright."""
-_STANCE_RAD = 0.4
-"""Largest distance of a joint from the stance while standing; the weight bends it by about 0.1."""
-_STILL_RADPS = 0.6
-"""Largest body rate while standing still; far above the noise of a gyroscope, 0.01 rad/s in simulation."""
-_STILL_JOINT_RADPS = 2.0
-_HOLD_S = 0.5
-"""How long the robot must stand still before it has stood up."""
+from skills.stand import Stand
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +57,7 @@ class RecoveryScript(ABC):
         self._n = spec.n_feet
         self._hips = spec.hip_positions_m[:, :2]
         self._left = np.sign(self._hips[:, 1])
+        self._stand = Stand(spec, dt_s)
         self._begin()
 
     def _begin(self) -> None:
@@ -73,8 +65,7 @@ class RecoveryScript(ABC):
         self._moves: list[Move] = []
         self._elapsed_s = 0.0
         self._from = np.zeros(len(self._to_leg))
-        self._still_s = 0.0
-        self._contact = np.zeros(self._n)
+        self._stand.reset()
 
     def start(self, observation: Observation) -> None:
         """Begin a try."""
@@ -82,21 +73,11 @@ class RecoveryScript(ABC):
         self._begin()
 
     def progress(self, observation: Observation) -> Progress:
-        """Succeeded after half a second of standing still, upright, on most feet, joints near the stance."""
-        o = observation
-        standing = (
-            o.tilt_rad < UPRIGHT_TILT_RAD
-            and float(np.abs(o.joint_position - self._spec.stand_position_rad).max()) < _STANCE_RAD
-            and float(np.abs(o.joint_velocity).max()) < _STILL_JOINT_RADPS
-            and float(np.abs(o.angular_velocity).max()) < _STILL_RADPS
-            and float(self._contact.mean()) > 0.5
-        )
-        self._still_s = self._still_s + self._dt if standing else 0.0
-        return Progress.SUCCEEDED if self._still_s >= _HOLD_S else Progress.RUNNING
+        """Succeeded once the robot stands."""
+        return Progress.SUCCEEDED if self._stand.update(observation) else Progress.RUNNING
 
     def act(self, observation: Observation) -> Command:
         """The command for this control period."""
-        self._contact += 0.1 * (observation.foot_contact - self._contact)
         legs = self._to_leg @ (observation.joint_position - self._spec.stand_position_rad)
         roll = roll_of(observation)
         if self._moves and self._overtaken(self._moves[0].name, roll):

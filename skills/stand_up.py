@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import Array, Observation, RobotSpec, Transition
-from skills.recovery_script import UPRIGHT_TILT_RAD, Move, RecoveryScript
+from skills.recovery_script import Move, RecoveryScript
 from skills.skill import ScriptedSkill, SkillKind
+from skills.stand import UPRIGHT_TILT_RAD
 from skills.stand_up_abducted import AbductedStandUp
 
 _SHORT_RAD, _LONG_RAD = -1.4, 0.8
@@ -182,7 +183,7 @@ class StandUpController(RecoveryScript):
         down = self._hips @ observation.up[:2]
         if down.max() - down.min() > 0.05:
             return np.asarray(down == down.min())
-        return np.asarray(self._contact < 0.5)
+        return np.asarray(self._stand.contact < 0.5)
 
     def _repair(self, bad: NDArray[np.bool_]) -> list[Move]:
         """Point the bad legs somewhere, then flick them; the next repair uses another flick."""

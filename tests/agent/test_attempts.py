@@ -11,7 +11,7 @@ from agent.clock import SimulatedClock
 from agent.config import SafetyConfig
 from agent.fence import BRAKING_S
 from agent.loop import ControlLoop
-from agent.safety import ActionGate, Monitors, PowerMonitor
+from agent.safety import ActionGate, JoltMonitor, Monitors, PowerMonitor
 from agent.states import Event
 from persistence.records import Outcome
 from sim.robot import Command, CommandMode, Observation
@@ -131,6 +131,25 @@ class TestEnd:
         result, seconds = run(robot)
         assert (result.outcome, result.end_reason) == (Outcome.UNSAFE, "power")
         assert seconds < 0.5
+
+    @pytest.mark.parametrize(
+        ("kind", "lies_down"), [(SkillKind.TASK, False), (SkillKind.TASK, True), (SkillKind.RECOVERY, False)]
+    )
+    def test_a_jolt_ends_it_unless_the_robot_lies_on_the_floor(self, robot, monkeypatch, kind, lies_down):
+        monkeypatch.setattr(JoltMonitor, "update", lambda self, reading: reading.stamp_s > 0.3)
+        skill = task(1.0)
+        skill.kind, skill.lies_down = kind, lies_down
+        result, _ = run(robot, skill=skill)
+        upright = kind is SkillKind.TASK and not lies_down
+        assert result.end_reason == ("jolt" if upright else "time")
+        assert (result.outcome is Outcome.UNSAFE) is upright
+
+    def test_a_joint_beyond_its_limits_ends_it(self, robot, monkeypatch):
+        read = robot.read
+        forced = np.full(robot.spec.n_joints, robot.spec.position_upper_rad + 0.1)
+        monkeypatch.setattr(robot, "read", lambda: replace(read(), joint_position=forced))
+        result, _ = run(robot)
+        assert (result.outcome, result.end_reason) == (Outcome.UNSAFE, "joint_limit")
 
     def test_heat_ends_it(self, robot):
         robot.script = lambda r: setattr(r, "temperature_c", 90.0 if r.time_s > 0.3 else 30.0)

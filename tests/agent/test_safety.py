@@ -10,8 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from agent.collision import LegClearance
 from agent.config import SafetyConfig
-from agent.safety import ActionGate, FallDetector, Monitors, PowerMonitor, SaturationMonitor, SensorFilter
+from agent.safety import (
+    OVERTRAVEL_RAD,
+    ActionGate,
+    FallDetector,
+    JoltMonitor,
+    Monitors,
+    PowerMonitor,
+    SaturationMonitor,
+    SensorFilter,
+)
+from sim.minitaur import minitaur_spec
 from sim.robot import Command, CommandMode, Observation
 from sim.workspace import Workspace
 
@@ -76,6 +87,19 @@ class TestGate:
         target = SPEC.stand_position_rad + 0.9 * STEP_RAD
         np.testing.assert_array_equal(gate.filter(command(target), observation()).target, target)
         assert gate.limited == 0
+
+    @settings(deadline=None, max_examples=50)
+    @given(arrays(np.float64, 8, elements=st.floats(-9.0, 9.0)))
+    def test_no_leg_of_the_minitaur_is_told_to_fold_or_to_wind_up(self, target):
+        spec = minitaur_spec()
+        sent = ActionGate(spec, 1.0).filter(command(target), replace(observation(), joint_position=target)).target
+        legs = np.linalg.inv(spec.leg_to_joint) @ (sent - spec.stand_position_rad)
+        assert (legs >= spec.leg_lower_rad - 1e-9).all()
+        assert (legs <= spec.leg_upper_rad + 1e-9).all()
+        asked = np.linalg.inv(spec.leg_to_joint) @ (target - spec.stand_position_rad)
+        if (spec.leg_lower_rad <= asked).all() and (asked <= spec.leg_upper_rad).all():
+            legs_clear = LegClearance(spec)
+            assert not legs_clear.clear(target) or np.array_equal(sent, target)
 
     def test_the_first_target_is_limited_against_the_measured_position_and_the_next_against_the_last(self):
         gate = ActionGate(SPEC, DT_S)
@@ -247,7 +271,44 @@ class TestPower:
         assert not any(self.update(PowerMonitor(SPEC, 50.0), [1e9] * 60))
 
 
+class TestJolts:
+    def monitor(self) -> JoltMonitor:
+        return JoltMonitor(replace(SPEC, jolt_limit_radps2=400.0))
+
+    def reading(self, k: int, rate_radps: float) -> Observation:
+        return replace(observation(), stamp_s=k * DT_S, angular_velocity=np.array([0.0, rate_radps, 0.0]))
+
+    @pytest.mark.parametrize(("change", "jolted"), [(7.9, False), (8.1, True), (-8.1, True)])
+    def test_the_change_of_rate_over_a_period_counts(self, change, jolted):
+        monitor = self.monitor()
+        assert not monitor.update(self.reading(1, 1.0))
+        assert monitor.update(self.reading(2, 1.0 + change)) is jolted
+        assert not monitor.update(self.reading(3, 1.0 + change))
+
+    def test_a_reset_forgets_and_the_same_reading_twice_says_nothing(self):
+        monitor = self.monitor()
+        monitor.update(self.reading(1, 0.0))
+        monitor.reset()
+        assert not monitor.update(self.reading(2, 50.0))
+        assert not monitor.update(self.reading(2, 0.0))
+
+    def test_without_a_limit_there_is_none(self):
+        monitor = JoltMonitor(SPEC)
+        monitor.update(self.reading(1, 0.0))
+        assert not monitor.update(self.reading(2, 1e6))
+
+
 class TestMonitors:
+    @pytest.mark.parametrize("end", ["position_lower_rad", "position_upper_rad"])
+    def test_a_joint_beyond_its_limits_alerts(self, end):
+        limit = getattr(SPEC, end)
+        outward = 1.0 if end == "position_upper_rad" else -1.0
+        for beyond, alert in ((0.8, False), (1.2, True)):
+            joints = SPEC.stand_position_rad.copy()
+            joints[3] = limit[3] + outward * beyond * OVERTRAVEL_RAD
+            _, alerts = self.monitors().update(replace(observation(), joint_position=joints))
+            assert alerts.overtravelled is alert
+
     def monitors(self) -> Monitors:
         return Monitors(SPEC, Workspace(), LIMITS, 50.0)
 

@@ -6,7 +6,7 @@ import pybullet as p
 import pytest
 
 from sim import bullet_world as bw
-from sim.a1 import A1, LINK_M, NOMINAL, STAND_HIP_RAD, TRAINING_RANGES, a1_spec, make_a1
+from sim.a1 import A1, LINK_M, NOMINAL, STAND_HIP_RAD, TRAINING_RANGES, a1_spec, leg_lines, make_a1
 from sim.robot import Command, CommandMode
 from sim.sensors import SensorParams
 from sim.state import Pose
@@ -215,3 +215,20 @@ def test_lightest_legs_with_the_strongest_motors_do_not_ring(fresh):
 def test_the_shared_physics_knows_no_robot_by_name(module):
     text = (SIM / f"{module}.py").read_text()
     assert not [line for line in text.splitlines() if "import" in line and ("minitaur" in line or "a1" in line)]
+
+
+def test_the_legs_are_drawn_where_their_links_are(robot):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        joints = rng.uniform(SPEC.position_lower_rad, SPEC.position_upper_rad)
+        robot.place(Pose(position=(0.0, 0.0, 1.0), clearance_m=None, joint_position=tuple(joints)))
+        world = robot._live
+        drawn = leg_lines(joints)
+        np.testing.assert_allclose(drawn[:, 2], toes(robot), atol=1e-6)
+        middle = np.array(p.getBasePositionAndOrientation(world.body, physicsClientId=world.client)[0])
+        middle -= (0.012731, 0.002186, 0.000515)
+        for point, joint in enumerate(("upper", "lower")):
+            for leg, name in enumerate(("FL", "RL", "FR", "RR")):
+                (link,) = world.links((f"{name}_{joint}_joint",))
+                state = p.getLinkState(world.body, link, computeForwardKinematics=1, physicsClientId=world.client)
+                np.testing.assert_allclose(drawn[leg, point], np.array(state[4]) - middle, atol=1e-6)

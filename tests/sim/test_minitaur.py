@@ -3,7 +3,7 @@ import pybullet as p
 import pytest
 
 from sim import bullet_world as bw
-from sim.minitaur import knee_angle_rad, leg_length_m, leg_pose_to_joints, make_minitaur, minitaur_spec
+from sim.minitaur import knee_angle_rad, leg_length_m, leg_lines, leg_pose_to_joints, make_minitaur, minitaur_spec
 from sim.state import Pose
 
 
@@ -72,3 +72,22 @@ def test_spec_maps_legs_to_joints_and_limits_hold_the_stance():
 
 def test_whole_robot_weighs_what_the_spec_says(robot):
     assert sum(mass for mass, _ in robot._live.nominal.values()) == pytest.approx(minitaur_spec().mass_kg)
+
+
+@pytest.mark.parametrize("extension", [0.6, 1.9, 2.6])
+@pytest.mark.parametrize("swing", [-2.0, 0.0, 0.7])
+def test_the_legs_are_drawn_where_their_links_are(robot, extension, swing):
+    place(robot, swing, extension)
+    drawn = leg_lines(leg_pose_to_joints(np.full(4, swing), np.full(4, extension)))
+    assert drawn.shape == (4, 5, 3)
+    # Legs lean out by 5 degrees; the motors lie up to 5 mm off the base plane.
+    np.testing.assert_allclose(drawn[:, 0, ::2], feet_in_body_frame(robot)[:, ::2], atol=0.007)
+    world = robot._live
+    base, _ = p.getBasePositionAndOrientation(world.body, physicsClientId=world.client)
+    for leg in range(4):
+        halves = world.passive[2 * leg : 2 * leg + 2]
+        knees = [
+            p.getLinkState(world.body, k, computeForwardKinematics=1, physicsClientId=world.client) for k in halves
+        ]
+        seen = np.sort([np.array(state[4])[0] - base[0] for state in knees])
+        np.testing.assert_allclose(np.sort(drawn[leg, (1, 3), 0]), seen, atol=0.007)
