@@ -240,6 +240,8 @@ class SafetyConfig(Section):
     """Whether a robot that leans too far crouches on spread legs and rises again, instead of going on."""
     catch_lean_rad: float | None = setting(None, 0.2, 1.4, unit="rad")
     """Lean from which it does so, which is its tilt in the next 0.05 s; left out: the robot's own."""
+    learned_get_up: bool = setting(True)
+    """Whether a fallen robot tries a learned way to get up, where the library has one, before the scripted one."""
     clearance_every: int = setting(0, 0, 10_000, unit="attempts")
     """A policy version acts only once it has passed a safety evaluation in simulation, in dynamics that training never
     sees; the newest is evaluated every so many attempts. 0: every version acts."""

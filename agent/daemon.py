@@ -175,7 +175,7 @@ class Run:
         dt_s = config.control.dt_s
         if not (self._realtime or isinstance(robot, Steppable)):
             raise ValueError(f"robot {config.run.robot!r} is no simulator; it needs --speed realtime")
-        abilities = abilities_of(config.run.skills, robot.spec)
+        abilities = abilities_of(config.run.skills, robot.spec, learned_get_up=config.safety.learned_get_up)
         # What cannot work is refused here, before the run is in the books.
         fixed: tuple[PolicyWeights, ...] = ()
         learning = tuple(skill for skill in abilities.tasks if isinstance(skill, LearnedSkill))

@@ -317,8 +317,8 @@ class _Worker:
         self._send_done({}, tuple(skipped), restored)
 
     def _restore_risk(self, loaded: Checkpoint) -> None:
-        """Go on with the safety critic of a checkpoint; one that had none begins anew."""
-        if self._risk is not None and "risk" in loaded.meta:
+        """Go on with the safety critic of a checkpoint; where it had none, or one of an older kind, begin anew."""
+        if self._risk is not None and loaded.meta.get("risk", {}).get("format") == self._risk.STATE_FORMAT:
             mine = {name.removeprefix(RISK): array for name, array in loaded.tensors.items() if name.startswith(RISK)}
             self._risk.load_state(mine, loaded.meta["risk"])
 

@@ -34,6 +34,7 @@ from persistence.home import Home
 from persistence.records import ResumeState, RunStart, SkillRow
 from persistence.store import Store
 from sim.robot import Limit, RobotSpec
+from skills.get_up import GetUp
 from skills.registry import of_kind, skills
 from skills.skill import LearnedSkill, ScriptedSkill, SkillKind
 
@@ -85,8 +86,13 @@ def check_database_is_there(home: Home) -> None:
         )
 
 
-def abilities_of(names: tuple[str, ...], spec: RobotSpec) -> Abilities:
+def abilities_of(names: tuple[str, ...], spec: RobotSpec, *, learned_get_up: bool = True) -> Abilities:
     """The skills that a run may use; no names mean all that the robot can have.
+
+    Args:
+        names: of skills.
+        spec: the robot.
+        learned_get_up: whether a learned way to get up, where there is one, is tried before the scripted one.
 
     Raises:
         ValueError: none of them is a task, the robot cannot have one, or they belong to several families.
@@ -111,7 +117,7 @@ def abilities_of(names: tuple[str, ...], spec: RobotSpec) -> Abilities:
     return Abilities(
         tasks=tasks,
         return_home=resets[0] if resets else None,
-        stand_up=recoveries[0] if recoveries else None,
+        stand_ups=tuple(skill for skill in recoveries[::-1] if learned_get_up or not isinstance(skill, GetUp)),
     )
 
 

@@ -53,7 +53,8 @@ class Abilities:
 
     tasks: tuple[Skill, ...]
     return_home: ScriptedSkill | None
-    stand_up: ScriptedSkill | None
+    stand_ups: tuple[ScriptedSkill, ...]
+    """Ways to stand up, in the order in which they are tried; the last one is tried again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,7 +346,7 @@ class Pilot:
                 if self._arming_failures >= self._limits.arming_tries:
                     self._cause = "arming_failed"
                     return Event.SELFTEST_FAIL
-                if self._arming_failures == 1 and self._abilities.stand_up is not None:
+                if self._arming_failures == 1 and self._abilities.stand_ups:
                     self._recovery_kind = BAD_STANCE
                     raise Interrupt(Event.FALL_PREDICTED, BAD_STANCE)
                 return Event.ARM_TIMEOUT
@@ -406,16 +407,18 @@ class Pilot:
         self._falls_s.append(self._fell_s)
         while self._falls_s and now_s - self._falls_s[0] > 3600.0:
             self._falls_s.popleft()
-        stand_up = self._abilities.stand_up
+        ways = self._abilities.stand_ups
+        if self._recovery_kind == BAD_STANCE:
+            ways = ways[-1:]  # the robot is up already; what is wrong with its legs is for the script to find out
         self._cause = "stand_up_failed"
         tries = 0
         if len(self._falls_s) > self._limits.falls_per_hour:
             self._cause = "too_many_falls"
-        elif stand_up is not None:
+        elif ways:
             for tries in range(1, self._limits.recover_tries + 1):
                 if tries > 1:
                     self._relax()
-                result = self.practice.attempt(stand_up)
+                result = self.practice.attempt(ways[min(tries, len(ways)) - 1])
                 if result.interrupt is not None:
                     self._recovered(tries, stood=False)
                     raise result.interrupt

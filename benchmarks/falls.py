@@ -3,7 +3,8 @@
 The daemon learns four skills from an empty home: alone, with falls caught once the body leans too far, and with falls
 predicted and caught before that. Falls are those of the whole run, between attempts too; returns are those of the last
 policies on open floor. ``n`` is in robot minutes, on the Minitaur; the A1, which falls more easily, shows in a quarter
-of an hour what differs. The variants ``two-hours`` are the first two hours with all of it on.
+of an hour what differs. The variants ``two-hours`` are the first two hours with all of it on; in ``hour-cleared`` a
+policy acts only after a safety evaluation.
 
     python -m benchmarks.falls [--only a1-caught a1-alone] [--seeds 0 1 2 3 4]
 """
@@ -63,6 +64,8 @@ KINDS = {
 }
 """Settings of each way: nothing is done about falls; leans are caught; falls are predicted, too."""
 ROBOT_MINUTES = {"a1": 15, "minitaur": DEFAULT_N}
+CLEARED = {**KINDS["foreseen"], "safety.clearance_every": 10}
+"""Besides, only policies act that have passed a safety evaluation, the newest of every ten attempts."""
 LONG_MINUTES = 120
 """Published for a robot's first 115 minutes: fewer than five falls (Yang et al. 2022, arXiv 2203.02638)."""
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -70,7 +73,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     for robot, minutes in ROBOT_MINUTES.items()
     for kind, settings in KINDS.items()
 } | {
-    f"{robot}-two-hours": {"robot": robot, "minutes": LONG_MINUTES, "set": KINDS["foreseen"]} for robot in ROBOT_MINUTES
+    f"{robot}-{name}": {"robot": robot, "minutes": minutes, "set": settings}
+    for robot in ROBOT_MINUTES
+    for name, minutes, settings in (
+        ("two-hours", LONG_MINUTES, KINDS["foreseen"]),
+        ("hour-cleared", 60, CLEARED),
+    )
 }
 
 STUDY = Study(

@@ -33,7 +33,7 @@ OFFLINE_STEPS = 20_000
 PRETRAINING_UPDATES = 10_000
 RANDOM_STEPS = 100
 TASK_UPDATES_PER_STEP = 4
-RISK_UPDATES_PER_STEP = 4
+RISK_UPDATES_PER_STEP = 2
 REWARD_SCALE = 0.1
 LEARNERS = {
     "ours": {"critic": True, "critic_data": True, "task_data": True},
@@ -44,10 +44,10 @@ LEARNERS = {
 }
 COURSES = {"corridor": "perdure/Navigation1-v0", "block": "perdure/Navigation2-v0"}
 RISK = {
-    "corridor": {"discount": 0.8, "threshold": 0.3},
-    "block": {"discount": 0.65, "threshold": 0.2},
+    "corridor": {"discount": 0.8, "threshold": 0.1},
+    "block": {"discount": 0.65, "threshold": 0.1},
 }
-"""As published for each."""
+"""Discounts as published; the published thresholds, 0.3 and 0.2, let a corner be cut three times in 400 episodes."""
 NOTHING = np.zeros(0)
 REST = np.zeros(2)
 

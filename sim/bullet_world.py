@@ -20,6 +20,9 @@ from sim.quiet_bullet import p, pybullet_data, quiet
 PHYSICS_HZ = 500
 """Of robots that need no other rate."""
 GRAVITY = 9.81
+WALL_GAP_M = 0.002
+WALL_THICKNESS_M, WALL_LENGTH_M, WALL_HEIGHT_M = 0.05, 2.0, 0.5
+"""Half of each."""
 
 
 @dataclass(slots=True)
@@ -211,6 +214,20 @@ def push(world: World, impulse_ns: Sequence[float], above_m: float) -> None:
     (x, y, z), _ = p.getBasePositionAndOrientation(world.body, physicsClientId=world.client)
     force = [component * world.model.physics_hz for component in impulse_ns]
     p.applyExternalForce(world.body, -1, force, (x, y, z + above_m), flags=p.WORLD_FRAME, physicsClientId=world.client)
+
+
+def put_wall(world: World, side: int) -> None:
+    """Build a wall that just does not touch the robot, on the side of the world's x, y, -x or -y axis (0 to 3)."""
+    c, body = world.client, world.body
+    boxes = [p.getAABB(body, link, physicsClientId=c) for link in world.index.values()]
+    axis, outward = side % 2, 1.0 if side < 2 else -1.0
+    face = max(outward * corner[axis] for box in boxes for corner in box)
+    centre = list(p.getBasePositionAndOrientation(body, physicsClientId=c)[0])
+    centre[axis], centre[2] = outward * (face + WALL_GAP_M + WALL_THICKNESS_M), WALL_HEIGHT_M
+    half = [WALL_LENGTH_M, WALL_LENGTH_M, WALL_HEIGHT_M]
+    half[axis] = WALL_THICKNESS_M
+    shape = p.createCollisionShape(p.GEOM_BOX, halfExtents=half, physicsClientId=c)
+    p.createMultiBody(baseMass=0.0, baseCollisionShapeIndex=shape, basePosition=centre, physicsClientId=c)
 
 
 def foot_contacts(world: World, n_feet: int) -> list[float]:

@@ -264,6 +264,20 @@ class SimulatedRobot:
             raise ValueError(f"a push of {impulse_ns} N s at {above_m} m is not finite")
         bw.push(self._live, (*impulse_ns, 0.0), above_m)
 
+    def put_wall(self, side: int) -> None:
+        """Build a wall right beside the robot, on the side of the world's x, y, -x or -y axis; gone when it is placed.
+
+        Args:
+            side: 0 to 3.
+
+        Raises:
+            ValueError: there is no such side.
+        """
+        self._check_open()
+        if side not in range(4):
+            raise ValueError(f"side {side} of a wall is not one of 0 (x), 1 (y), 2 (-x), 3 (-y)")
+        bw.put_wall(self._live, side)
+
     def recharge(self) -> None:
         """Swap the battery for a full one."""
         self._motors.recharge()

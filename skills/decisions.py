@@ -14,6 +14,8 @@ from skills.skill import Progress
 
 Decide = Callable[[Observation, float, NDArray[np.float32]], FloatArray]
 """(observation, actuator phase, last sent action) -> proposed action, each in [-1, 1]."""
+Judge = Callable[[Observation], Progress]
+"""newest reading -> whether to go on."""
 Safer = Callable[[NDArray[np.float32]], FloatArray | None]
 """proposed action -> what to do instead; None follows the proposal."""
 
@@ -43,6 +45,7 @@ class DecisionController:
         *,
         decimation: int,
         safer: Safer | None = None,
+        judge: Judge | None = None,
     ) -> None:
         """Build a controller for one attempt.
 
@@ -53,6 +56,7 @@ class DecisionController:
             resting_action: the action that the low-pass filter begins from. Shape: (n_actions,).
             decimation: control periods per policy step.
             safer: asked after each decision whether to do something else.
+            judge: asked after each control period whether to go on; None: until the horizon.
         """
         self.family = family
         self.decision: Decision | None = None
@@ -63,6 +67,7 @@ class DecisionController:
         self._sent = self._resting
         self._decimation = decimation
         self._safer = safer
+        self._judge = judge
         self._smoothing = family.smoothing
         self._tick = 0
 
@@ -116,6 +121,5 @@ class DecisionController:
         return self._actuator.phase_rad
 
     def progress(self, observation: Observation) -> Progress:
-        """A policy goes on until its horizon."""
-        del observation
-        return Progress.RUNNING
+        """Whether to go on."""
+        return Progress.RUNNING if self._judge is None else self._judge(observation)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import FloatArray, FrameLayout, Frames, Observation, RobotSpec
-from skills.decisions import DecisionController
+from skills.decisions import DecisionController, Judge
 from skills.features import HISTORY, FeatureHistory
 from skills.policy import MlpPolicy, PolicyWeights
 from skills.shield import Shield
@@ -78,6 +78,7 @@ def policy_controller(
     history: int = HISTORY,
     past_actions: bool = True,
     shield: Shield | None = None,
+    judge: Judge | None = None,
 ) -> DecisionController:
     """A controller for one attempt of a learned skill.
 
@@ -87,4 +88,6 @@ def policy_controller(
     decide = PolicyDecision(skill, spec, MlpPolicy(weights), rng, history, past_actions, shield)
     actuator = skill.family.actuator(spec, dt_s)
     resting = skill.prior_action(spec)
-    return DecisionController(skill.family, actuator, decide, resting, decimation=decimation, safer=decide.safer)
+    return DecisionController(
+        skill.family, actuator, decide, resting, decimation=decimation, safer=decide.safer, judge=judge
+    )

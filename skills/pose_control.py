@@ -22,6 +22,7 @@ NEAR_RAD = 0.6
 """Slope of a target over its action at the stance; less where a limit is nearer."""
 FILTER_S = 0.03
 """Time constant of the low-pass filter between targets: at 20 decisions per second each would be a blow."""
+_NEWTON_STEPS = 20
 _GYRO_SCALE = 0.2
 _JOINT_VELOCITY_SCALE = 0.05
 
@@ -55,6 +56,17 @@ class PoseActuator:
         reach = np.where(a > 0.0, self._up, self._down)
         target: Array = self._stance + self._near * a + (reach - self._near) * a**3
         return target
+
+    def action_of(self, target_rad: FloatArray) -> Array:
+        """The action that leads to a target, or as near to it as any does: `target_rad` the other way round."""
+        wanted = np.asarray(target_rad, np.float64) - self._stance
+        reach = np.where(wanted > 0.0, self._up, self._down)
+        size, near = np.minimum(np.abs(wanted) / reach, 1.0), self._near / reach
+        a = size.copy()
+        for _ in range(_NEWTON_STEPS):  # from below, up a slope that grows: it overshoots once, then comes back
+            a -= (near * a + (1.0 - near) * a**3 - size) / (near + 3.0 * (1.0 - near) * a**2)
+        action: Array = np.sign(wanted) * a
+        return action
 
     def command(self, action: FloatArray) -> Command:
         """One control period further towards the action's target."""

@@ -4,6 +4,10 @@ Recovery RL (Thananjeyan et al. 2021, arXiv 2010.15920): the critic is the disco
 action, if the task policy goes on after it; the recovery policy is the action that it says is safest. Here the critics
 are an ensemble trained by cross-entropy, which is a proper score of probabilities, each towards a target of its own, so
 that they differ where there is little data.
+
+A critic judges places, and a model, learned from the same transitions, says where an action leads. A critic of actions
+knows those that were taken: where harm is, only what leads there has been, so that nothing tells it the way back. The
+place behind the robot is one that it has been to.
 """
 
 from __future__ import annotations
@@ -27,10 +31,15 @@ from skills.policy import PolicyWeights, prior_preactivation
 from skills.shield import ShieldWeights
 from skills.symmetry import Mirror
 
-STATE_FORMAT = 2
 _ALARM_MINIBATCHES = 16
 """Newest minibatches that say how much of what the task policy does counts as too risky."""
 _LARGEST_THRESHOLD = 0.99
+RECOVERY_EVERY = 2
+"""Updates of the critic for one of the recovery policy, which is the dearer one."""
+_INNOCENT = -4.0
+"""Log-odds of harm of a critic that has seen none yet."""
+_LEAST_CHANGE = 1e-3
+"""Of a normalised feature in one step; what changes less is noise."""
 
 Harm = Callable[[NDArray[np.float32]], NDArray[np.bool_]]
 """Observations, shape (B, O), to whether they are harm, shape (B,)."""
@@ -76,6 +85,9 @@ class RiskConfig:
 class RiskLearner:
     """Learns from a replay memory that somebody else fills."""
 
+    STATE_FORMAT = 3
+    """Of `state`; older ones cannot be gone on from."""
+
     def __init__(
         self,
         replay: Replay,
@@ -115,21 +127,29 @@ class RiskLearner:
         drawing = SacConfig(batch=c.batch, discount=c.discount, normalise_steps=c.normalise_steps, obs_clip=c.obs_clip)
         self._sampler = Sampler(replay, commands, priors, drawing, mirrors, None)
         self._recovery_prior = torch.as_tensor(prior_preactivation(recovery_prior))
-        width = self._sampler.input_width
-        self._critic = EnsembleNetwork(c.ensemble, (self._actions + width, *c.hidden, 1), self._generator)
+        width, self._obs = self._sampler.input_width, replay.obs_width
+        rows = len(replay.feature_moments()[1])
+        self._model = EnsembleNetwork(c.ensemble, (self._actions + self._obs, *c.hidden, rows), self._generator)
+        self._change = torch.zeros(rows)
+        """Mean square of how much each feature changes in a step: the model's unit."""
+        self._critic = EnsembleNetwork(c.ensemble, (width, *c.hidden, 1), self._generator)
+        with torch.no_grad():
+            self._critic.biases[-1].fill_(_INNOCENT)
         self._target = copy.deepcopy(self._critic).requires_grad_(False)
         self._actor = EnsembleNetwork(1, (width, *c.hidden, 2 * self._actions), self._generator)
         with torch.no_grad():
             self._actor.weights[-1].mul_(0.1)
             self._actor.biases[-1].mul_(0.1)
-        self._critic_adam = torch.optim.Adam(self._critic.parameters(), c.learning_rate)
-        self._actor_adam = torch.optim.Adam(self._actor.parameters(), c.learning_rate)
+        learned = [*self._critic.parameters(), *self._model.parameters()]
+        self._critic_adam = torch.optim.Adam(learned, c.learning_rate, fused=True)
+        self._actor_adam = torch.optim.Adam(self._actor.parameters(), c.learning_rate, fused=True)
 
     def update(self, n: int, policy: PolicyWeights) -> dict[str, float]:
         """Take ``n`` gradient updates under a task policy.
 
         Returns:
-            ``risk_loss`` (cross-entropy less that of the targets themselves), ``risk_mean`` and ``risk_harm`` (mean
+            ``risk_loss`` (cross-entropy less that of the targets themselves), ``risk_model_loss`` (mean square error of
+            the model over the mean square of what it predicts), ``risk_mean`` and ``risk_harm`` (mean
             risk of the last minibatch, and share of it that ended in harm), ``risk_threshold``. Nothing without
             updates, or where they led to numbers that are not finite and were undone.
         """
@@ -142,8 +162,9 @@ class RiskLearner:
         figures: dict[str, Tensor] = {}
         ahead: deque[Tensor] = deque(maxlen=_ALARM_MINIBATCHES)
         for done in range(0, n, CHUNK):
-            for minibatch in self._sampler.draw(min(CHUNK, n - done), self._rng, self._generator)[0]:
-                figures, risks = self._step(minibatch, task)
+            minibatches = self._sampler.draw(min(CHUNK, n - done), self._rng, self._generator)[0]
+            for turn, minibatch in enumerate(minibatches, self.updates + done):
+                figures, risks = self._step(minibatch, task, turn)
                 ahead.append(risks)
         if not all(bool(torch.isfinite(value)) for value in (*figures.values(), *(risk.sum() for risk in ahead))):
             self.load_state(*good)
@@ -162,7 +183,10 @@ class RiskLearner:
             obs_std=self._sampler.std.copy(),
             obs_clip=self.config.obs_clip,
         )
+        unit = self._unit().numpy()
+        *inner, (weight, bias) = self._model.arrays()
         return ShieldWeights(
+            model=(*inner, (weight * unit, bias * unit)),
             critic=self._critic.arrays(),
             recovery=recovery,
             caution=self.config.caution,
@@ -177,7 +201,7 @@ class RiskLearner:
         arrays["torch_rng"] = self._generator.get_state().numpy().copy()
         meta: Meta = {
             "kind": "risk",
-            "format": STATE_FORMAT,
+            "format": self.STATE_FORMAT,
             "updates": self.updates,
             "threshold": self._threshold,
             "normaliser_count": self._sampler.norm_count,
@@ -212,7 +236,9 @@ class RiskLearner:
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         """All that a gradient update changes, by name."""
-        for name, network in (("critic", self._critic), ("target", self._target), ("actor", self._actor)):
+        yield "change", self._change
+        networks = {"model": self._model, "critic": self._critic, "target": self._target, "actor": self._actor}
+        for name, network in networks.items():
             for index, parameter in enumerate(network.parameters()):
                 yield f"{name}.{index}", parameter
         for name, adam in (("critic_adam", self._critic_adam), ("actor_adam", self._actor_adam)):
@@ -229,33 +255,67 @@ class RiskLearner:
         share = self.config.alarm_share
         return min(float(torch.quantile(risks, 1.0 - share)), _LARGEST_THRESHOLD) if share < 1.0 else 0.0
 
-    def _step(self, minibatch: Minibatch, task: _TaskPolicy) -> tuple[dict[str, Tensor], Tensor]:
-        """One update. Returns figures, and the risk of what the task policy does next. Shape of that: (B,)."""
+    def _step(self, minibatch: Minibatch, task: _TaskPolicy, turn: int) -> tuple[dict[str, Tensor], Tensor]:
+        """One update.
+
+        Args:
+            minibatch: what it learns from.
+            task: the task policy.
+            turn: number of the update.
+
+        Returns:
+            Figures, and the risk of what the task policy does next. Shape of that: (B,).
+        """
         c, actions = self.config, self._actions
         acted, next_obs = minibatch.inputs[c.batch : 2 * c.batch, :-1], minibatch.inputs[2 * c.batch :, actions:-1]
+        obs = acted[:, actions:]
         harm = self._harmed(minibatch, next_obs)
+        model_loss = self._model_loss(acted, next_obs)
         with torch.no_grad():
             following = task.act(next_obs, minibatch.prior[c.batch :], minibatch.noise[c.batch :])
-            ahead = self._target(torch.cat((following, next_obs), 1))[..., 0]
+            ahead = self._target(self._next(next_obs, following))[..., 0]
             later = torch.sigmoid(ahead)
             target = harm + (1.0 - harm) * c.discount * later
-        log_odds = self._critic(acted)[..., 0]
+        log_odds = self._critic(next_obs)[..., 0]
         loss = nn.functional.binary_cross_entropy_with_logits(log_odds, target)
         self._critic_adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss + model_loss).backward()  # type: ignore[no-untyped-call]
         self._critic_adam.step()
-        self._learn_recovery(acted[:, actions:])
+        if turn % RECOVERY_EVERY == 0:
+            self._learn_recovery(obs)
         with torch.no_grad():
-            for slow, fast in zip(self._target.parameters(), self._critic.parameters(), strict=True):
-                slow.lerp_(fast, c.tau)
+            torch._foreach_lerp_(list(self._target.parameters()), list(self._critic.parameters()), c.tau)
             unavoidable = (torch.special.entr(target) + torch.special.entr(1.0 - target)).mean()
             figures = {
                 "risk_loss": loss.detach() - unavoidable,
+                "risk_model_loss": model_loss.detach(),
                 "risk_mean": torch.sigmoid(log_odds).mean(),
                 "risk_harm": harm.mean(),
             }
             # Where harm has been done there is nothing left to warn of.
             return figures, torch.sigmoid(self._cautious(ahead))[harm == 0.0]
+
+    def _model_loss(self, acted: Tensor, next_obs: Tensor) -> Tensor:
+        """Mean square error of the model, in units of what the features change by."""
+        rows = len(self._change)
+        change = next_obs[:, self._obs - rows : self._obs] - acted[:, self._actions + self._obs - rows :][:, :rows]
+        with torch.no_grad():
+            square = change.square().mean(0)
+            self._change.lerp_(square, self.config.tau if self._change.any() else 1.0)
+        loss: Tensor = (self._model(acted[:, : self._actions + self._obs]) - change / self._unit()).square().mean()
+        return loss
+
+    def _unit(self) -> Tensor:
+        """What each feature changes by in a step. Shape: (D,)."""
+        return self._change.sqrt().clamp(min=_LEAST_CHANGE)
+
+    def _next(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Where actions lead, by each member of the model. Shapes: (B, I), (B, A) to (E, B, I)."""
+        stack, rows = obs[:, : self._obs], len(self._change)
+        change = self._model(torch.cat((action, stack), 1)) * self._unit()
+        newest, members = stack[:, -rows:] + change, len(change)
+        older, command = (part.expand(members, *part.shape) for part in (stack[:, rows:], obs[:, self._obs :]))
+        return torch.cat((older, newest, command), 2)
 
     def _harmed(self, minibatch: Minibatch, next_obs: Tensor) -> Tensor:
         """1 where a step led to harm, else 0. Shape: (B,)."""
@@ -273,12 +333,15 @@ class RiskLearner:
         return cautious
 
     def _learn_recovery(self, obs: Tensor) -> None:
-        """Towards the action with the lowest log-odds; those have a slope where the probability has none any more."""
+        """Towards the action with the lowest log-odds; those have a slope where the probability has none any more.
+
+        Of the mean of the ensemble: caution about ways that were never tried would keep the robot from the way back.
+        """
         out = self._actor(obs)[0, :, : self._actions]
         action = torch.tanh(out + self._recovery_prior)
-        log_odds = self._critic(torch.cat((action, obs), 1))[..., 0]
+        log_odds = self._critic(self._next(obs, action))[..., 0]
         self._actor_adam.zero_grad(set_to_none=True)
-        gradient = torch.autograd.grad(self._cautious(log_odds).mean(), list(self._actor.parameters()))
+        gradient = torch.autograd.grad(log_odds.mean(), list(self._actor.parameters()))
         for parameter, grad in zip(self._actor.parameters(), gradient, strict=True):
             parameter.grad = grad
         self._actor_adam.step()

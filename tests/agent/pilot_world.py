@@ -90,6 +90,7 @@ class World:
         permit: bool = True,
         catch_lean_rad: float | None = None,
         release: Callable[[Acknowledgement], bool] = lambda by: True,
+        learned_get_up: bool = False,
     ) -> None:
         self.robot = FakeRobot()
         self.home = Home(root / "home").prepare()
@@ -98,6 +99,8 @@ class World:
             FakeSkill(name, Kind.TASK, forward_m=forward) for name, forward in (("go", 1.0), ("back", -1.0))
         )
         self.stand_up = FakeSkill("stand_up", Kind.RECOVERY, seconds=1.0, upright_only=True)
+        learned = FakeSkill("learned", Kind.RECOVERY, seconds=1.0, upright_only=True)
+        self.stand_ups = (learned, self.stand_up) if learned_get_up else (self.stand_up,)
         self.signal = ""
         self.visits: list[tuple[str, float]] = [("BOOT", 0.0)]
         self.jobs: list[float] = []
@@ -116,7 +119,7 @@ class World:
             ledger=self.ledger,
             brain=Brain(None, spec, dt_s=0.02, seed=0, attempts_before=0, lockstep=lockstep, decimation=2, history=3),
             scheduler=Scheduler(self.tasks, workspace, np.random.default_rng(0)),
-            abilities=Abilities(tasks=self.tasks, return_home=get("return_home"), stand_up=self.stand_up),
+            abilities=Abilities(tasks=self.tasks, return_home=get("return_home"), stand_ups=self.stand_ups),
             workspace=workspace,
             balance=Balance(spec, catch_lean_rad),
             person=SimulatedPerson(self.robot, delay_s) if delay_s >= 0 else None,
@@ -143,7 +146,7 @@ class World:
     def _open(self) -> int:
         def begin(store: Store) -> int:
             run_id = store.start_run(RunStart(robot="fake", started_s=0.0, seed=0))
-            names = [(skill.name, SkillKind(skill.kind.value)) for skill in (*self.tasks, self.stand_up)]
+            names = [(skill.name, SkillKind(skill.kind.value)) for skill in (*self.tasks, *self.stand_ups)]
             for name, kind in (*names, ("return_home", SkillKind.RESET)):
                 store.register_skill(SkillRow(name=name, kind=kind), 0.0)
             return run_id

@@ -21,7 +21,8 @@ from skills.shield import ShieldWeights
 
 SPEC = fake_spec()
 HISTORY = 2
-INPUTS = HISTORY * GAIT.feature_size(SPEC)
+ROW = GAIT.feature_size(SPEC)
+INPUTS = HISTORY * ROW
 
 
 def weights(version: int, bias: float = 0.0) -> PolicyWeights:
@@ -118,7 +119,8 @@ class TestPolicy:
 class TestShield:
     def shield(self, threshold: float) -> ShieldWeights:
         return ShieldWeights(
-            critic=((np.zeros((1, 12 + INPUTS + 2, 1), np.float32), np.zeros((1, 1, 1), np.float32)),),
+            model=((np.zeros((1, 12 + INPUTS, ROW), np.float32), np.zeros((1, 1, ROW), np.float32)),),
+            critic=((np.zeros((1, INPUTS + 2, 1), np.float32), np.zeros((1, 1, 1), np.float32)),),
             recovery=weights(1, bias=0.3),
             caution=0.0,
             threshold=threshold,

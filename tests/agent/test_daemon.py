@@ -27,6 +27,7 @@ from persistence.home import Home, HomeLock, lock_holder
 from persistence.metrics import metrics
 from persistence.report import store_report
 from persistence.store import Store
+from sim.a1 import a1_spec
 from sim.minitaur import minitaur_spec
 
 TINY = {"learner.hidden": [32, 32], "learner.batch": 32, "learner.warmup_steps": 200}
@@ -199,7 +200,20 @@ class TestRefusals:
     def test_the_robot_can_always_help_itself(self):
         found = abilities_of(("turn_left",), minitaur_spec())
         assert [skill.name for skill in found.tasks] == ["turn_left"]
-        assert (found.return_home.name, found.stand_up.name) == ("return_home", "stand_up")
+        assert found.return_home.name == "return_home"
+        assert found.stand_ups[-1].name == "stand_up"
+
+    @pytest.mark.parametrize(
+        ("make", "wanted", "names"),
+        [
+            (a1_spec, True, ["get_up", "stand_up"]),
+            (a1_spec, False, ["stand_up"]),
+            (minitaur_spec, True, ["stand_up"]),  # the library has no policy for it
+        ],
+    )
+    def test_the_learned_way_to_get_up_comes_first_where_there_is_one(self, make, wanted, names):
+        found = abilities_of((), make(), learned_get_up=wanted)
+        assert [skill.name for skill in found.stand_ups] == names
 
 
 class TestErrors:

@@ -17,7 +17,7 @@ from learner_kit import learner_job
 from agent.learner_link import LearnerLink, LearnerUnavailableError
 from agent.learner_process import LearnerJob, SaveCheckpoint, Saved, StoredAttempts
 from agent.learning import Studies
-from persistence.checkpoints import load_newest, verify_checkpoint
+from persistence.checkpoints import load_newest, save_checkpoint, verify_checkpoint
 from persistence.episodes import Episode, write_episode
 from persistence.home import Home
 from persistence.store import attempt_uid
@@ -209,22 +209,21 @@ def test_harm_is_told_from_the_newest_of_the_stacked_rows(learner):
     assert risk._harm(seen).tolist() == [False, True]
 
 
-def test_a_safety_critic_begins_anew_from_a_checkpoint_without_one(home, learner):
-    without = learner()
-    without.attempt(1)
-    without.link.checkpoint(1, 12.5)
-    without.link.wait_saved(1)
-    assert without.link.progress.snapshots[1].shield is None
-    without.link.close()
-    life = learner(
-        stored=without.stored,
-        max_checkpoint_seq=1,
-        risk={"hidden": (8,), "batch": 16},
-        risk_updates_per_update=0.5,
-        harm_lean_rad=0.5,
-    )
+@pytest.mark.parametrize("older", [False, True], ids=["without one", "with one of an older kind"])
+def test_a_safety_critic_begins_anew_from_a_checkpoint(home, learner, older):
+    risk = {"risk": {"hidden": (8,), "batch": 16}, "risk_updates_per_update": 0.5, "harm_lean_rad": 0.5}
+    before = learner(**(risk if older else {}))
+    before.attempt(1)
+    before.link.checkpoint(1, 12.5)
+    before.link.wait_saved(1)
+    assert (before.link.progress.snapshots[1].shield is not None) is older
+    before.link.close()
+    if older:
+        saved = load_newest(home.checkpoints)
+        save_checkpoint(home.checkpoints, 2, saved.tensors, saved.meta | {"risk": saved.meta["risk"] | {"format": 2}})
+    life = learner(stored=before.stored, max_checkpoint_seq=2, **risk)
     life.link.wait_for(0)
-    assert life.link.progress.restored_seq == 1
+    assert life.link.progress.restored_seq == 1 + older
     assert life.link.progress.snapshots[0].shield is None
     life.link.wait_for(life.attempt(2))
     assert life.link.progress.snapshots[1].shield is not None

@@ -81,6 +81,39 @@ class TestFall:
         assert made.rows("SELECT recovered, tries FROM self_recoveries") == [(1, 2)]
         assert made.rows("SELECT count(*) FROM interventions") == [(0,)]
 
+    @pytest.mark.parametrize(
+        ("helps", "tried"),
+        [("learned", ["learned"]), ("script", ["learned", "stand_up"]), ("", ["learned", "stand_up", "stand_up"])],
+    )
+    def test_ways_to_stand_up_are_tried_in_their_order_and_the_last_one_again(self, world, helps, tried):
+        made = world(attempts=1, learned_get_up=True)
+        made.robot.rights_itself = False
+        for way in made.stand_ups:
+            way._seconds = 1.8
+        tip = Once(lambda robot: made.state is State.ATTEMPT, tip_over)
+
+        def script(robot: FakeRobot) -> None:
+            tip(robot)
+            names = [
+                skill for (skill,) in made.rows("SELECT skill FROM attempts WHERE skill != 'go' AND skill != 'back'")
+            ]
+            robot.rights_itself = helps == ("learned" if names == ["learned"] else "script" if len(names) > 1 else None)
+
+        made.run(script)
+        found = made.rows("SELECT skill FROM attempts WHERE skill IN ('learned', 'stand_up') ORDER BY id")
+        assert [skill for (skill,) in found] == tried
+
+    def test_a_bad_stance_is_for_the_script(self, world):
+        made = world(attempts=1, learned_get_up=True)
+
+        def script(robot: FakeRobot) -> None:
+            robot.rights_itself = False
+            robot.tilt_rad = 0.0 if "RECOVER" in made.path else 0.5
+
+        made.run(script)
+        assert made.rows("SELECT count(*) FROM attempts WHERE skill = 'learned'") == [(0,)]
+        assert made.rows("SELECT kind, recovered FROM self_recoveries") == [("bad_stance", 1)]
+
     def test_after_help_the_self_test_is_downtime(self, world):
         made = world(attempts=2)
         made.robot.rights_itself = False

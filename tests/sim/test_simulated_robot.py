@@ -371,3 +371,25 @@ def test_a_push_gives_the_body_the_speed_of_its_impulse_once(impulse_ns):
 def test_a_push_that_is_no_number_is_refused(robot):
     with pytest.raises(ValueError, match="not finite"):
         robot.push((float("nan"), 0.0))
+
+
+@pytest.mark.parametrize("side", range(4))
+def test_a_wall_stops_the_robot_on_its_side_until_it_is_placed_anew(robot, side):
+    outward = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)][side])
+
+    def slide() -> float:
+        robot.push(tuple(30.0 * outward))
+        for _ in range(50):
+            robot.step(0.02)
+        return float(outward @ robot.truth().base_position[:2])
+
+    robot.place(Pose())
+    robot.put_wall(side)
+    assert slide() < 0.1
+    robot.place(Pose())
+    assert slide() > 0.3
+
+
+def test_a_wall_has_one_of_four_sides(robot):
+    with pytest.raises(ValueError, match="side 4 of a wall"):
+        robot.put_wall(4)

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sim.a1 import a1_spec, make_a1
 from sim.minitaur import minitaur_spec
@@ -37,6 +39,15 @@ class TestTargets:
         assert (np.diff(targets, axis=0) > 0.0).all()
         slope = (targets[21] - targets[19]) / 0.1
         assert (slope < NEAR_RAD + 0.02).all()
+
+    @pytest.mark.parametrize("spec", [SPEC, minitaur_spec()], ids=lambda spec: spec.name)
+    @given(seed=st.integers(0, 2**32 - 1))
+    def test_the_action_of_a_target_leads_to_it_and_beyond_a_limit_to_the_limit(self, spec, seed):
+        actuator = PoseActuator(spec, DT_S)
+        target = np.random.default_rng(seed).uniform(spec.position_lower_rad - 0.5, spec.position_upper_rad + 0.5)
+        reached = actuator.target_rad(actuator.action_of(target))
+        within = np.clip(target, spec.position_lower_rad, spec.position_upper_rad)
+        np.testing.assert_allclose(reached, within, atol=1e-9)
 
 
 class TestFilter:

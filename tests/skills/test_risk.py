@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from persistence.checkpoints import load_newest, save_checkpoint
 from persistence.replay import ReplayBuffer
 from skills.learners.risk import RiskConfig, RiskLearner
 from skills.policy import PolicyWeights
-from skills.shield import Shield, ShieldWeights
+from skills.shield import SAFE_SHARE, Shield, ShieldWeights
 from skills.symmetry import Mirror
 
 EDGE = 1.0
@@ -61,25 +62,34 @@ def test_risk_is_the_discounted_probability_of_harm_under_the_task_policy(shield
     assert shield.risk(np.array([place]), NOTHING, np.array([action])) == pytest.approx(risk, abs=0.12)
 
 
-def test_a_safe_action_passes_and_a_risky_one_is_replaced_by_one_that_leads_away(shield):
+def test_a_safe_action_passes_and_a_risky_one_is_replaced_by_the_nearest_that_is_safe(shield):
     passed = shield.judge(np.array([0.0]), NOTHING, MIDDLE, np.array([-0.5]))
     assert (passed.recovered, passed.action.tolist()) == (False, [-0.5])
     for side in (1.0, -1.0):
         replaced = shield.judge(np.array([0.95 * side]), NOTHING, MIDDLE, np.array([side]))
         assert replaced.recovered
         assert replaced.risk > 0.5
-        assert side * replaced.action[0] < -0.2
+        # Where the policy goes on to the edge, the best is to lead away; from the other one it leaves by itself.
+        place, actions = np.array([0.95 * side]), np.linspace(-1.0, 1.0, 41)[:, None]
+        risks = np.array([shield.risk(place, NOTHING, action) for action in actions])
+        safe = SAFE_SHARE * shield.weights.threshold
+        assert shield.risk(place, NOTHING, replaced.action) <= max(safe, risks.min() + 1e-3)
+        nearest = np.abs(actions - side)[risks <= safe].min() if (risks <= safe).any() else 2.0
+        assert abs(replaced.action[0] - side) == pytest.approx(nearest, abs=0.1)
 
 
 def test_caution_raises_risk_by_as_much_as_the_members_disagree(shield):
     weights = shield.weights
-    careless = Shield(ShieldWeights(critic=weights.critic, recovery=weights.recovery, caution=0.0, threshold=0.3))
+    careless = Shield(replace(weights, caution=0.0))
     for place in np.linspace(-1.0, 1.0, 9):
         args = np.array([place]), NOTHING, MIDDLE
         members = []
         for member in range(3):
-            alone = tuple((weight[[member]], bias[[member]]) for weight, bias in weights.critic)
-            one = Shield(ShieldWeights(critic=alone, recovery=weights.recovery, caution=1.0, threshold=0.3))
+            critic, model = (
+                tuple((weight[[member]], bias[[member]]) for weight, bias in layers)
+                for layers in (weights.critic, weights.model)
+            )
+            one = Shield(replace(weights, critic=critic, model=model))
             members.append(one.risk(*args))
         log_odds = np.log(members) - np.log1p(-np.array(members))
         assert careless.risk(*args) == pytest.approx(1.0 / (1.0 + np.exp(-log_odds.mean())), rel=1e-3)
@@ -97,9 +107,10 @@ def test_bytes_give_the_same_judgement_back(shield):
 
 def test_a_shield_of_nan_is_refused(shield):
     weights = shield.weights
-    broken = tuple((weight * np.nan, bias) for weight, bias in weights.critic)
-    with pytest.raises(ValueError, match="NaN"):
-        Shield(ShieldWeights(critic=broken, recovery=weights.recovery, caution=1.0, threshold=0.3))
+    for part in ("critic", "model"):
+        broken = tuple((weight * np.nan, bias) for weight, bias in getattr(weights, part))
+        with pytest.raises(ValueError, match="NaN"):
+            Shield(replace(weights, **{part: broken}))
 
 
 def test_equal_seeds_learn_the_same():
@@ -189,12 +200,12 @@ def test_the_threshold_rises_until_no_more_than_its_share_counts_as_too_risky():
     for share in (1.0, 0.3, 0.1):
         config = RiskConfig(hidden=(32,), batch=64, threshold=0.05, alarm_share=share, learning_rate=3e-3, tau=0.02)
         learner = RiskLearner(replay, NO_COMMANDS, AT_REST, MIDDLE, config, seed=0)
-        figures = learner.update(600, heading(0.2))
+        figures = learner.update(600, heading(0.5))
         shield = Shield(learner.snapshot())
         assert figures["risk_threshold"] == shield.weights.threshold
         places = replay.sample(np.random.default_rng(1), 2000).next_obs
         places = places[np.abs(places[:, 0]) < EDGE]
-        judged = [shield.judge(place, NOTHING, MIDDLE, np.tanh([0.2])) for place in places]
+        judged = [shield.judge(place, NOTHING, MIDDLE, np.tanh([0.5])) for place in places]
         shares.append(np.mean([one.recovered for one in judged]))
     assert shares[0] > 0.5
     assert shares[1] == pytest.approx(0.3, abs=0.12)
