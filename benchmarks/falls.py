@@ -3,8 +3,9 @@
 The daemon learns four skills from an empty home: alone, with falls caught once the body leans too far, and with falls
 predicted and caught before that. Falls are those of the whole run, between attempts too; returns are those of the last
 policies on open floor. ``n`` is in robot minutes, on the Minitaur; the A1, which falls more easily, shows in a quarter
-of an hour what differs. The variants ``two-hours`` are the first two hours with all of it on; in ``hour-cleared`` a
-policy acts only after a safety evaluation.
+of an hour what differs. In the variants ``shielded`` a learned critic stands before the robot, besides catching;
+``two-hours`` are the first two hours with falls predicted and caught; in ``hour-cleared`` a policy acts only after a
+safety evaluation.
 
     python -m benchmarks.falls [--only a1-caught a1-alone] [--seeds 0 1 2 3 4]
 """
@@ -52,7 +53,9 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 def conclude(cells: Cells) -> dict[str, Any]:
     """Falls, interventions and returns of each way against those of the robot alone, by robot."""
-    pairs = [(f"{robot}-alone", f"{robot}-{kind}") for robot in ROBOT_MINUTES for kind in list(KINDS)[1:]]
+    pairs = [
+        (f"{robot}-alone", f"{robot}-{kind}") for robot in ROBOT_MINUTES for kind in (*list(KINDS)[1:], "shielded")
+    ]
     compared = {other: against(plain, other, cells) for plain, other in pairs}
     return {other: facts for other, facts in compared.items() if facts}
 
@@ -64,6 +67,8 @@ KINDS = {
 }
 """Settings of each way: nothing is done about falls; leans are caught; falls are predicted, too."""
 ROBOT_MINUTES = {"a1": 15, "minitaur": DEFAULT_N}
+SHIELDED = {**KINDS["caught"], "learner.shield": True}
+"""Leans are caught, and what a learned critic finds too risky is replaced before."""
 CLEARED = {**KINDS["foreseen"], "safety.clearance_every": 10}
 """Besides, only policies act that have passed a safety evaluation, the newest of every ten attempts."""
 LONG_MINUTES = 120
@@ -76,6 +81,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     f"{robot}-{name}": {"robot": robot, "minutes": minutes, "set": settings}
     for robot in ROBOT_MINUTES
     for name, minutes, settings in (
+        ("shielded", ROBOT_MINUTES[robot], SHIELDED),
         ("two-hours", LONG_MINUTES, KINDS["foreseen"]),
         ("hour-cleared", 60, CLEARED),
     )
