@@ -45,9 +45,11 @@ class LegClearance:
         return self.gap_m(joint_rad) >= self._least_m
 
     def reach(self, start_rad: Array, target_rad: Array) -> Array:
-        """The part of the way to a target on which the legs keep their distance. Shapes: (n_joints,).
+        """The target, or how far towards it the legs keep their distance. Shapes: (n_joints,).
 
-        All of it where they do not keep it at the start: whoever lies with crossed legs has to get out of there.
+        The target itself where they do not keep it at the start: who lies with crossed legs has to get out of there.
+        Only ends of a command are looked at, not what lies between: one that passes a whole leg in a control period, at
+        the joints' top speed, is not seen.
         """
         if self.clear(target_rad) or not self.clear(start_rad):
             return target_rad

@@ -45,9 +45,16 @@ class GetUp(ScriptedSkill):
     horizon_s = 6.0
 
     def problem(self, spec: RobotSpec) -> str | None:
-        """Why a robot cannot have it: the library has no policy for it."""
-        if not policy_path(spec.name).is_file():
+        """Why a robot cannot have it: the library has no policy for it, or one that cannot be read.
+
+        Who asks before a run has the policy in memory when the robot falls.
+        """
+        try:
+            _library(spec.name)
+        except FileNotFoundError:
             return f"the library has no policy for {spec.name!r}; train one: python -m benchmarks.get_up"
+        except (OSError, ValueError) as error:
+            return f"the library's policy for {spec.name!r} is damaged ({error}); install perdure anew"
         return super().problem(spec)
 
     def controller(self, spec: RobotSpec, dt_s: float) -> DecisionController:

@@ -1,8 +1,9 @@
 """What stands between a task policy and the robot: a judgement of each proposed action, and something safer to do.
 
 In NumPy, for the control loop; `skills.learners.risk` learns it. The scheme is that of Recovery RL (Thananjeyan et al.
-2021, arXiv 2010.15920): where the risk of what the task proposes is above a threshold, the recovery policy acts. The
-risk of an action is that of where it leads, by a model of the next step.
+2021, arXiv 2010.15920): where the risk of what the task proposes is above a threshold, something safer is done: the
+nearest safe action, of the recovery policy's and others. The risk of an action is that of where it leads, by a model of
+the next step.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class ShieldWeights:
     caution: float
     """Standard deviations of the ensemble's log-odds that are added to their mean."""
     threshold: float
-    """Risk from which on the recovery policy acts."""
+    """Risk from which on something else is done."""
 
     def __post_init__(self) -> None:
         recovery = self.recovery
@@ -104,7 +105,7 @@ class Judgement:
     risk: float
     """Of the proposed action, in [0, 1]."""
     recovered: bool
-    """Whether the recovery policy acts in its place."""
+    """Whether something else is done in its place."""
 
 
 class Shield:

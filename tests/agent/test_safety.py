@@ -299,6 +299,15 @@ class TestJolts:
 
 
 class TestMonitors:
+    def test_a_new_stretch_knows_nothing_of_a_jolt_before_it(self):
+        for forgets in (False, True):
+            monitors = Monitors(replace(SPEC, jolt_limit_radps2=400.0), Workspace(), LIMITS, 50.0)
+            monitors.update(replace(observation(DT_S), angular_velocity=np.zeros(3)))
+            if forgets:
+                monitors.reset()
+            _, alerts = monitors.update(replace(observation(2 * DT_S), angular_velocity=np.full(3, 50.0)))
+            assert alerts.jolted is not forgets
+
     @pytest.mark.parametrize("end", ["position_lower_rad", "position_upper_rad"])
     def test_a_joint_beyond_its_limits_alerts(self, end):
         limit = getattr(SPEC, end)

@@ -85,6 +85,12 @@ class TestLibrary:
         for spec in (fake_spec(), minitaur_spec()):
             assert "python -m benchmarks.get_up" in GetUp().problem(spec)
 
+    def test_a_damaged_one_is_a_problem_before_the_run_and_no_crash_at_a_fall(self, tmp_path, monkeypatch):
+        whole = policy_path("a1").read_bytes()
+        monkeypatch.setattr("skills.get_up.LIBRARY", tmp_path)
+        (tmp_path / "torn-get_up.safetensors").write_bytes(whole[:-9])
+        assert "is damaged" in GetUp().problem(replace(SPEC, name="torn"))
+
     @SPECS
     def test_it_stands_up_from_most_fallen_poses(self, spec):
         stood, rng = 0, np.random.default_rng(3)

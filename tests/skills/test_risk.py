@@ -10,9 +10,10 @@ import pytest
 
 from persistence.checkpoints import load_newest, save_checkpoint
 from persistence.replay import ReplayBuffer
+from skills import ensemble
 from skills.learners.risk import RiskConfig, RiskLearner
 from skills.policy import PolicyWeights
-from skills.shield import SAFE_SHARE, Shield, ShieldWeights
+from skills.shield import SAFE_SHARE, Shield, ShieldWeights, next_stacks
 from skills.symmetry import Mirror
 
 EDGE = 1.0
@@ -60,6 +61,20 @@ def shield() -> Shield:
 )
 def test_risk_is_the_discounted_probability_of_harm_under_the_task_policy(shield, place, action, risk):
     assert shield.risk(np.array([place]), NOTHING, np.array([action])) == pytest.approx(risk, abs=0.12)
+
+
+def test_the_model_says_where_an_action_leads(shield):
+    w = shield.weights
+    for place, action in ((-0.5, 1.0), (0.0, 0.0), (0.5, -0.6)):
+        seen = ((np.array([[place]]) - w.recovery.obs_mean) / w.recovery.obs_std).astype(np.float32)
+        change = ensemble.forward(w.model, np.concatenate((np.array([[action]], np.float32), seen), axis=1))
+        ahead = next_stacks(seen, change)[:, 0, 0] * w.recovery.obs_std + w.recovery.obs_mean
+        np.testing.assert_allclose(ahead, place + STEP * action, atol=0.02)
+
+
+def test_a_critic_that_has_seen_no_harm_stops_nothing():
+    shield = Shield(RiskLearner(walks(0, 5), NO_COMMANDS, AT_REST, MIDDLE, RiskConfig(), seed=0).snapshot())
+    assert all(shield.risk(np.array([place]), NOTHING, np.ones(1)) < 0.1 for place in np.linspace(-1.0, 1.0, 9))
 
 
 def test_a_safe_action_passes_and_a_risky_one_is_replaced_by_the_nearest_that_is_safe(shield):
