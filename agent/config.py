@@ -150,9 +150,8 @@ class LearnerConfig(Section):
     """Whether safety costs (roll, pitch, power, jerk) are kept at their limits by Lagrange multipliers."""
     cost_limit: float = setting(0.04, 1e-6, 100.0)
     """Mean of each safety cost per step that is allowed; a cost is by how much a limit is exceeded, relative to it."""
-    init_multiplier: float | None = setting(None, 0.0, 10.0)
-    """Lagrange multipliers at the start: a careful beginning, from which they fall as attempts keep to the limits; left
-    out: the robot's own."""
+    least_multiplier: float | None = setting(None, 0.0, 10.0)
+    """Least Lagrange multiplier of each safety cost, at which it begins; left out: the robot's own."""
     predict_falls: bool = setting(False)
     """Whether a predictor of falls is learned from all attempts. It begins a catch (``safety.catch``) before the lean
     of the body does."""
@@ -325,7 +324,7 @@ class Config:
         return cls(**made)
 
     def for_robot(self, spec: RobotSpec) -> Config:
-        """This configuration with what is the robot's own where nothing is given: rates, and how carefully it begins.
+        """This configuration with what is the robot's own where nothing is given: rates, and how careful learning is.
 
         Raises:
             ConfigError: the rates do not divide, or rewards that the robot measures would be lost between decisions.
@@ -341,8 +340,8 @@ class Config:
                 "a reward in every control period; leave both out, or make them equal"
             )
         learner = self.learner
-        if learner.init_multiplier is None:
-            learner = replace(learner, init_multiplier=spec.caution)
+        if learner.least_multiplier is None:
+            learner = replace(learner, least_multiplier=spec.caution)
         return replace(self, control=control, learner=learner)
 
     @classmethod

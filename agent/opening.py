@@ -301,7 +301,6 @@ def learner_settings(c: LearnerConfig) -> dict[str, Any]:
         "lr": "learning_rate",
         "init_temperature": "initial_temperature",
         "init_std": "initial_std",
-        "init_multiplier": "initial_multiplier",
     }
     same = (
         "device",
@@ -316,6 +315,7 @@ def learner_settings(c: LearnerConfig) -> dict[str, Any]:
         "actor_delay",
         "target_entropy",
         "cost_limit",
+        "least_multiplier",
     )
     names = {name: name for name in (*same, "layer_norm", "dropout")} | renamed
     return {theirs: getattr(c, ours) for ours, theirs in names.items()}

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,8 @@ class HostJob:
     """File that keeps where a simulated robot is, for the host after this one."""
     again: bool = False
     """Whether a simulated robot lies where the host before had it; else it stands at the origin."""
+    dynamics: Mapping[str, Any] = field(default_factory=dict)
+    """In what a simulated robot's dynamics are not its nominal ones, by the names of `sim.dynamics.DynamicsParams`."""
 
 
 @dataclass(frozen=True)
@@ -275,6 +278,8 @@ def host_main(connection: Connection, job: HostJob, boxes: Mailboxes) -> None:
         signal.signal(number, signal.SIG_IGN)
     try:
         robot = load_robot(job.name, job.seed, latency_ms=job.latency_ms)
+        if isinstance(robot, SimulatedRobot):
+            robot.set_dynamics(replace(robot.dynamics, **job.dynamics))
     except (ValueError, RuntimeError, OSError) as error:
         connection.send(Refused(str(error)))
         return

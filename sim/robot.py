@@ -82,7 +82,7 @@ class RobotSpec:
     policy_rate_hz: float = 25.0
     """Rate of decisions that suits the robot; the control rate is a whole multiple of it."""
     caution: float = 1.0
-    """Lagrange multipliers that learning under constraints begins with; more for a robot that tips over easily."""
+    """Least Lagrange multiplier of learning under constraints; more for a robot that tips over easily."""
     catch_lean_rad: float = 0.5236
     """Lean from which a fall is caught: more than the robot's gaits lean, less than what it cannot come back from."""
     power_limit_w: float = math.inf

@@ -75,8 +75,8 @@ class SacConfig:
     """Derivative gain, per ``cost_limit`` that the cost rises from one attempt to the next."""
     lambda_max: float = 10.0
     """Upper bound of a multiplier."""
-    initial_multiplier: float = 0.0
-    """Every multiplier at the start. A learner that begins careful earns its freedom: low costs bring it down."""
+    least_multiplier: float = 0.0
+    """Lower bound of a multiplier, and what it begins at."""
     cost_window: float = 2500.0
     """Steps of a skill over which its costs are averaged, exponentially."""
 
@@ -97,7 +97,7 @@ class SacConfig:
         for name in ("cost_limit", "lambda_max", "cost_window"):
             value = getattr(self, name)
             self._need(name, math.isfinite(value) and value > 0, "positive and finite")
-        for name in ("kp", "ki", "kd", "initial_multiplier"):
+        for name in ("kp", "ki", "kd", "least_multiplier"):
             self._need(name, 0 <= getattr(self, name) < math.inf, "zero or positive, and finite")
         self._need("discount", 0 <= self.discount < 1, "in [0, 1)")
         self._need("tau", 0 < self.tau <= 1, "in (0, 1]")

@@ -23,23 +23,24 @@ class PidLagrangian:
     For a skill with mean cost J per step and limit d, after each of its attempts:
 
         e      = (J - d) / d
-        I      <- clip(I + w clip(e, -1, 1), 0, lambda_max / ki)          w: steps of the attempt / window
-        lambda <- clip(kp e + ki I + kd (J - J_before)_+ / d, 0, lambda_max); 0 where e <= 0 and I = 0
+        I      <- clip(I + w clip(e, -1, 1), 0, (lambda_max - lambda_min) / ki)     w: steps of the attempt / window
+        lambda <- lambda_min + clip(kp e + ki I + kd (J - J_before)_+ / d, 0, lambda_max - lambda_min)
+        lambda <- lambda_min where e <= 0 and I = 0
 
     Three things keep I from winding up: it never asks for more than the largest multiplier, it saves up no credit while
     the cost is low, and it rises no faster than it falls (e is never below -1, but large in a robot's first minutes).
-    While costs stay within the limit, every multiplier is exactly 0, or on its way there from where it began.
+    While costs stay within the limit, every multiplier is exactly lambda_min, so that what is learned stands still.
     """
 
     def __init__(self, skills: int, costs: int, config: SacConfig) -> None:
-        """Begin with all multipliers at `SacConfig.initial_multiplier`."""
+        """Begin with all multipliers at the least one."""
         self._config = config
+        self._least = min(config.least_multiplier, config.lambda_max)
         self.cost: Float64 = np.zeros((skills, costs))
         """Exponentially averaged mean cost per step of each skill's own attempts. Shape: (K, C)."""
-        start = min(config.initial_multiplier, config.lambda_max)
-        self.integral: Float64 = np.full((skills, costs), start / config.ki if config.ki else 0.0)
+        self.integral: Float64 = np.zeros((skills, costs))
         """Shape: (K, C)."""
-        self.multiplier: Float64 = np.full((skills, costs), start)
+        self.multiplier: Float64 = np.full((skills, costs), self._least)
         """Lambda. Shape: (K, C)."""
 
     def attempted(self, skill: int, steps: int, mean_costs: NDArray[np.floating[Any]]) -> None:
@@ -64,12 +65,13 @@ class PidLagrangian:
         self.cost[skill] += (1.0 - np.exp(-window)) * (mean_costs - before)
         error = self.cost[skill] / c.cost_limit - 1.0
         rise = np.maximum(self.cost[skill] - before, 0.0) / c.cost_limit
-        most = c.lambda_max / c.ki if c.ki else 0.0
+        highest = c.lambda_max - self._least
+        most = highest / c.ki if c.ki else 0.0
         self.integral[skill] = np.clip(self.integral[skill] + window * np.minimum(error, 1.0), 0.0, most)
         price = c.kp * error + c.ki * self.integral[skill] + c.kd * rise
         # The derivative alone may not pull: a cost that rises within its limit is no reason to interfere.
         held = np.where((error <= 0.0) & (self.integral[skill] == 0.0), 0.0, price)
-        self.multiplier[skill] = np.clip(held, 0.0, c.lambda_max)
+        self.multiplier[skill] = self._least + np.clip(held, 0.0, highest)
 
     def figures(self) -> dict[str, float]:
         """``lambda_<skill>_<cost>`` and ``cost_<skill>_<cost>``, both by index."""
@@ -84,8 +86,10 @@ class PidLagrangian:
         return np.stack((self.cost, self.integral, self.multiplier))
 
     def load_state(self, state: Float64) -> None:
-        """Go on from what `state` returned."""
-        self.cost, self.integral, self.multiplier = (table.copy() for table in state)
+        """Go on from what `state` returned; a multiplier that another lower bound let fall further is at this one."""
+        self.cost, integral, multiplier = (table.copy() for table in state)
+        self.integral = np.where(multiplier < self._least, 0.0, integral)
+        self.multiplier = np.maximum(multiplier, self._least)
 
 
 def penalised(

@@ -270,13 +270,16 @@ class RiskLearner:
         acted, next_obs = minibatch.inputs[c.batch : 2 * c.batch, :-1], minibatch.inputs[2 * c.batch :, actions:-1]
         obs = acted[:, actions:]
         harm = self._harmed(minibatch, next_obs)
-        model_loss = self._model_loss(acted, next_obs)
+        changes = self._changes(obs, acted[:, :actions])
+        model_loss = self._model_loss(changes, obs, next_obs)
         with torch.no_grad():
+            # Where it was expected to lead, not where it led: what a wall half a step away means, chance decides.
+            expected = self._changed(obs, changes)
             following = task.act(next_obs, minibatch.prior[c.batch :], minibatch.noise[c.batch :])
             ahead = self._target(self._next(next_obs, following))[..., 0]
             later = torch.sigmoid(ahead)
             target = harm + (1.0 - harm) * c.discount * later
-        log_odds = self._critic(next_obs)[..., 0]
+        log_odds = self._critic(expected)[..., 0]
         loss = nn.functional.binary_cross_entropy_with_logits(log_odds, target)
         self._critic_adam.zero_grad(set_to_none=True)
         (loss + model_loss).backward()  # type: ignore[no-untyped-call]
@@ -295,14 +298,14 @@ class RiskLearner:
             # Where harm has been done there is nothing left to warn of.
             return figures, torch.sigmoid(self._cautious(ahead))[harm == 0.0]
 
-    def _model_loss(self, acted: Tensor, next_obs: Tensor) -> Tensor:
+    def _model_loss(self, changes: Tensor, obs: Tensor, next_obs: Tensor) -> Tensor:
         """Mean square error of the model, in units of what the features change by."""
-        rows = len(self._change)
-        change = next_obs[:, self._obs - rows : self._obs] - acted[:, self._actions + self._obs - rows :][:, :rows]
+        newest = slice(self._obs - len(self._change), self._obs)
+        change = next_obs[:, newest] - obs[:, newest]
         with torch.no_grad():
             square = change.square().mean(0)
             self._change.lerp_(square, self.config.tau if self._change.any() else 1.0)
-        loss: Tensor = (self._model(acted[:, : self._actions + self._obs]) - change / self._unit()).square().mean()
+        loss: Tensor = (changes - change / self._unit()).square().mean()
         return loss
 
     def _unit(self) -> Tensor:
@@ -311,9 +314,17 @@ class RiskLearner:
 
     def _next(self, obs: Tensor, action: Tensor) -> Tensor:
         """Where actions lead, by each member of the model. Shapes: (B, I), (B, A) to (E, B, I)."""
-        stack, rows = obs[:, : self._obs], len(self._change)
-        change = self._model(torch.cat((action, stack), 1)) * self._unit()
-        newest, members = stack[:, -rows:] + change, len(change)
+        return self._changed(obs, self._changes(obs, action))
+
+    def _changes(self, obs: Tensor, action: Tensor) -> Tensor:
+        """What the model says, in its unit. Shapes: (B, I), (B, A) to (E, B, D)."""
+        changes: Tensor = self._model(torch.cat((action, obs[:, : self._obs]), 1))
+        return changes
+
+    def _changed(self, obs: Tensor, changes: Tensor) -> Tensor:
+        """Observations one step later. Shapes: (B, I), (E, B, D) to (E, B, I)."""
+        stack, rows, members = obs[:, : self._obs], len(self._change), len(changes)
+        newest = stack[:, -rows:] + changes * self._unit()
         older, command = (part.expand(members, *part.shape) for part in (stack[:, rows:], obs[:, self._obs :]))
         return torch.cat((older, newest, command), 2)
 

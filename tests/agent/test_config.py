@@ -41,11 +41,11 @@ class TestLoad:
         assert (config.workspace.size_m, config.workspace.soft_margin_m) == (5.0, 0.5)
         assert config.run.hours is None
 
-    def test_how_carefully_learning_begins_is_the_robots_own_unless_it_is_said(self):
-        assert Config().for_robot(a1_spec()).learner.init_multiplier == a1_spec().caution > minitaur_spec().caution
+    def test_how_careful_learning_is_is_the_robots_own_unless_it_is_said(self):
+        assert Config().for_robot(a1_spec()).learner.least_multiplier == a1_spec().caution > minitaur_spec().caution
         for said in (0.0, 2.0):
-            chosen = Config.load(overrides={"learner.init_multiplier": said}).for_robot(a1_spec())
-            assert chosen.learner.init_multiplier == said
+            chosen = Config.load(overrides={"learner.least_multiplier": said}).for_robot(a1_spec())
+            assert chosen.learner.least_multiplier == said
 
     def test_open_rates_are_the_robots_own(self):
         control = Config.load().for_robot(minitaur_spec()).control

@@ -1,5 +1,7 @@
 """How a run enters the books."""
 
+from dataclasses import fields
+
 import pytest
 
 from agent.config import Config
@@ -9,6 +11,7 @@ from agent.latches import Latches, Level
 from agent.ledger import LATCHES, PERMIT
 from agent.opening import (
     learner_job,
+    learner_settings,
     move_aside,
     open_run,
     restore_permit,
@@ -22,8 +25,10 @@ from persistence.errors import HomeError
 from persistence.home import Home
 from persistence.records import AttemptEnd, AttemptStart, Outcome, StateInterval
 from persistence.store import Store
+from sim.a1 import a1_spec
 from sim.minitaur import minitaur_spec
 from sim.robot import Limit
+from skills.learners.config import SacConfig
 from skills.registry import get
 
 
@@ -182,3 +187,14 @@ def test_each_run_of_a_home_has_noise_of_its_own():
     seeds = {robot_seed(seed, run) for seed in range(3) for run in range(4)}
     assert len(seeds) == 12
     assert robot_seed(1, 2) == robot_seed(1, 2)
+
+
+def test_every_setting_of_a_learner_reaches_it():
+    """What is left over, no configuration sets: the pace of updates is the daemon's, the rest is as it was found."""
+    given = learner_settings(Config().for_robot(a1_spec()).learner)
+    learning = SacConfig(**given)
+    assert learning.least_multiplier == a1_spec().caution
+    left = {field.name for field in fields(SacConfig)} - given.keys()
+    controller = {"kp", "ki", "kd", "lambda_max", "cost_window"}
+    shape = {"output_gain", "log_std_min", "log_std_max", "normalise", "normalise_steps", "obs_clip"}
+    assert left == controller | shape | {"updates_per_step", "reset_recovery"}

@@ -263,6 +263,10 @@ class TestRobot:
         with pytest.raises(ValueError, match="unknown robot 'nobody'"):
             open_remote_robot(HostJob(name="nobody", seed=0, latency_ms=None), print)
 
+    def test_dynamics_that_cannot_be_say_which(self):
+        with pytest.raises(ValueError, match="joint_friction_nm=-1"):
+            open_remote_robot(replace(JOB, dynamics={"joint_friction_nm": -1.0}), print)
+
 
 @pytest.mark.parametrize(("again", "x_m"), [(True, 1.0), (False, 0.0)])
 def test_a_simulated_robot_is_where_it_was_if_that_is_wanted(tmp_path, again, x_m):

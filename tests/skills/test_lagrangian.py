@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
@@ -66,17 +64,32 @@ class TestController:
             subject.attempted(0, 100, rng.uniform(0.0, 0.099, 1))
             assert subject.multiplier[0, 0] == 0.0
 
-    def test_a_careful_start_is_earned_off_and_then_forgotten(self):
-        """From 1, at no cost at all, the price falls by one over a cost window, to exactly 0, and never comes back."""
-        subject = controller(initial_multiplier=1.0, cost_window=2500.0)
-        assert subject.multiplier[0, 0] == 1.0
-        prices = []
-        for _ in range(20):
+    def test_a_price_never_falls_below_the_least_and_rises_from_there(self):
+        """With least price 2, one attempt of a whole window at twice the limit: e = 2 (1 - 1/e) - 1 = 0.2642; I = e,
+        lambda = 2 + 0.1 * 0.2642 + 0.2642 + 0.1 * 1.2642. Then calm attempts bring it back to 2, exactly, and leave it
+        there."""
+        subject = controller(least_multiplier=2.0, cost_window=250.0, cost_limit=0.1)
+        assert subject.multiplier[0, 0] == 2.0
+        subject.attempted(0, 250, np.array([0.2]))
+        assert subject.multiplier[0, 0] == pytest.approx(2.4171, abs=1e-4)
+        for _ in range(5):
             subject.attempted(0, 250, np.array([0.0]))
-            prices.append(subject.multiplier[0, 0])
-        assert all(after < before for before, after in pairwise(prices[:9]))
-        assert prices[4] > 0.3
-        assert prices[10:] == [0.0] * 10
+        assert subject.multiplier[0, 0] == 2.0
+
+    def test_a_state_with_lower_prices_goes_on_from_the_least(self):
+        old, new = controller(ki=2.0), controller(ki=2.0, least_multiplier=3.0)
+        old.attempted(0, 250, np.array([3.0]))
+        assert 0.0 < old.multiplier[0, 0] < 3.0
+        new.load_state(old.state())
+        assert (new.multiplier[0, 0], new.integral[0, 0]) == (3.0, 0.0)
+        assert new.cost[0, 0] == old.cost[0, 0] > 0.0
+
+    def test_the_highest_price_holds_whatever_the_least(self):
+        for least in (0.0, 2.0, 7.0):
+            subject = controller(least_multiplier=least, lambda_max=5.0)
+            for _ in range(300):
+                subject.attempted(0, 2500, np.array([3.0]))
+            assert subject.multiplier[0, 0] == 5.0
 
     def test_no_credit_is_saved_up_while_the_constraint_is_met(self):
         calm, fresh = controller(), controller()
