@@ -13,6 +13,7 @@ place behind the robot is one that it has been to.
 from __future__ import annotations
 
 import copy
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,8 +37,8 @@ _ALARM_MINIBATCHES = 16
 _LARGEST_THRESHOLD = 0.99
 RECOVERY_EVERY = 2
 """Updates of the critic for one of the recovery policy, which is the dearer one."""
-_INNOCENT = -4.0
-"""Log-odds of harm of a critic that has seen none yet."""
+_INNOCENCE = 2.0
+"""How far below the threshold, in log-odds, a critic begins that has seen no harm yet."""
 _LEAST_CHANGE = 1e-3
 """Of a normalised feature in one step; what changes less is noise."""
 
@@ -134,7 +135,7 @@ class RiskLearner:
         """Mean square of how much each feature changes in a step: the model's unit."""
         self._critic = EnsembleNetwork(c.ensemble, (width, *c.hidden, 1), self._generator)
         with torch.no_grad():
-            self._critic.biases[-1].fill_(_INNOCENT)
+            self._critic.biases[-1].fill_(math.log(c.threshold / (1.0 - c.threshold)) - _INNOCENCE)
         self._target = copy.deepcopy(self._critic).requires_grad_(False)
         self._actor = EnsembleNetwork(1, (width, *c.hidden, 2 * self._actions), self._generator)
         with torch.no_grad():

@@ -22,14 +22,14 @@ NO_COMMANDS, AT_REST = np.zeros((1, 0)), np.zeros((1, 1))
 NOTHING, MIDDLE = np.zeros(0), np.zeros(1)
 
 
-def walks(seed: int, count: int) -> ReplayBuffer:
-    """Random walks on a line whose ends, at 1 and -1, are harm."""
+def walks(seed: int, count: int, noise: float = 0.0) -> ReplayBuffer:
+    """Random walks on a line whose ends, at 1 and -1, are harm; with noise, a step goes so much too far, or less."""
     rng, replay = np.random.default_rng(seed), ReplayBuffer(20_000, 1, 1)
     for _ in range(count):
         places, actions = [rng.uniform(-EDGE, EDGE)], []
         while len(actions) < 10 and abs(places[-1]) < EDGE:
             actions.append(rng.uniform(-1.0, 1.0))
-            places.append(places[-1] + STEP * actions[-1])
+            places.append(places[-1] + STEP * actions[-1] + noise * rng.standard_normal())
         if not actions:
             continue
         ends = np.zeros((len(actions), 1))
@@ -61,6 +61,17 @@ def shield() -> Shield:
 )
 def test_risk_is_the_discounted_probability_of_harm_under_the_task_policy(shield, place, action, risk):
     assert shield.risk(np.array([place]), NOTHING, np.array([action])) == pytest.approx(risk, abs=0.12)
+
+
+def test_a_step_that_chance_may_carry_over_the_edge_is_as_risky_as_chance_has_it():
+    """0.05 before the edge, with a standard deviation of 0.1: 1 - Phi(0.5) = 0.31. Where it led by itself says less:
+    0.05 before the edge no harm has been done, and a policy that turns back does none."""
+    config = RiskConfig(hidden=(32, 32), batch=64, discount=0.1, threshold=0.3, learning_rate=3e-3, tau=0.02)
+    learner = RiskLearner(walks(0, 1500, noise=0.1), NO_COMMANDS, AT_REST, MIDDLE, config, seed=0)
+    learner.update(3000, heading(-5.0))
+    shield = Shield(replace(learner.snapshot(), caution=0.0))
+    assert shield.risk(np.array([0.8]), NOTHING, np.array([0.6])) == pytest.approx(0.31, abs=0.1)
+    assert shield.risk(np.array([0.8]), NOTHING, np.array([-0.4])) < 0.05
 
 
 def test_the_model_says_where_an_action_leads(shield):
