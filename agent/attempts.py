@@ -16,7 +16,7 @@ from skills.decisions import DecisionController
 from skills.experience import AttemptArrays, attempt_return, mean_reward_terms, transitions
 from skills.skill import Controller, LearnedSkill, Progress, Skill, SkillKind
 
-UNSAFE_ENDS = frozenset({"saturated", "power", "jolt", "joint_limit"})
+UNSAFE_ENDS = frozenset({"saturated", "power", "jolt", "joint_limit", "force"})
 """Ends of an attempt at a limit of the robot."""
 SIMULATION = "simulation"
 """Cause of an interrupt by physics that exploded."""
@@ -134,6 +134,8 @@ class AttemptRunner:
             return "jolt"
         if upright and now.alerts.overtravelled:
             return "joint_limit"
+        if now.alerts.pressed:
+            return "force"
         if now.alerts.hot:
             return "hot"
         return place or ("time" if now.robot_s >= end_s else "")

@@ -59,12 +59,13 @@ class Practice:
     def choose(self, now: Tick) -> tuple[Skill, bool]:
         """The next task, and whether to attempt it as an evaluation."""
         pose = Pose2D.of(now.observation)
-        if self.evaluations:
+        able = [skill for skill in self._scheduler.tasks if skill.start_problem(now.observation) is None]
+        if due := [skill for skill in self.evaluations if skill in able]:
             scores = self._scheduler.scores(pose, now.robot_s)
-            best = max(self.evaluations, key=lambda skill: scores[skill.name])
+            best = max(due, key=lambda skill: scores[skill.name])
             if scores[best.name] >= max(scores.values()) - self._scheduler.TEMPERATURE:
                 return best, True
-        return self._scheduler.choose(pose, now.robot_s), False
+        return self._scheduler.choose(pose, now.robot_s, able), False
 
     def attempt(self, skill: Skill, *, evaluation: bool = False) -> AttemptResult:
         """One attempt with its books: the row that it began is durable before the robot moves for it (I10)."""

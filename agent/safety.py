@@ -13,7 +13,7 @@ import numpy as np
 
 from agent.collision import LegClearance
 from agent.config import SafetyConfig
-from sim.robot import Array, Command, CommandMode, Observation, RobotSpec
+from sim.robot import FORCE_STOP, Array, Command, CommandMode, Observation, RobotSpec
 from sim.workspace import Workspace
 
 OVERTRAVEL_RAD = 0.05
@@ -250,6 +250,8 @@ class Alerts:
     jolted: bool = False
     overtravelled: bool = False
     """A joint is beyond its limits: whatever it was told, something has pushed it there."""
+    pressed: bool = False
+    """A force at its hand has stopped the robot."""
     hot: bool = False
 
 
@@ -265,6 +267,7 @@ class Monitors:
         self._jolts = JoltMonitor(spec)
         self._lower_rad = spec.position_lower_rad - OVERTRAVEL_RAD
         self._upper_rad = spec.position_upper_rad + OVERTRAVEL_RAD
+        self._force_stop = spec.extra_names.index(FORCE_STOP) if FORCE_STOP in spec.extra_names else None
         self._workspace = workspace
         self._hot_c = spec.motor_temperature_limit_c
         self._cool_c = spec.motor_temperature_limit_c - limits.temperature_margin_c
@@ -303,5 +306,6 @@ class Monitors:
             overpowered=self._power.update(observation),
             jolted=self._jolts.update(observation),
             overtravelled=bool(((joints < self._lower_rad) | (joints > self._upper_rad)).any()),
+            pressed=self._force_stop is not None and bool(observation.extra[self._force_stop] > 0.5),
             hot=self._hot,
         )

@@ -130,12 +130,19 @@ class Scheduler:
         )
         return records[wanted].turns
 
-    def choose(self, pose: Pose2D, now_s: float) -> Skill:
-        """The next task: drawn from a softmax over the scores, so that no skill starves."""
+    def choose(self, pose: Pose2D, now_s: float, able: Sequence[Skill] = ()) -> Skill:
+        """The next task: drawn from a softmax over the scores, so that no skill starves.
+
+        Args:
+            pose: where the robot is.
+            now_s: robot time.
+            able: tasks that can start as things are; none: all, as what is in the way may be gone in the stance.
+        """
+        able = able or self.tasks
         scores = self.scores(pose, now_s)
-        values = np.array([scores[skill.name] for skill in self.tasks]) / self.TEMPERATURE
+        values = np.array([scores[skill.name] for skill in able]) / self.TEMPERATURE
         weights = np.exp(values - values.max())
-        return self.tasks[int(self.rng.choice(len(self.tasks), p=weights / weights.sum()))]
+        return able[int(self.rng.choice(len(able), p=weights / weights.sum()))]
 
     def attempted(self, name: str, start: Pose2D, end: Pose2D, mean_reward: float, now_s: float) -> None:
         """Learn from one attempt of a task; attempts of other skills are ignored."""

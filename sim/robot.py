@@ -21,6 +21,25 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 FloatArray = NDArray[np.floating[Any]]
 
+FORCE_STOP = "force_stop"
+"""Further channel of a robot with an arm: 1 while a force at its hand has stopped it by itself, else 0."""
+ARM_CHANNELS = (
+    "hand_x",
+    "hand_y",
+    "hand_z",
+    "hand_yaw",
+    "force_x",
+    "force_y",
+    "force_z",
+    FORCE_STOP,
+    "object_x",
+    "object_y",
+    "object_z",
+    "object_yaw",
+)
+"""The first further channels of a robot with an arm and an object that a camera sees: the hand's place by the joints'
+encoders, in m and rad; the force on it by their torque sensors, in N; the object's place, in m and rad."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
@@ -50,6 +69,24 @@ class Limit:
         """Those there are, by name."""
         both = {"lower": self.lower, "upper": self.upper}
         return {name: list(bound) for name, bound in both.items() if bound is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmGeometry:
+    """Where the joints and the hand of an arm are when all joint positions are 0, in the frame of its base."""
+
+    axes: Array
+    """Direction that each joint turns about, from the base to the hand. Shape: (n, 3)."""
+    points_m: Array
+    """A point on each axis. Shape: (n, 3)."""
+    hand_m: Array
+    """The point between the fingertips. Shape: (3,)."""
+    hand_rotation: Array
+    """Columns: the hand's axes; x along which the fingers close, z out of the palm. Shape: (3, 3)."""
+    box_lower_m: Array
+    """The hand stays in this box. Shape: (3,)."""
+    box_upper_m: Array
+    """Shape: (3,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +149,10 @@ class RobotSpec:
     shape (n_feet, P, 3), in m. None where legs cannot reach each other, or nobody knows."""
     leg_clearance_m: float = 0.0
     """What is to remain between the lines of two legs: their thickness, and room for how far a joint lags behind."""
+    arm: ArmGeometry | None = None
+    """Of a robot with an arm: its first joints are the arm's, the last one is the gripper, 0 when it is closed."""
+    hand_force_limit_n: float = math.inf
+    """Force at the hand at which the arm stops by itself (`FORCE_STOP`)."""
     jolt_limit_radps2: float = math.inf
     """Angular acceleration of the body between two readings: beyond it something has hit it."""
     battery_nominal_v: float = 0.0

@@ -73,8 +73,7 @@ class DecisionController:
 
     def start(self, observation: Observation) -> None:
         """Begin an attempt."""
-        del observation
-        self._actuator.reset()
+        self._actuator.start(observation)
         self._sent = self._resting
         self._tick = 0
         self.decision = None

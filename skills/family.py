@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.robot import Command, FloatArray, Frames, RobotSpec
+from sim.robot import Command, FloatArray, Frames, Observation, RobotSpec
 from skills.symmetry import Mirror
 
 
@@ -20,8 +20,8 @@ class Actuator(Protocol):
     def phase_rad(self) -> float:
         """Phase of whatever moves by itself between actions; 0 where nothing does."""
 
-    def reset(self) -> None:
-        """Begin an attempt."""
+    def start(self, observation: Observation) -> None:
+        """Begin an attempt from ``observation``."""
 
     def command(self, action: FloatArray) -> Command:
         """The command of the next control period. ``action`` has shape (n_actions,), each in [-1, 1]."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.robot import Command, CommandMode, FloatArray, Frames, RobotSpec
+from sim.robot import Command, CommandMode, FloatArray, Frames, Observation, RobotSpec
 from skills.family import Family
 from skills.lean import lean_rad
 from skills.leg_mirrors import joined, joint_image, leg_partners, leg_space_image
@@ -46,8 +46,9 @@ class GaitActuator:
         """Phase of the left front leg."""
         return self._generator.phase_rad
 
-    def reset(self) -> None:
+    def start(self, observation: Observation) -> None:
         """Begin a new gait."""
+        del observation
         self._generator.reset()
 
     def command(self, action: FloatArray) -> Command:

@@ -23,8 +23,9 @@ class DirectActuator:
         """Scale to the torque limits of a robot."""
         self._limit_nm = spec.torque_limit_nm
 
-    def reset(self) -> None:
+    def start(self, observation: Observation) -> None:
         """Nothing moves by itself."""
+        del observation
 
     def command(self, action: FloatArray) -> Command:
         """The action as a share of the torque limits."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.robot import Array, Command, CommandMode, FloatArray, Frames, RobotSpec
+from sim.robot import Array, Command, CommandMode, FloatArray, Frames, Observation, RobotSpec
 from skills.family import Family
 from skills.leg_mirrors import joint_image, leg_partners, leg_space_image
 from skills.symmetry import Mirror
@@ -46,8 +46,9 @@ class PoseActuator:
         self._kp, self._kd = spec.kp, spec.kd
         self._target: Array | None = None
 
-    def reset(self) -> None:
+    def start(self, observation: Observation) -> None:
         """Forget the last target: the first one is taken as it is."""
+        del observation
         self._target = None
 
     def target_rad(self, action: FloatArray) -> Array:

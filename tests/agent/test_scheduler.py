@@ -215,3 +215,10 @@ class TestMotion:
 )
 def test_room_by_hand(x_m, y_m, heading_rad, expected_m):
     assert room_m(Pose2D(x_m=x_m, y_m=y_m, yaw_rad=0.0), heading_rad, 2.0) == pytest.approx(expected_m, abs=1e-9)
+
+
+def test_of_those_that_can_start_another_is_never_chosen():
+    made = settled(scheduler())
+    pose, able = Pose2D(x_m=1.9, y_m=0.0, yaw_rad=0.0), [WALKING_SKILLS[0]]
+    assert {made.choose(pose, 100.0, able).name for _ in range(30)} == {NAMES[0]}
+    assert "walk_backward" in {made.choose(pose, 100.0, []).name for _ in range(30)}

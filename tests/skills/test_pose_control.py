@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from readings import reading
 
 from sim.a1 import a1_spec, make_a1
 from sim.minitaur import minitaur_spec
@@ -65,7 +66,7 @@ class TestFilter:
     def test_an_attempt_knows_nothing_of_the_one_before(self):
         actuator = PoseActuator(SPEC, DT_S)
         actuator.command(np.ones(12))
-        actuator.reset()
+        actuator.start(reading())
         np.testing.assert_array_equal(actuator.command(np.zeros(12)).target, SPEC.stand_position_rad)
 
 

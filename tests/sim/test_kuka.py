@@ -1,0 +1,161 @@
+"""The simulated arm: what it measures, that it can grip, and that it stops by itself."""
+
+import numpy as np
+import pytest
+
+from sim.kuka import HOME_RAD, kuka_spec, make_kuka
+from sim.robot import ARM_CHANNELS, FORCE_STOP, Command, CommandMode, Robot
+from sim.simulated_arm import CUBE_HALF_M, FORCE_STOP_S, OBJECT_START_M, ArmSensors, SimulatedArm
+from sim.state import Pose
+from skills.arm_kinematics import pointing_down, step_towards
+
+SPEC = kuka_spec()
+DT_S = 0.02
+FORCE_STOPPED = ARM_CHANNELS.index(FORCE_STOP)
+ON_TRAY_M = 0.015 + CUBE_HALF_M
+"""Height of a cube's middle on the floor of the tray."""
+
+
+class Driver:
+    """Leads the hand of an arm along straight lines."""
+
+    def __init__(self, robot: SimulatedArm) -> None:
+        self.robot, self.sequence = robot, 0
+        self.joints, self.fingers = robot.read().joint_position[:-1], HOME_RAD[-1]
+
+    def to(self, place, *, fingers=None, seconds=2.0, speed=1.0):
+        """Towards a place of the hand; returns whether the arm stopped by itself on the way."""
+        self.fingers = self.fingers if fingers is None else fingers
+        stopped = False
+        for _ in range(round(seconds / DT_S)):
+            self.joints = step_towards(
+                SPEC.arm,
+                self.joints,
+                np.array(place),
+                pointing_down(0.0),
+                posture_rad=SPEC.stand_position_rad[:-1],
+                most_rad=speed * SPEC.velocity_limit_radps[:-1] * DT_S,
+            )
+            self.send(np.append(self.joints, self.fingers))
+            self.robot.step(DT_S)
+            stopped = stopped or bool(self.robot.read().extra[FORCE_STOPPED])
+        return stopped
+
+    def send(self, target, mode=CommandMode.POSITION):
+        self.sequence += 1
+        self.robot.write(Command(mode=mode, target=target, kp=SPEC.kp, kd=SPEC.kd, sequence=self.sequence))
+
+
+@pytest.fixture
+def arm():
+    with SimulatedArm(
+        SPEC, sensors=ArmSensors(force_n=0.0, object_m=0.0, object_yaw_rad=0.0, dropouts_per_s=0.0)
+    ) as it:
+        yield it
+
+
+def test_it_is_a_robot_whose_reading_fits_its_spec(arm):
+    assert isinstance(arm, Robot)
+    reading = arm.read()
+    assert len(reading.joint_position) == SPEC.n_joints == len(SPEC.position_lower_rad)
+    assert len(reading.extra) == len(SPEC.extra_names)
+    np.testing.assert_allclose(reading.joint_position, HOME_RAD, atol=1e-3)
+    np.testing.assert_allclose(reading.extra[-4:-2], OBJECT_START_M, atol=1e-6)
+
+
+def test_it_grips_the_cube_lifts_it_and_puts_it_elsewhere(arm):
+    driver = Driver(arm)
+    for place, fingers in (((0.52, 0.0, 0.2), 0.25), ((0.52, 0.0, 0.04), 0.25), ((0.52, 0.0, 0.04), 0.0)):
+        driver.to(place, fingers=fingers)
+    driver.to((0.52, 0.0, 0.25))
+    assert arm.truth().object_m[2] > 0.2
+    driver.to((0.62, -0.1, 0.25))
+    driver.to((0.62, -0.1, 0.05), speed=0.3, seconds=4.0)
+    driver.to((0.62, -0.1, 0.05), fingers=0.25)
+    driver.to((0.62, -0.1, 0.25))
+    np.testing.assert_allclose(arm.truth().object_m, (0.62, -0.1, ON_TRAY_M), atol=0.02)
+    assert not arm.truth().object_lost
+
+
+def test_what_presses_too_hard_stops_and_backs_off(arm):
+    driver = Driver(arm)
+    arm.put_object(0.7, 0.2)
+    driver.to((0.52, 0.0, 0.06))
+    assert driver.to((0.52, 0.0, -0.05), seconds=1.0)
+    arm.step(FORCE_STOP_S)
+    reading = arm.read()
+    assert reading.extra[FORCE_STOPPED] == 0.0
+    assert np.linalg.norm(arm.truth().force_n) < SPEC.hand_force_limit_n
+    driver.joints = reading.joint_position[:-1]
+    assert not driver.to((0.52, 0.0, 0.2))
+    np.testing.assert_allclose(arm.truth().hand_m, (0.52, 0.0, 0.2), atol=0.01)
+
+
+@pytest.mark.parametrize("how", ["silence", "stop", "cut", "damping"])
+def test_it_holds_still_when_commands_cease_or_forbid_motion(arm, how):
+    driver = Driver(arm)
+    driver.to((0.7, 0.2, 0.25), seconds=0.1)
+    if how == "damping":
+        driver.send(np.zeros(SPEC.n_joints), CommandMode.DAMPING)
+    elif how != "silence":
+        getattr(arm, how)()
+    arm.step(0.5)
+    before = arm.read().joint_position
+    arm.step(1.0)
+    np.testing.assert_allclose(arm.read().joint_position, before, atol=2e-3)
+    assert np.linalg.norm(arm.truth().hand_m - (0.7, 0.2, 0.25)) > 0.05
+
+
+def test_the_same_commands_give_the_same_bits(arm):
+    def ride():
+        arm.place(Pose())
+        driver = Driver(arm)
+        driver.sequence = arm._sequence
+        driver.to((0.52, 0.0, 0.04), fingers=0.0, seconds=1.5)
+        return arm.truth().object_m, arm.read().joint_position
+
+    for first, second in zip(ride(), ride(), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("mode", "target", "match"),
+    [
+        (CommandMode.TORQUE, np.zeros(8), "no torques"),
+        (CommandMode.POSITION, np.zeros(7), "8 finite"),
+        (CommandMode.POSITION, np.full(8, np.nan), "8 finite"),
+    ],
+)
+def test_what_it_cannot_do_is_refused(arm, mode, target, match):
+    with pytest.raises(ValueError, match=match):
+        arm.write(Command(mode=mode, target=target, kp=0.3, kd=1.0, sequence=1))
+
+
+def test_a_camera_that_sees_nothing_says_so_and_keeps_the_last_place():
+    with SimulatedArm(SPEC, sensors=ArmSensors(dropouts_per_s=20.0, dropout_s=1.0)) as arm:
+        valid = []
+        for _ in range(100):
+            arm.step(DT_S)
+            before = valid[-1][1] if valid else None
+            reading = arm.read()
+            valid.append((reading.base_valid, reading.extra[-4:]))
+            if not reading.base_valid and before is not None:
+                np.testing.assert_array_equal(reading.extra[-4:], before)
+        assert 0 < sum(seen for seen, _ in valid) < 100
+
+
+def test_an_object_off_the_tray_is_lost(arm):
+    arm.put_object(0.52, 0.6)
+    arm.step(1.0)
+    assert arm.truth().object_lost
+    arm.place(Pose())
+    assert not arm.truth().object_lost
+
+
+def test_a_closed_arm_says_so():
+    arm = make_kuka(0)
+    arm.close()
+    arm.stop()
+    assert arm.health().problems == ("robot is closed",)
+    with pytest.raises(RuntimeError, match="closed"):
+        arm.read()

@@ -1,0 +1,169 @@
+"""The hand's family and the pair of tasks that undo each other, by readings made by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sim.a1 import a1_spec
+from sim.kuka import kuka_spec
+from sim.robot import FrameLayout, Frames, Observation, Transition
+from skills.arm_kinematics import hand_pose
+from skills.carry import CARRYING_SKILLS, GOAL_M, HAND_SHARE, HOME_M, SCALE_M, ZONE_M
+from skills.hand_control import HAND_FAMILY, MOST_TURN_RAD, SPEED_MPS, TURN_RADPS, HandActuator
+
+SPEC = kuka_spec()
+ARM = SPEC.arm
+DT_S = 0.02
+OUT, HOME = CARRYING_SKILLS
+ON_TRAY_M = 0.04
+
+
+def reading(
+    thing=(0.52, 0.0, ON_TRAY_M, 0.0), hand=(0.5, 0.0, 0.2, 0.0), force=(0.0, 0.0, 0.0), stopped=0.0, seen=True
+):
+    n = SPEC.n_joints
+    return Observation(
+        stamp_s=0.0,
+        joint_position=SPEC.stand_position_rad.copy(),
+        joint_velocity=np.zeros(n),
+        joint_torque=np.zeros(n),
+        orientation_xyzw=np.array((0.0, 0.0, 0.0, 1.0)),
+        angular_velocity=np.zeros(3),
+        foot_contact=np.zeros(0),
+        battery_v=0.0,
+        motor_temperature_c=np.full(n, 30.0),
+        base_position=np.zeros(3),
+        base_yaw=0.0,
+        base_valid=seen,
+        extra=np.array((*hand, *force, stopped, *thing)),
+    )
+
+
+def steps(*ends):
+    """Transitions of an attempt that led to these readings, one after the other."""
+    layout = FrameLayout.of(SPEC)
+    rows = np.array([layout.pack(end) for end in (*ends[:1], *ends)]).reshape(-1, layout.width)
+    still = np.zeros((len(ends), 5))
+    return Transition(Frames(rows[:-1], layout), still, still, Frames(rows[1:], layout), np.full(len(ends), 0.1))
+
+
+class TestActuator:
+    def hand(self, command):
+        return hand_pose(ARM, command.target[:-1])
+
+    def test_it_begins_where_the_hand_is_and_moves_it_at_the_speed_of_the_action(self):
+        actuator = HandActuator(SPEC, DT_S)
+        actuator.start(reading())
+        begin = hand_pose(ARM, SPEC.stand_position_rad[:-1]).position_m
+        for _ in range(25):
+            command = actuator.command(np.array((0.5, -1.0, 0.0, 0.0, 0.0)))
+        np.testing.assert_allclose(
+            self.hand(command).position_m - begin, 0.5 * SPEED_MPS * np.array((0.5, -1.0, 0.0)), atol=5e-3
+        )
+
+    @pytest.mark.parametrize("action", [(1, 1, 1, 1, 1), (-1, -1, -1, -1, -1), (1, -1, -1, 1, 0)])
+    def test_neither_hand_nor_joints_leave_their_limits(self, action):
+        actuator = HandActuator(SPEC, DT_S)
+        actuator.start(reading())
+        before = SPEC.stand_position_rad
+        for _ in range(200):
+            target = actuator.command(np.array(action, np.float32)).target
+            assert (np.abs(target - before) <= SPEC.velocity_limit_radps * DT_S).all()
+            before = target
+        assert (before >= SPEC.position_lower_rad).all()
+        assert (before <= SPEC.position_upper_rad).all()
+        place = hand_pose(ARM, before[:-1]).position_m
+        assert (place >= ARM.box_lower_m - 2e-3).all()
+        assert (place <= ARM.box_upper_m + 2e-3).all()
+
+    def test_the_hand_turns_no_further_than_a_quarter_either_way(self):
+        actuator = HandActuator(SPEC, DT_S)
+        actuator.start(reading())
+        turn = np.array((0.0, 0.0, 0.0, 0.5, 0.0))
+        for _ in range(20):
+            command = actuator.command(turn)
+        rotation = self.hand(command).rotation
+        assert math.atan2(rotation[1, 0], rotation[0, 0]) == pytest.approx(0.5 * TURN_RADPS * 0.4, abs=0.02)
+        for _ in range(200):
+            command = actuator.command(turn)
+        rotation = self.hand(command).rotation
+        assert math.atan2(rotation[1, 0], rotation[0, 0]) == pytest.approx(MOST_TURN_RAD, abs=0.02)
+
+    @pytest.mark.parametrize(("action", "fingers"), [(1.0, 0.0), (-1.0, 0.3), (0.0, 0.15)])
+    def test_fingers_close_as_far_as_they_are_told(self, action, fingers):
+        actuator = HandActuator(SPEC, DT_S)
+        actuator.start(reading())
+        for _ in range(50):
+            command = actuator.command(np.array((0.0, 0.0, 0.0, 0.0, action)))
+        assert command.target[-1] == pytest.approx(fingers)
+
+
+class TestFamily:
+    def row(self, **what):
+        layout = FrameLayout.of(SPEC)
+        frames = Frames(layout.pack(reading(**what))[None], layout)
+        last = np.arange(5.0)[None]
+        return HAND_FAMILY.features(SPEC, frames, np.zeros(1), last)[0]
+
+    def test_features_hold_what_was_measured_and_sent(self):
+        row = self.row(thing=(0.7, 0.25, 0.04, 0.1), hand=(0.54, 0.0, 0.1425, -0.2), force=(0.0, 30.0, -60.0))
+        assert row.shape == (HAND_FAMILY.feature_size(SPEC),)
+        np.testing.assert_allclose(row[:3], 0.0, atol=1e-6)
+        np.testing.assert_allclose(row[3:5], 1.0, atol=1e-6)
+        np.testing.assert_allclose(row[6:9], (0.8, 1.25, -0.5125), atol=1e-6)
+        np.testing.assert_allclose(row[9:11], (math.cos(1.2), math.sin(1.2)), atol=1e-6)
+        np.testing.assert_allclose(row[11:13], (-0.2 / MOST_TURN_RAD, 0.25 / 0.3), atol=1e-6)
+        np.testing.assert_allclose(row[13:16], (0.0, 0.5, -1.0), atol=1e-6)
+        np.testing.assert_array_equal(row[16:], np.arange(5.0))
+
+    def test_a_cube_looks_the_same_after_a_quarter_turn(self):
+        first, second = (self.row(thing=(0.5, 0.0, 0.04, yaw)) for yaw in (0.3, 0.3 + math.pi / 2))
+        np.testing.assert_allclose(first, second, atol=1e-5)
+
+    def test_a_robot_without_an_arm_cannot_have_it(self):
+        assert HAND_FAMILY.problem(SPEC) is None
+        assert "has no arm" in HAND_FAMILY.problem(a1_spec())
+
+
+class TestCarry:
+    def test_reward_by_hand(self):
+        """0.1 m off the zone, the hand 0.05 m above the object: 1 - tanh(0.5) and a quarter of 1 - tanh(0.25)."""
+        x, y = GOAL_M
+        transition = steps(reading(thing=(x + 0.1, y, 0.04, 0.0), hand=(x + 0.1, y, 0.09, 0.0)))
+        terms = OUT.reward_terms(transition)
+        assert terms["placed"][0] == pytest.approx(1.0 - math.tanh(0.1 / SCALE_M))
+        assert terms["near"][0] == pytest.approx(HAND_SHARE * (1.0 - math.tanh(0.05 / SCALE_M)), abs=1e-6)
+        assert OUT.reward(transition)[0] > HOME.reward(transition)[0]
+
+    @pytest.mark.parametrize(("skill", "zone"), [(OUT, GOAL_M), (HOME, HOME_M)])
+    def test_it_is_over_and_has_worked_once_the_object_is_in_the_zone(self, skill, zone):
+        near = reading(thing=(zone[0] + 0.9 * ZONE_M, zone[1], 0.04, 0.0))
+        far = reading(thing=(zone[0] + 1.1 * ZONE_M, zone[1], 0.04, 0.0))
+        assert skill.over(near) == "in_zone"
+        assert skill.over(far) is None
+        assert skill.success(steps(far, near))
+        assert not skill.success(steps(near, far))
+        assert not skill.success(steps())
+
+    def test_where_nothing_is_seen_nothing_is_over(self):
+        assert OUT.over(reading(thing=(*GOAL_M, 0.04, 0.0), seen=False)) is None
+
+    def test_a_lost_object_ends_the_attempt_for_good(self):
+        lost = reading(thing=(0.9, 0.0, -0.1, 0.0))
+        assert OUT.over(lost) == "object_lost"
+        assert OUT.terminated(steps(lost, reading())).tolist() == [True, False]
+        assert OUT.start_problem(lost) == "the object is not in the tray"
+
+    def test_so_does_an_arm_that_pressed_until_it_stopped(self):
+        assert OUT.terminated(steps(reading(), reading(stopped=1.0))).tolist() == [False, True]
+
+    def test_it_begins_where_the_object_is_seen_outside_of_the_zone(self):
+        assert OUT.start_problem(reading()) is None
+        assert OUT.start_problem(reading(thing=(*GOAL_M, 0.04, 0.0))) == "the object is where it is to be"
+        assert OUT.start_problem(reading(seen=False)) == "the camera does not see the object"
+
+    def test_each_ends_where_the_other_begins(self):
+        gap = math.dist(GOAL_M, HOME_M)
+        assert gap > 4.0 * ZONE_M
+        assert OUT.command != HOME.command
