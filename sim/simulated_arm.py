@@ -26,6 +26,8 @@ FORCE_STOP_S = 0.5
 """How long a force beyond the limit stops the arm; commands that come meanwhile are lost."""
 BACK_OFF_S = 0.2
 """Such a stop goes back to where the joints were so long before, so that nothing stays pressed."""
+FLOOR_M = 0.6
+"""How far the floor is below arm and tray: what leaves the tray falls out of reach."""
 TRAY_M = (0.52, 0.0, 0.0)
 TRAY_HALF_M = 0.3
 """Inside of the tray's rim, from its middle."""
@@ -251,7 +253,7 @@ class SimulatedArm:
             p.setTimeStep(1.0 / PHYSICS_HZ, physicsClientId=c)
             p.setGravity(0.0, 0.0, -9.81, physicsClientId=c)
             p.setPhysicsEngineParameter(deterministicOverlappingPairs=1, physicsClientId=c)
-            p.loadURDF(str(data / "plane_implicit.urdf"), physicsClientId=c)
+            p.loadURDF(str(data / "plane_implicit.urdf"), (0.0, 0.0, -FLOOR_M), physicsClientId=c)
             p.loadURDF(str(data / "tray" / "traybox.urdf"), TRAY_M, physicsClientId=c)
             (self._body,) = p.loadSDF(str(data / "kuka_iiwa" / "kuka_with_gripper2.sdf"), physicsClientId=c)
             self._cube = p.loadURDF(str(data / "cube_small.urdf"), physicsClientId=c)

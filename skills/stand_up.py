@@ -85,6 +85,12 @@ class StandUp(ScriptedSkill):
     summary = "stand up from any fallen pose"
     horizon_s = 20.0
 
+    def problem(self, spec: RobotSpec) -> str | None:
+        """Needs legs."""
+        if spec.leg_to_joint is None or spec.hip_positions_m is None:
+            return f"robot {spec.name!r} has no legs that it says how to move (leg_to_joint, hip_positions_m)"
+        return None
+
     def controller(self, spec: RobotSpec, dt_s: float) -> RecoveryScript:
         """A fresh script for one try, the one for the robot's legs.
 

@@ -1,0 +1,61 @@
+"""The daemon with an arm: it takes turns between tasks that undo each other, and a person brings back what is lost."""
+
+import json
+
+import pytest
+
+from agent import daemon
+from agent.config import Config
+from agent.daemon import run_daemon
+from persistence.home import Home
+from persistence.store import Store
+from sim.kuka import make_kuka
+from skills.carry import GOAL_M, HOME_M
+
+ATTEMPTS = 3
+
+
+def config() -> Config:
+    return Config.load(
+        None,
+        {
+            "run.robot": "kuka",
+            "run.speed": "max",
+            "run.attempts": ATTEMPTS,
+            "learner.hidden": [16, 16],
+            "learner.warmup_steps": 100_000,
+            "person.delay_s": 1.0,
+        },
+    )
+
+
+def rows(home, query):
+    with Store.open(Home(home).db, read_only=True) as store:
+        return [tuple(row.values()) for row in store.rows(query)]
+
+
+@pytest.mark.parametrize(("zone", "wanted"), [(GOAL_M, "carry_home"), (HOME_M, "carry_out")])
+def test_a_task_that_is_done_already_is_not_attempted(tmp_path, monkeypatch, zone, wanted):
+    def load(name, seed, **_):
+        arm = make_kuka(seed)
+        arm.put_object(*zone)
+        return arm
+
+    monkeypatch.setattr(daemon, "load_robot", load)
+    assert run_daemon(config(), tmp_path) == 0
+    attempts = rows(tmp_path, "SELECT skill, state, measures FROM attempts")
+    assert [(skill, state) for skill, state, _ in attempts] == [(wanted, "finished")] * ATTEMPTS
+    assert all("off_m" in json.loads(measures) for *_, measures in attempts)
+
+
+def test_a_person_brings_back_an_object_that_has_fallen_off(tmp_path, monkeypatch):
+    def load(name, seed, **_):
+        arm = make_kuka(seed)
+        arm.put_object(0.5, 0.7)
+        arm.step(1.0)
+        return arm
+
+    monkeypatch.setattr(daemon, "load_robot", load)
+    assert run_daemon(config(), tmp_path) == 0
+    assert rows(tmp_path, "SELECT cause FROM interventions") == [("arming_failed",)]
+    assert rows(tmp_path, "SELECT count(*) FROM attempts WHERE state = 'finished'") == [(ATTEMPTS,)]
