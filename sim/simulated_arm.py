@@ -28,11 +28,13 @@ BACK_OFF_S = 0.2
 """Such a stop goes back to where the joints were so long before, so that nothing stays pressed."""
 FLOOR_M = 0.6
 """How far the floor is below arm and tray: what leaves the tray falls out of reach."""
-TRAY_M = (0.52, 0.0, 0.0)
-TRAY_HALF_M = 0.3
-"""Inside of the tray's rim, from its middle."""
+TRAY_M = (0.55, 0.0, 0.0)
+TRAY_SCALE = 1.35
+"""Of PyBullet's tray: its sloping sides then lie beyond the box of the hand."""
+TRAY_HALF_M = 0.3 * TRAY_SCALE
+"""From the middle of the tray to its rim."""
 CUBE_HALF_M = 0.025
-OBJECT_START_M = (0.52, 0.0)
+OBJECT_START_M = (0.55, 0.0)
 _WRIST = 6
 """Link that carries the hand."""
 _HAND = (0.0, 0.022, 0.269)
@@ -254,7 +256,8 @@ class SimulatedArm:
             p.setGravity(0.0, 0.0, -9.81, physicsClientId=c)
             p.setPhysicsEngineParameter(deterministicOverlappingPairs=1, physicsClientId=c)
             p.loadURDF(str(data / "plane_implicit.urdf"), (0.0, 0.0, -FLOOR_M), physicsClientId=c)
-            p.loadURDF(str(data / "tray" / "traybox.urdf"), TRAY_M, physicsClientId=c)
+            tray = str(data / "tray" / "traybox.urdf")
+            p.loadURDF(tray, TRAY_M, globalScaling=TRAY_SCALE, physicsClientId=c)
             (self._body,) = p.loadSDF(str(data / "kuka_iiwa" / "kuka_with_gripper2.sdf"), physicsClientId=c)
             self._cube = p.loadURDF(str(data / "cube_small.urdf"), physicsClientId=c)
         foot, _ = p.getDynamicsInfo(self._body, -1, physicsClientId=c)[3:5]

@@ -12,7 +12,7 @@ from skills.arm_kinematics import pointing_down, step_towards
 SPEC = kuka_spec()
 DT_S = 0.02
 FORCE_STOPPED = ARM_CHANNELS.index(FORCE_STOP)
-ON_TRAY_M = 0.015 + CUBE_HALF_M
+ON_TRAY_M = 0.02 + CUBE_HALF_M
 """Height of a cube's middle on the floor of the tray."""
 
 
@@ -65,9 +65,9 @@ def test_it_is_a_robot_whose_reading_fits_its_spec(arm):
 
 def test_it_grips_the_cube_lifts_it_and_puts_it_elsewhere(arm):
     driver = Driver(arm)
-    for place, fingers in (((0.52, 0.0, 0.2), 0.25), ((0.52, 0.0, 0.04), 0.25), ((0.52, 0.0, 0.04), 0.0)):
+    for place, fingers in (((0.55, 0.0, 0.2), 0.25), ((0.55, 0.0, 0.04), 0.25), ((0.55, 0.0, 0.04), 0.0)):
         driver.to(place, fingers=fingers)
-    driver.to((0.52, 0.0, 0.25))
+    driver.to((0.55, 0.0, 0.25))
     assert arm.truth().object_m[2] > 0.2
     driver.to((0.62, -0.1, 0.25))
     driver.to((0.62, -0.1, 0.05), speed=0.3, seconds=4.0)
@@ -79,22 +79,22 @@ def test_it_grips_the_cube_lifts_it_and_puts_it_elsewhere(arm):
 
 def test_what_presses_too_hard_stops_and_backs_off(arm):
     driver = Driver(arm)
-    arm.put_object(0.7, 0.2)
-    driver.to((0.52, 0.0, 0.06))
-    assert driver.to((0.52, 0.0, -0.05), seconds=1.0)
+    arm.put_object(0.66, 0.17)
+    driver.to((0.55, 0.0, 0.06))
+    assert driver.to((0.55, 0.0, -0.05), seconds=1.0)
     arm.step(FORCE_STOP_S)
     reading = arm.read()
     assert reading.extra[FORCE_STOPPED] == 0.0
     assert np.linalg.norm(arm.truth().force_n) < SPEC.hand_force_limit_n
     driver.joints = reading.joint_position[:-1]
-    assert not driver.to((0.52, 0.0, 0.2))
-    np.testing.assert_allclose(arm.truth().hand_m, (0.52, 0.0, 0.2), atol=0.01)
+    assert not driver.to((0.55, 0.0, 0.2))
+    np.testing.assert_allclose(arm.truth().hand_m, (0.55, 0.0, 0.2), atol=0.01)
 
 
 @pytest.mark.parametrize("how", ["silence", "stop", "cut", "damping"])
 def test_it_holds_still_when_commands_cease_or_forbid_motion(arm, how):
     driver = Driver(arm)
-    driver.to((0.7, 0.2, 0.25), seconds=0.1)
+    driver.to((0.66, 0.17, 0.25), seconds=0.1)
     if how == "damping":
         driver.send(np.zeros(SPEC.n_joints), CommandMode.DAMPING)
     elif how != "silence":
@@ -103,7 +103,7 @@ def test_it_holds_still_when_commands_cease_or_forbid_motion(arm, how):
     before = arm.read().joint_position
     arm.step(1.0)
     np.testing.assert_allclose(arm.read().joint_position, before, atol=2e-3)
-    assert np.linalg.norm(arm.truth().hand_m - (0.7, 0.2, 0.25)) > 0.05
+    assert np.linalg.norm(arm.truth().hand_m - (0.66, 0.17, 0.25)) > 0.05
 
 
 def test_the_same_commands_give_the_same_bits(arm):
@@ -111,7 +111,7 @@ def test_the_same_commands_give_the_same_bits(arm):
         arm.place(Pose())
         driver = Driver(arm)
         driver.sequence = arm._sequence
-        driver.to((0.52, 0.0, 0.04), fingers=0.0, seconds=1.5)
+        driver.to((0.55, 0.0, 0.04), fingers=0.0, seconds=1.5)
         return arm.truth().object_m, arm.read().joint_position
 
     for first, second in zip(ride(), ride(), strict=True):

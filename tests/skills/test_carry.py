@@ -107,11 +107,11 @@ class TestFamily:
         return HAND_FAMILY.features(SPEC, frames, np.zeros(1), last)[0]
 
     def test_features_hold_what_was_measured_and_sent(self):
-        row = self.row(thing=(0.7, 0.25, 0.04, 0.1), hand=(0.54, 0.0, 0.1425, -0.2), force=(0.0, 30.0, -60.0))
+        row = self.row(thing=(0.68, 0.18, 0.04, 0.1), hand=(0.55, 0.0, 0.145, -0.2), force=(0.0, 30.0, -60.0))
         assert row.shape == (HAND_FAMILY.feature_size(SPEC),)
         np.testing.assert_allclose(row[:3], 0.0, atol=1e-6)
         np.testing.assert_allclose(row[3:5], 1.0, atol=1e-6)
-        np.testing.assert_allclose(row[6:9], (0.8, 1.25, -0.5125), atol=1e-6)
+        np.testing.assert_allclose(row[6:9], (0.65, 0.9, -0.525), atol=1e-6)
         np.testing.assert_allclose(row[9:11], (math.cos(1.2), math.sin(1.2)), atol=1e-6)
         np.testing.assert_allclose(row[11:13], (-0.2 / MOST_TURN_RAD, 0.25 / 0.3), atol=1e-6)
         np.testing.assert_allclose(row[13:16], (0.0, 0.5, -1.0), atol=1e-6)
