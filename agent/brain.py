@@ -19,12 +19,16 @@ from agent.learner_link import LearnerLink
 from agent.learner_process import Snapshot
 from agent.selection import Selection
 from sim.robot import RobotSpec
+from skills.decisions import DecisionController
 from skills.fall_predictor import FallPredictor, FallPredictorWeights
+from skills.family import Decide
 from skills.policy import PolicyWeights
 from skills.policy_control import policy_controller
 from skills.shield import Shield, ShieldWeights
 from skills.skill import Controller, LearnedSkill, ScriptedSkill, Skill
 
+RECENT = 10
+"""Attempts by a policy that say how often it succeeds."""
 LOCKSTEP_LAG = 1
 """Attempts whose updates a lockstep run does not wait for."""
 
@@ -48,6 +52,7 @@ class Brain:
         decimation: int,
         history: int,
         past_actions: bool = True,
+        script_below: float = 0.0,
         fixed: Sequence[PolicyWeights] = (),
         clearance: Clearance | None = None,
     ) -> None:
@@ -63,6 +68,7 @@ class Brain:
             decimation: control periods per policy step.
             history: feature rows in an observation.
             past_actions: whether policies see what was sent before.
+            script_below: share of successes below which a skill's own script makes every other attempt.
             fixed: the policies of a run without a learner.
             clearance: says which policies may act; None: all.
         """
@@ -78,6 +84,11 @@ class Brain:
         self._decimation = decimation
         self._history = history
         self._past_actions = past_actions
+        self._script_below = script_below
+        self._recent: dict[str, deque[bool]] = {}
+        """Whether the newest attempts of each skill by a policy succeeded."""
+        self._by_script: set[str] = set()
+        """Skills whose last attempt was made by their script."""
         self._candidates = tuple(fixed)
         self._clearance = clearance
         self._loaded: Snapshot | None = None
@@ -108,6 +119,10 @@ class Brain:
             return skill.controller(self._spec, self._dt_s), None
         if not isinstance(skill, LearnedSkill):
             raise TypeError(f"skill {skill.name!r} is neither learned nor scripted")
+        script = self._script(skill) if explore else None
+        if script is not None:
+            actuator, resting = skill.family.actuator(self._spec, self._dt_s), skill.prior_action(self._spec)
+            return DecisionController(skill.family, actuator, script, resting, decimation=self._decimation), None
         self._refresh()
         able = [weights for weights in self._cleared() if weights.skill in (None, skill.name)]
         if not able:
@@ -131,8 +146,32 @@ class Brain:
         )
         return controller, weights.version
 
-    def attempted(self, finished: Future[Path | None]) -> None:
-        """An attempt is over; once its file is on disk the learner gets it."""
+    def _script(self, skill: LearnedSkill) -> Decide | None:
+        """What decides in the next attempt instead of a policy that hardly ever succeeds: every other time, so that it
+        goes on being tried.
+        """
+        recent = self._recent.get(skill.name, ())
+        needed = sum(recent) < self._script_below * max(1, len(recent)) and skill.name not in self._by_script
+        script = skill.script(self._spec) if needed else None
+        if script is not None:
+            self._by_script.add(skill.name)
+        else:
+            self._by_script.discard(skill.name)
+        return script
+
+    def attempted(
+        self, finished: Future[Path | None], skill: str = "", version: int | None = None, *, success: bool = False
+    ) -> None:
+        """An attempt is over; once its file is on disk the learner gets it.
+
+        Args:
+            finished: gives its file.
+            skill: what was attempted.
+            version: of the policy that did; None: a script.
+            success: whether it succeeded.
+        """
+        if version is not None:
+            self._recent.setdefault(skill, deque(maxlen=RECENT)).append(success)
         self._pending.append(finished)
         if self.lockstep:
             wait([finished])

@@ -162,6 +162,9 @@ class LearnerConfig(Section):
     (``safety.catch_lean_rad``) is taken over before it does."""
     shield_alarms: float = setting(0.01, 0.0001, 0.5)
     """Share of the policy's decisions that the shield may take over at most."""
+    script_below: float = setting(0.2, 0.0, 1.0)
+    """Where a task brings a script, that makes every other attempt while the policy succeeds in a smaller share of them
+    than this."""
     past_actions: bool = setting(True)
     """Whether policies see the last actions; with ``history`` this makes up for latency."""
     prior_data: tuple[str, ...] = setting(())

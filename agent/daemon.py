@@ -214,6 +214,7 @@ class Run:
             decimation=config.control.decimation,
             history=config.learner.history,
             past_actions=config.learner.past_actions,
+            script_below=config.learner.script_below,
             fixed=fixed,
             clearance=self._new_clearance([skill.name for skill in learning]) if learning else None,
         )

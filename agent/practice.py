@@ -112,7 +112,7 @@ class Practice:
             result.arrays,
             evaluation=evaluation,
         )
-        self._brain.attempted(finished)
+        self._brain.attempted(finished, skill.name, version, success=result.outcome is Outcome.SUCCESS)
         if "speed_mps" in result.measures:
             self.last_speed_mps[skill.name] = result.measures["speed_mps"]
         if result.steps and result.interrupt is None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import ARM_CHANNELS, FORCE_STOP, Array, FloatArray, Frames, Observation, RobotSpec, Transition
+from skills.carry_script import CarryScript
 from skills.hand_control import ACTIONS, HAND, HAND_FAMILY, OBJECT
 from skills.skill import LearnedSkill, SkillKind
 
 HOME_M, GOAL_M = (0.48, -0.12), (0.62, 0.12)
 """Middles of the two zones, in the robot's frame."""
+REACH_M = ((0.4, 0.7), (-0.2, 0.2))
+"""x and y between which fingers can close on the object."""
 ZONE_M = 0.05
 """Radius of a zone: the object is in it if its middle is."""
 SCALE_M = 0.2
@@ -19,8 +24,11 @@ HAND_SHARE = 0.25
 """Of the reward, for a hand that is near the object."""
 FINGERS_OPEN = -0.8
 """Action of fingers that have room for the object."""
+LYING_BELOW_M = 0.07
+"""Of the height of an object's middle: above it is still in the hand."""
 LOST_BELOW_M = 0.0
 """Of the height of an object that lies in the tray; below it has fallen off."""
+_FORCE_STOP = ARM_CHANNELS.index(FORCE_STOP)
 
 
 class Carry(LearnedSkill):
@@ -41,14 +49,22 @@ class Carry(LearnedSkill):
         del spec
         return np.append(np.zeros(ACTIONS - 1), FINGERS_OPEN)
 
+    def script(self, spec: RobotSpec) -> CarryScript:
+        """Grips the object and puts it into the zone."""
+        x, y = self._zone
+        return CarryScript(spec, (float(x), float(y)))
+
     def start_problem(self, observation: Observation) -> str | None:
-        """Not where the object is unseen, lost, or in the zone already."""
+        """Not where the arm has stopped itself, or the object is unseen, out of reach, or in the zone already."""
+        if observation.extra[_FORCE_STOP] > 0.5:
+            return "the arm has stopped itself"
         if not observation.base_valid:
             return "the camera does not see the object"
-        return {
-            "object_lost": "the object is not in the tray",
-            "in_zone": "the object is where it is to be",
-        }.get(self.over(observation) or "")
+        x, y, z = observation.extra[OBJECT]
+        (x0, x1), (y0, y1) = REACH_M
+        if z < LOST_BELOW_M or not (x0 <= x <= x1 and y0 <= y <= y1):
+            return f"the object is out of reach, at ({x:.2f}, {y:.2f}, {z:.2f}) m"
+        return "the object is where it is to be" if self.over(observation) else None
 
     def over(self, observation: Observation) -> str | None:
         """The object is where it is to be, or has fallen off the tray."""
@@ -57,7 +73,7 @@ class Carry(LearnedSkill):
         x, y, z = observation.extra[OBJECT]
         if z < LOST_BELOW_M:
             return "object_lost"
-        return "in_zone" if float(np.hypot(x - self._zone[0], y - self._zone[1])) < ZONE_M else None
+        return "in_zone" if z < LYING_BELOW_M and self._off_m(x, y) < ZONE_M else None
 
     def reward_terms(self, transition: Transition) -> dict[str, FloatArray]:
         """Nearness of the object to the zone, in [0, 1], and of the hand to the object."""
@@ -75,14 +91,19 @@ class Carry(LearnedSkill):
 
     def measures(self, transition: Transition) -> dict[str, float]:
         """``off_m``: how far the object was from the middle of the zone in the end."""
-        return {"off_m": float(np.hypot(*(_object(transition.next_frame)[-1, :2] - self._zone)))}
+        x, y, _ = _object(transition.next_frame)[-1]
+        return {"off_m": self._off_m(x, y)}
 
     def success(self, transition: Transition) -> bool:
-        """The object was last seen in the zone."""
-        return len(transition) > 0 and self.measures(transition)["off_m"] < ZONE_M
+        """The object was last seen lying in the zone."""
+        if not len(transition):
+            return False
+        x, y, z = _object(transition.next_frame)[-1]
+        return bool(z < LYING_BELOW_M) and self._off_m(x, y) < ZONE_M
 
-
-_FORCE_STOP = ARM_CHANNELS.index(FORCE_STOP)
+    def _off_m(self, x_m: float, y_m: float) -> float:
+        """How far a place is from the middle of the zone."""
+        return math.hypot(x_m - self._zone[0], y_m - self._zone[1])
 
 
 def _object(frames: Frames) -> FloatArray:

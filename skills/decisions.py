@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import Command, FloatArray, Observation
-from skills.family import Actuator, Family
+from skills.family import Actuator, Decide, Family
 from skills.skill import Progress
 
-Decide = Callable[[Observation, float, NDArray[np.float32]], FloatArray]
-"""(observation, actuator phase, last sent action) -> proposed action, each in [-1, 1]."""
 Judge = Callable[[Observation], Progress]
 """newest reading -> whether to go on."""
 Safer = Callable[[NDArray[np.float32]], FloatArray | None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from sim.robot import Command, FloatArray, Frames, Observation, RobotSpec
 from skills.symmetry import Mirror
+
+Decide = Callable[[Observation, float, NDArray[np.float32]], FloatArray]
+"""(observation, actuator phase, last sent action) -> proposed action, each in [-1, 1]."""
 
 
 class Actuator(Protocol):

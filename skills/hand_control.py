@@ -35,8 +35,8 @@ HAND = _channels("hand_x", "hand_z")
 """Of `sim.robot.ARM_CHANNELS`: where the hand is."""
 OBJECT = _channels("object_x", "object_z")
 """Where the object is."""
-_HAND_YAW = _channels("hand_yaw", "hand_yaw")
-_OBJECT_YAW = _channels("object_yaw", "object_yaw")
+HAND_YAW = _channels("hand_yaw", "hand_yaw")
+OBJECT_YAW = _channels("object_yaw", "object_yaw")
 _FORCE = _channels("force_x", "force_z")
 
 
@@ -126,10 +126,10 @@ class HandFamily(Family):
         del phase_rad
         assert spec.arm is not None
         extra = frames.extra
-        hand, thing, yaw = extra[..., HAND], extra[..., OBJECT], extra[..., _HAND_YAW]
+        hand, thing, yaw = extra[..., HAND], extra[..., OBJECT], extra[..., HAND_YAW]
         middle = 0.5 * (spec.arm.box_upper_m + spec.arm.box_lower_m)
         half = 0.5 * (spec.arm.box_upper_m - spec.arm.box_lower_m)
-        askew = 4.0 * (extra[..., _OBJECT_YAW] - yaw)  # a cube looks the same after a quarter of a turn
+        askew = 4.0 * (extra[..., OBJECT_YAW] - yaw)  # a cube looks the same after a quarter of a turn
         return np.concatenate(
             (
                 (hand - middle) / half,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import Array, Command, FloatArray, Observation, RobotSpec, Transition
-from skills.family import Family
+from skills.family import Decide, Family
 
 
 class SkillKind(StrEnum):
@@ -111,6 +111,14 @@ class LearnedSkill(Skill):
     @abstractmethod
     def prior_action(self, spec: RobotSpec) -> Array:
         """The action of a network that outputs zero, each in (-1, 1). Shape: (n_actions,)."""
+
+    def script(self, spec: RobotSpec) -> Decide | None:
+        """Decides in the policy's place in some attempts while that hardly ever succeeds; None: there is no script.
+
+        A learner that has seen success finds its way to it (section 4.4.5 of Ibarz et al. 2021).
+        """
+        del spec
+        return None
 
     @abstractmethod
     def reward_terms(self, transition: Transition) -> dict[str, FloatArray]:

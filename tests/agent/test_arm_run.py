@@ -13,6 +13,7 @@ from sim.kuka import make_kuka
 from skills.carry import GOAL_M, HOME_M
 
 ATTEMPTS = 3
+OTHER = {"carry_out": "carry_home", "carry_home": "carry_out"}
 
 
 def config() -> Config:
@@ -43,9 +44,15 @@ def test_a_task_that_is_done_already_is_not_attempted(tmp_path, monkeypatch, zon
 
     monkeypatch.setattr(daemon, "load_robot", load)
     assert run_daemon(config(), tmp_path) == 0
-    attempts = rows(tmp_path, "SELECT skill, state, measures FROM attempts")
-    assert [(skill, state) for skill, state, _ in attempts] == [(wanted, "finished")] * ATTEMPTS
+    attempts = rows(tmp_path, "SELECT skill, outcome, policy_version, measures FROM attempts")
+    assert attempts[0][0] == wanted
     assert all("off_m" in json.loads(measures) for *_, measures in attempts)
+    # The first one is the script's, which undoes what was done; then only the other task is left to do.
+    assert [version is None for *_, version, _ in attempts] == [True, True, False]
+    assert [(skill, outcome) for skill, outcome, *_ in attempts[:2]] == [
+        (wanted, "success"),
+        (OTHER[wanted], "success"),
+    ]
 
 
 def test_a_person_brings_back_an_object_that_has_fallen_off(tmp_path, monkeypatch):

@@ -18,6 +18,8 @@ from skills.gait import GAIT
 from skills.policy import PolicyWeights
 from skills.registry import get
 from skills.shield import ShieldWeights
+from skills.skill import Displacement
+from skills.walk import Walk
 
 SPEC = fake_spec()
 HISTORY = 2
@@ -68,7 +70,7 @@ def link(tmp_path):
     return FakeLink(tmp_path)
 
 
-def brain(link, *, lockstep: bool = True, seed: int = 0, before: int = 0, fixed=()) -> Brain:
+def brain(link, *, lockstep: bool = True, seed: int = 0, before: int = 0, fixed=(), script_below: float = 0.0) -> Brain:
     return Brain(
         link,
         SPEC,
@@ -78,6 +80,7 @@ def brain(link, *, lockstep: bool = True, seed: int = 0, before: int = 0, fixed=
         lockstep=lockstep,
         decimation=2,
         history=HISTORY,
+        script_below=script_below,
         fixed=fixed,
     )
 
@@ -93,6 +96,43 @@ def first_action(made: Brain, skill: str = "walk_forward", *, explore: bool = Tr
     controller.start(observation())
     controller.act(observation())
     return controller.decision.proposed
+
+
+class Fetch(Walk):
+    """A walk with a script of its own."""
+
+    def script(self, spec):
+        return lambda observation, phase_rad, last: np.full_like(last, 0.25)
+
+
+FETCH = Fetch("walk_forward", "", forward=1.0, success_at=0.3, displacement=Displacement())
+
+
+class TestScript:
+    def turns(self, made: Brain, outcomes, *, explore=True):
+        """Who makes each attempt, if the policy's end like this."""
+        out = []
+        for success in outcomes:
+            _, version = made.controller(FETCH, explore=explore)
+            made.attempted(written(None), FETCH.name, version, success=success)
+            out.append("script" if version is None else "policy")
+        return out
+
+    def test_it_makes_every_other_attempt_until_the_policy_succeeds_often_enough(self, link):
+        made = brain(link, script_below=0.2)
+        assert self.turns(made, [True, False] * 3) == ["script", "policy"] * 3
+        assert self.turns(made, [True, True]) == ["script", "policy"]  # 1 of 4 is more than a fifth
+        assert self.turns(made, [False] * 12) == ["policy"] * 2 + ["script"] + ["policy", "script"] * 4 + ["policy"]
+
+    def test_it_decides_as_it_does(self, link):
+        controller, _ = brain(link, script_below=0.2).controller(FETCH, explore=True)
+        controller.start(observation())
+        controller.act(observation())
+        np.testing.assert_array_equal(controller.decision.proposed, 0.25)
+
+    def test_it_makes_no_evaluation_and_none_where_it_is_not_wanted(self, link):
+        assert self.turns(brain(link, script_below=0.2), [False] * 3, explore=False) == ["policy"] * 3
+        assert self.turns(brain(link), [False] * 3) == ["policy"] * 3
 
 
 class TestPolicy:

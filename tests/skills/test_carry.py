@@ -146,6 +146,11 @@ class TestCarry:
         assert not skill.success(steps(near, far))
         assert not skill.success(steps())
 
+    def test_an_object_in_the_hand_is_in_no_zone_yet(self):
+        held = reading(thing=(*GOAL_M, 0.1, 0.0))
+        assert OUT.over(held) is None
+        assert not OUT.success(steps(held))
+
     def test_where_nothing_is_seen_nothing_is_over(self):
         assert OUT.over(reading(thing=(*GOAL_M, 0.04, 0.0), seen=False)) is None
 
@@ -153,7 +158,7 @@ class TestCarry:
         lost = reading(thing=(0.9, 0.0, -0.1, 0.0))
         assert OUT.over(lost) == "object_lost"
         assert OUT.terminated(steps(lost, reading())).tolist() == [True, False]
-        assert OUT.start_problem(lost) == "the object is not in the tray"
+        assert "out of reach, at (0.90, 0.00, -0.10)" in OUT.start_problem(lost)
 
     def test_so_does_an_arm_that_pressed_until_it_stopped(self):
         assert OUT.terminated(steps(reading(), reading(stopped=1.0))).tolist() == [False, True]
@@ -162,6 +167,8 @@ class TestCarry:
         assert OUT.start_problem(reading()) is None
         assert OUT.start_problem(reading(thing=(*GOAL_M, 0.04, 0.0))) == "the object is where it is to be"
         assert OUT.start_problem(reading(seen=False)) == "the camera does not see the object"
+        assert OUT.start_problem(reading(stopped=1.0)) == "the arm has stopped itself"
+        assert "out of reach" in OUT.start_problem(reading(thing=(0.38, 0.0, 0.04, 0.0)))
 
     def test_each_ends_where_the_other_begins(self):
         gap = math.dist(GOAL_M, HOME_M)

@@ -1,0 +1,40 @@
+"""The script that carries: in simulation, from anywhere that the hand reaches."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sim.kuka import make_kuka
+from skills.carry import CARRYING_SKILLS
+from skills.decisions import DecisionController
+from skills.hand_control import HAND_FAMILY
+
+DT_S = 0.02
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_it_brings_the_cube_into_the_zone_from_anywhere_it_reaches(seed):
+    rng, skill = np.random.default_rng(seed), CARRYING_SKILLS[seed % 2]
+    with make_kuka(seed) as arm:
+        low, high = arm.spec.arm.box_lower_m, arm.spec.arm.box_upper_m
+        x, y, _ = rng.uniform(low + 0.01, high - 0.01)
+        arm.put_object(x, y, rng.uniform(-np.pi, np.pi))
+        arm.step(0.3)
+        controller = DecisionController(
+            HAND_FAMILY,
+            HAND_FAMILY.actuator(arm.spec, DT_S),
+            skill.script(arm.spec),
+            skill.prior_action(arm.spec),
+            decimation=5,
+        )
+        reading = arm.read()
+        controller.start(reading)
+        sequence = 0
+        while arm.time_s < skill.horizon_s and skill.over(reading) is None:
+            sequence += 1
+            arm.write(replace(controller.act(reading), sequence=sequence))
+            arm.step(DT_S)
+            reading = arm.read()
+        assert skill.over(reading) == "in_zone"
+        assert not arm.truth().object_lost
