@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+ROBOT ?=
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: run test test-slow soak lint check clean
 
-run: $(READY)  ## Set up, then run the daemon on the simulated robot (ARGS="--hours 1" and the like).
-	$(BIN)/perdure run $(ARGS)
+run: $(READY)  ## Set up, then run the daemon on a simulated robot (ROBOT=kuka, ARGS="--hours 1" and the like).
+	$(BIN)/perdure run $(if $(ROBOT),--robot $(ROBOT)) $(ARGS)
 
 test: $(READY) lint  ## Set up, then lint, type check and test.
 	$(BIN)/python -m pytest $(ARGS)
