@@ -139,7 +139,8 @@ class SimulatedArm:
         """Set the joint positions that the arm goes to; torques it does not take.
 
         Raises:
-            ValueError: the target has the wrong shape or is not finite, or the mode is `CommandMode.TORQUE`.
+            ValueError: the target has the wrong shape, a number is not finite, a gain is negative, or the mode is
+                `CommandMode.TORQUE`.
         """
         self._check_open()
         if command.sequence <= self._sequence:
@@ -148,6 +149,8 @@ class SimulatedArm:
             raise ValueError(f"{self._spec.name} takes no torques; send joint positions")
         if command.target.shape != (self._spec.n_joints,) or not np.isfinite(command.target).all():
             raise ValueError(f"command {command.sequence} needs {self._spec.n_joints} finite joint positions")
+        if not (0.0 <= command.kp < math.inf and 0.0 <= command.kd < math.inf):
+            raise ValueError(f"gains kp={command.kp}, kd={command.kd} must be finite and not negative")
         self._sequence = command.sequence
         if self._tick < self._stopped_until:
             return
@@ -156,7 +159,7 @@ class SimulatedArm:
             return
         self._target = np.clip(command.target, self._spec.position_lower_rad, self._spec.position_upper_rad)
         self._expiry = self._tick + round(COMMAND_TIMEOUT_S * PHYSICS_HZ)
-        self._drive()
+        self._drive(command.kp, command.kd)
 
     def stop(self) -> None:
         """Brake at once; a newer command moves the arm again."""
@@ -296,8 +299,8 @@ class SimulatedArm:
                 p.disconnect(physicsClientId=self._client)
         self._client = -1
 
-    def _drive(self) -> None:
-        """Give the joints' own controllers their targets; fingers press no harder than their torque limit."""
+    def _drive(self, kp: float, kd: float) -> None:
+        """Give the joints' own controllers their targets and gains."""
         c, body, spec = self._client, self._body, self._spec
         for joint in _ARM:
             p.setJointMotorControl2(
@@ -306,8 +309,8 @@ class SimulatedArm:
                 p.POSITION_CONTROL,
                 targetPosition=self._target[joint],
                 force=spec.torque_limit_nm[joint],
-                positionGain=spec.kp,
-                velocityGain=spec.kd,
+                positionGain=kp,
+                velocityGain=kd,
                 maxVelocity=spec.velocity_limit_radps[joint],
                 physicsClientId=c,
             )
@@ -328,15 +331,16 @@ class SimulatedArm:
 
     def _brake(self) -> None:
         """Hold all joints where they are; what is gripped stays gripped."""
-        self._target[:-1] = self._angles()
+        self._hold(self._angles())
+
+    def _hold(self, joints: Sequence[float]) -> None:
+        self._target[:-1] = joints
         self._expiry = -1
-        self._drive()
+        self._drive(self._spec.kp, self._spec.kd)
 
     def _mind_force(self) -> None:
         if math.hypot(*self._force()) > self._spec.hand_force_limit_n:
-            self._target[:-1] = self._way[0]
-            self._expiry = -1
-            self._drive()
+            self._hold(self._way[0])
             self._stopped_until = self._tick + round(FORCE_STOP_S * PHYSICS_HZ)
 
     def _joint_states(self) -> Sequence[tuple[float, float, tuple[float, ...], float]]:

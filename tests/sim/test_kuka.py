@@ -131,6 +131,23 @@ def test_what_it_cannot_do_is_refused(arm, mode, target, match):
         arm.write(Command(mode=mode, target=target, kp=0.3, kd=1.0, sequence=1))
 
 
+@pytest.mark.parametrize(("kp", "kd"), [(-0.1, 1.0), (0.3, np.nan), (np.inf, 1.0)])
+def test_gains_that_make_no_sense_are_refused(arm, kp, kd):
+    with pytest.raises(ValueError, match="gains"):
+        arm.write(Command(mode=CommandMode.POSITION, target=np.zeros(8), kp=kp, kd=kd, sequence=1))
+
+
+def test_a_weaker_gain_moves_it_more_slowly(arm):
+    def moved(kp):
+        arm.place(Pose())
+        target = np.array((HOME_RAD[0] + 0.2, *HOME_RAD[1:]))
+        arm.write(Command(mode=CommandMode.POSITION, target=target, kp=kp, kd=1.0, sequence=arm._sequence + 1))
+        arm.step(0.06)
+        return arm.read().joint_position[0]
+
+    assert 0.0 < moved(0.005) < 0.5 * moved(0.3)
+
+
 def test_a_camera_that_sees_nothing_says_so_and_keeps_the_last_place():
     with SimulatedArm(SPEC, sensors=ArmSensors(dropouts_per_s=20.0, dropout_s=1.0)) as arm:
         valid = []
