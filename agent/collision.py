@@ -6,10 +6,9 @@ from itertools import combinations
 
 import numpy as np
 
+from agent.partway import partway
 from sim.robot import Array, RobotSpec
 
-HALVINGS = 4
-"""How finely the share of a command that is still safe is found: to a sixteenth."""
 _TINY = 1e-12
 
 
@@ -53,12 +52,7 @@ class LegClearance:
         """
         if self.clear(target_rad) or not self.clear(start_rad):
             return target_rad
-        share, step = 0.0, 0.5
-        for _ in range(HALVINGS):
-            if self.clear(start_rad + (share + step) * (target_rad - start_rad)):
-                share += step
-            step *= 0.5
-        return start_rad + share * (target_rad - start_rad)
+        return partway(start_rad, target_rad, self.clear)
 
 
 def _squared(p: Array, p_end: Array, q: Array, q_end: Array) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 
 from agent.collision import LegClearance
 from agent.config import SafetyConfig
+from agent.hand_box import HandBox
 from sim.robot import FORCE_STOP, Array, Command, CommandMode, Observation, RobotSpec
 from sim.workspace import Workspace
 
@@ -24,8 +25,8 @@ class ActionGate:
     """Makes any command safe to send, or replaces it by damping.
 
     Limits on joint position, swing and extension of legs, joint speed and torque are the robot's own (`RobotSpec`), and
-    so is the distance that its legs keep from each other. What it changed is counted, so that a skill that leans on the
-    gate shows up in the metrics.
+    so are the distance that its legs keep from each other and the box that its hand stays in. What it changed is
+    counted, so that a skill that leans on the gate shows up in the metrics.
     """
 
     def __init__(self, spec: RobotSpec, dt_s: float) -> None:
@@ -33,6 +34,7 @@ class ActionGate:
         self._spec = spec
         self._max_step_rad = spec.velocity_limit_radps * dt_s
         self._legs = LegClearance(spec) if spec.leg_lines is not None else None
+        self._box = HandBox(spec) if spec.arm is not None else None
         self._to_leg = np.linalg.inv(spec.leg_to_joint) if spec.leg_to_joint is not None else None
         self._last_target: Array | None = None
         self.replaced = 0
@@ -75,6 +77,8 @@ class ActionGate:
             safe = np.clip(safe, start - self._max_step_rad, start + self._max_step_rad)
             if self._legs is not None:
                 safe = self._legs.reach(start, safe)
+            if self._box is not None:
+                safe = self._box.nearest(start, safe)
             self._last_target = safe
         if not np.array_equal(safe, target):
             self.limited += 1
