@@ -14,7 +14,7 @@ from agent.loop import ControlLoop
 from agent.safety import ActionGate, JoltMonitor, Monitors, PowerMonitor
 from agent.states import Event
 from persistence.records import Outcome
-from sim.robot import Command, CommandMode, Observation
+from sim.robot import FORCE_STOP, Command, CommandMode, Observation
 from sim.workspace import Workspace
 from skills.decisions import DecisionController
 from skills.gait import GAIT
@@ -143,6 +143,14 @@ class TestEnd:
         upright = kind is SkillKind.TASK and not lies_down
         assert result.end_reason == ("jolt" if upright else "time")
         assert (result.outcome is Outcome.UNSAFE) is upright
+
+    def test_an_arm_that_has_stopped_itself_ends_it(self, robot, monkeypatch):
+        read = robot.read
+        monkeypatch.setattr(robot, "read", lambda: replace(read(), extra=np.array([float(read().stamp_s > 0.3)])))
+        robot.spec = replace(robot.spec, extra_names=(FORCE_STOP,))
+        result, seconds = run(robot)
+        assert (result.outcome, result.end_reason) == (Outcome.UNSAFE, "force")
+        assert seconds < 0.5
 
     def test_a_joint_beyond_its_limits_ends_it(self, robot, monkeypatch):
         read = robot.read

@@ -23,7 +23,7 @@ from agent.safety import (
     SensorFilter,
 )
 from sim.minitaur import minitaur_spec
-from sim.robot import Command, CommandMode, Observation
+from sim.robot import FORCE_STOP, Command, CommandMode, Observation
 from sim.workspace import Workspace
 
 SPEC = fake_spec()
@@ -317,6 +317,13 @@ class TestMonitors:
             joints[3] = limit[3] + outward * beyond * OVERTRAVEL_RAD
             _, alerts = self.monitors().update(replace(observation(), joint_position=joints))
             assert alerts.overtravelled is alert
+
+    def test_an_arm_that_has_stopped_itself_alerts(self):
+        monitors = Monitors(replace(SPEC, extra_names=("other", FORCE_STOP)), Workspace(), LIMITS, 50.0)
+        for i, (extra, alert) in enumerate([((1.0, 0.0), False), ((0.0, 1.0), True)]):
+            _, alerts = monitors.update(replace(observation(DT_S * i), extra=np.array(extra)))
+            assert alerts.pressed is alert
+        assert not self.monitors().update(replace(observation(), extra=np.ones(2)))[1].pressed
 
     def monitors(self) -> Monitors:
         return Monitors(SPEC, Workspace(), LIMITS, 50.0)
