@@ -31,8 +31,10 @@ class HandBox:
         """How far the hand is outside of its box, along the axis on which it is furthest; 0 inside."""
         return float(np.abs(self._outside(hand_pose(self._arm, joint_rad).position_m, 0.0)).max())
 
-    def nearest(self, start_rad: Array, target_rad: Array) -> Array:
-        """The target, or what is nearest to it with the hand in its box. Shapes: (n_joints,).
+    def nearest(self, start_rad: Array, target_rad: Array, most_rad: Array) -> Array:
+        """The target, or what is near it with the hand in its box, no joint further from the start than it may move.
+
+        Shapes: (n_joints,).
 
         Where the hand is outside at the start it may be so as far as that, to get back. What would lead it out of the
         box is taken off the joints that move it most, so that a way along the edge stays open.
@@ -44,10 +46,16 @@ class HandBox:
             outside = self._outside(pose.position_m, allowed_m)
             axes = np.flatnonzero(outside)
             if not len(axes):
-                return nearest
+                break
             slopes = pose.jacobian[axes]
             nearest = nearest.copy()
             nearest[: slopes.shape[1]] -= np.linalg.lstsq(slopes, outside[axes])[0]
+        if nearest is target_rad:
+            return target_rad
+        step = nearest - start_rad
+        nearest = start_rad + step * min(1.0, float((most_rad / np.maximum(np.abs(step), 1e-12)).min()))
+        if self.beyond_m(nearest) <= allowed_m:
+            return nearest
         return partway(start_rad, nearest, lambda joints: self.beyond_m(joints) <= allowed_m)
 
     def _outside(self, place: Array, allowed_m: float) -> Array:

@@ -78,7 +78,7 @@ class ActionGate:
             if self._legs is not None:
                 safe = self._legs.reach(start, safe)
             if self._box is not None:
-                safe = self._box.nearest(start, safe)
+                safe = self._box.nearest(start, safe, self._max_step_rad)
             self._last_target = safe
         if not np.array_equal(safe, target):
             self.limited += 1

@@ -25,9 +25,9 @@ HAND_SHARE = 0.25
 FINGERS_OPEN = -0.8
 """Action of fingers that have room for the object."""
 LYING_BELOW_M = 0.07
-"""Of the height of an object's middle: above it is still in the hand."""
+"""Height of an object's middle from which on it is in the hand."""
 LOST_BELOW_M = 0.0
-"""Of the height of an object that lies in the tray; below it has fallen off."""
+"""Height of an object's middle below which it has fallen off the tray."""
 _FORCE_STOP = ARM_CHANNELS.index(FORCE_STOP)
 
 

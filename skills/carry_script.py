@@ -82,7 +82,7 @@ class CarryScript:
             self._decisions = 0
         action = np.zeros(ACTIONS)
         action[:3] = way / (SPEED_MPS * self._reach) * 0.5
-        # Sideways first, while the hand is low: what is beside the object is not to be pressed on.
+        # Not down before it is over the object: beside it, a finger would press on it.
         if self._stage == 0 and math.hypot(way[0], way[1]) > NEAR_M and way[2] < 0.0:
             action[2] = 0.0
         action[3] = turn / (TURN_RADPS * self._reach) * 0.5 if self._stage < 2 else 0.0

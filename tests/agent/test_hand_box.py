@@ -14,6 +14,8 @@ SPEC = kuka_spec()
 BOX = HandBox(SPEC)
 HOME = SPEC.stand_position_rad
 DT_S = 0.02
+FREE = np.full(SPEC.n_joints, np.inf)
+"""Joints that may move as far as they like."""
 
 
 def at(place, yaw=0.0):
@@ -44,11 +46,14 @@ def test_no_command_leads_the_hand_out(seed):
     rng, gate = np.random.default_rng(seed), ActionGate(SPEC, DT_S)
     with make_kuka(0) as arm:
         reading = arm.read()
+    before = reading.joint_position
     for _ in range(5):
         wanted = rng.uniform(SPEC.position_lower_rad, SPEC.position_upper_rad)
         for _ in range(200):
             sent = gate.filter(Command(mode=CommandMode.POSITION, target=wanted, kp=0.3, kd=1.0), reading)
             assert BOX.beyond_m(sent.target) <= TOLERANCE_M + 1e-9
+            assert (np.abs(sent.target - before) <= SPEC.velocity_limit_radps * DT_S + 1e-9).all()
+            before = sent.target
     assert gate.limited > 100
 
 
@@ -56,7 +61,7 @@ def test_the_hand_slides_along_an_edge_on_its_way():
     start, end = at((0.45, 0.17, 0.05)), at((0.65, 0.24, 0.05))
     reached = start
     for _ in range(300):
-        reached = BOX.nearest(reached, reached + np.clip(end - reached, -0.01, 0.01))
+        reached = BOX.nearest(reached, reached + np.clip(end - reached, -0.01, 0.01), FREE)
     x, y, _ = hand_pose(SPEC.arm, reached[:-1]).position_m
     assert y == pytest.approx(SPEC.arm.box_upper_m[1] + TOLERANCE_M, abs=2e-3)
     assert x > 0.6
@@ -64,13 +69,13 @@ def test_the_hand_slides_along_an_edge_on_its_way():
 
 def test_a_hand_that_was_pushed_out_comes_back_but_goes_no_further():
     out, further, back = at((0.5, 0.22, 0.15)), at((0.5, 0.24, 0.15)), at((0.5, 0.21, 0.15))
-    np.testing.assert_array_equal(BOX.nearest(out, back), back)
-    assert BOX.beyond_m(BOX.nearest(out, further)) <= BOX.beyond_m(out) + 1e-6
+    np.testing.assert_array_equal(BOX.nearest(out, back, FREE), back)
+    assert BOX.beyond_m(BOX.nearest(out, further, FREE)) <= BOX.beyond_m(out) + 1e-6
 
 
 def test_inside_nothing_is_changed():
     near = at((0.55, 0.05, 0.15))
-    np.testing.assert_array_equal(BOX.nearest(HOME, near), near)
+    np.testing.assert_array_equal(BOX.nearest(HOME, near, FREE), near)
 
 
 def test_a_robot_without_an_arm_has_none():
