@@ -53,10 +53,12 @@ from agent.reporter import Reporter
 from agent.robot_host import HostJob
 from agent.robots import GYM_PREFIX, load_robot
 from agent.safety import ActionGate, Monitors
+from agent.scene import Scene
 from agent.scheduler import Scheduler
 from agent.states import Event, Limits, State
 from persistence.backup import backup
 from persistence.home import Home, HomeLock
+from persistence.passages import passages
 from persistence.records import CheckpointRow, PolicyRow, ResumeState
 from persistence.store import Store
 from persistence.writer import StoreWriter
@@ -178,7 +180,7 @@ class Run:
         abilities = abilities_of(config.run.skills, robot.spec, learned_get_up=config.safety.learned_get_up)
         # What cannot work is refused here, before the run is in the books.
         fixed: tuple[PolicyWeights, ...] = ()
-        learning = tuple(skill for skill in abilities.tasks if isinstance(skill, LearnedSkill))
+        learning = abilities.learned
         if learning and not config.learner.enabled:
             which = "zoo" if config.run.start == "zoo" and resume.checkpoint_seq is None else "latest"
             fixed = tuple(find_policy(which, config.run.robot, skill, self._home.root) for skill in learning)
@@ -230,6 +232,7 @@ class Run:
             brain=self._brain,
             scheduler=Scheduler(abilities.tasks, workspace, np.random.default_rng((config.run.seed, run_id, 1))),
             abilities=abilities,
+            scene=Scene(abilities, workspace, writer.submit(passages).result()),
             workspace=workspace,
             balance=Balance.configured(robot.spec, config.safety),
             person=person,

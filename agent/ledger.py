@@ -122,11 +122,18 @@ class Ledger:
 
     # ---------------------------------------------------------------- attempts
 
-    def start_attempt(self, skill: str, now_s: float, policy_version: int | None, *, evaluation: bool) -> Future[int]:
-        """Note that an attempt begins. The robot may move for it once the future has its id."""
+    def start_attempt(
+        self, skill: str, now_s: float, policy_version: int | None, *, evaluation: bool, could_start: tuple[str, ...]
+    ) -> Future[int]:
+        """Note that an attempt begins, where ``could_start`` could. The robot may move once the future has its id."""
         self._cut(now_s)
         start = AttemptStart(
-            run_id=self.run_id, skill=skill, started_s=now_s, policy_version=policy_version, evaluation=evaluation
+            run_id=self.run_id,
+            skill=skill,
+            started_s=now_s,
+            policy_version=policy_version,
+            evaluation=evaluation,
+            could_start=could_start,
         )
         return self._submit(lambda store: store.start_attempt(start))
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import structlog
 
+from agent.abilities import Abilities
 from agent.config import Config, LearnerConfig
 from agent.guard import LATCHES as GUARD_LATCHES
 from agent.guard import replaces_after_s
@@ -23,7 +24,6 @@ from agent.latches import Latches, Level
 from agent.learner_process import LearnerJob, StoredAttempts
 from agent.ledger import LATCHES, PERMIT
 from agent.machine import machine_facts, versions
-from agent.pilot import Abilities
 from agent.policies import zoo_directory
 from agent.settings import ConfigError
 from agent.states import Limits, State
@@ -112,11 +112,15 @@ def abilities_of(names: tuple[str, ...], spec: RobotSpec, *, learned_get_up: boo
         raise ValueError(f"skills of the families {', '.join(sorted(families))} cannot learn in one run; choose one")
     # A reset or a recovery is never left out: the robot must always be able to help itself.
     names_of_able = [skill.name for skill in able]
-    resets = [skill for skill in of_kind(names_of_able, SkillKind.RESET) if isinstance(skill, ScriptedSkill)]
+    resets = [
+        skill
+        for skill in of_kind(names_of_able, SkillKind.RESET)
+        if not isinstance(skill, LearnedSkill) or skill.family.name in families
+    ]
     recoveries = [skill for skill in of_kind(names_of_able, SkillKind.RECOVERY) if isinstance(skill, ScriptedSkill)]
     return Abilities(
         tasks=tasks,
-        return_home=resets[0] if resets else None,
+        resets=tuple(resets),
         stand_ups=tuple(skill for skill in recoveries[::-1] if learned_get_up or not isinstance(skill, GetUp)),
     )
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from persistence.records import NOTHING_CAN_START
 from sim.state import Pose
 
 ASSIST_CAUSES = frozenset(
-    {"stand_up_failed", "hard_fence", "reset_failed", "arming_failed", "too_many_falls", "robot_unfit"}
+    {
+        "stand_up_failed",
+        "hard_fence",
+        "reset_failed",
+        "arming_failed",
+        NOTHING_CAN_START,
+        "too_many_falls",
+        "robot_unfit",
+    }
 )
 """Causes that a person mends by placing the robot: no part replaced, no further deviation (SEMI E10: an assist)."""
 

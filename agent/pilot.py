@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from agent.abilities import Abilities
 from agent.attempts import SIMULATION, Interrupt
 from agent.balance import Balance
 from agent.brain import Brain
@@ -23,13 +24,14 @@ from agent.operation import Operation
 from agent.person import ASSIST_CAUSES, SimulatedPerson
 from agent.postures import Postures
 from agent.practice import Practice
+from agent.scene import Scene
 from agent.scheduler import Scheduler
 from agent.states import LATCHING, Event, Limits, State, torque_allowed
-from persistence.records import FALL, Outcome, SelfRecovery
+from persistence.records import FALL, NOTHING_CAN_START, Outcome, SelfRecovery
 from sim.robot import Command, Observation
 from sim.state import SimulationError
 from sim.workspace import Workspace
-from skills.skill import ScriptedSkill, Skill
+from skills.skill import Skill
 
 Act = Callable[[Observation], Command]
 
@@ -45,16 +47,6 @@ STILL_RATE_RADPS = 0.5
 _MOVING = frozenset({State.ARMING, State.ATTEMPT, State.RESET, State.HOLD})
 _FENCED = _MOVING | {State.RECOVER}
 _BALANCED = _MOVING - {State.HOLD}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Abilities:
-    """The skills that a run may use, by purpose."""
-
-    tasks: tuple[Skill, ...]
-    return_home: ScriptedSkill | None
-    stand_ups: tuple[ScriptedSkill, ...]
-    """Ways to stand up, in the order in which they are tried; the last one is tried again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +68,7 @@ class Pilot:
         brain: Brain,
         scheduler: Scheduler,
         abilities: Abilities,
+        scene: Scene,
         workspace: Workspace,
         balance: Balance,
         person: SimulatedPerson | None,
@@ -96,6 +89,7 @@ class Pilot:
             brain: where policies come from and attempts go to.
             scheduler: picks the next task.
             abilities: the skills to use.
+            scene: what can start where the world is, and the ways between.
             workspace: where the robot may be.
             balance: catches falls while the robot moves.
             person: answers interventions; None leaves them to the operator.
@@ -113,7 +107,7 @@ class Pilot:
         self.operation = operation
         self.stop_reason = ""
         self._abilities = abilities
-        self._workspace = workspace
+        self._scene = scene
         self._balance = balance
         self._person = person
         self._limits = limits
@@ -128,6 +122,7 @@ class Pilot:
             ledger=ledger,
             brain=brain,
             scheduler=scheduler,
+            scene=scene,
             workspace=workspace,
             postures=self._postures,
             tick=self._tick,
@@ -326,6 +321,7 @@ class Pilot:
 
     def _call_for_help(self, cause: str, now_s: float) -> None:
         self._help_cause = cause
+        self._scene.person_called(cause, now_s)
         self.ledger.open_intervention(cause, now_s, failure=cause not in ASSIST_CAUSES)
         if self._person is not None:
             self._person.call(now_s)
@@ -344,7 +340,8 @@ class Pilot:
             if now.robot_s - self._entered_s > self._limits.arming_s:
                 self._arming_failures += 1
                 if self._arming_failures >= self._limits.arming_tries:
-                    self._cause = "arming_failed"
+                    lost = not self._scene.situation(now.observation)
+                    self._cause = NOTHING_CAN_START if lost else "arming_failed"
                     return Event.SELFTEST_FAIL
                 if self._arming_failures == 1 and self._abilities.stand_ups:
                     self._recovery_kind = BAD_STANCE
@@ -370,21 +367,29 @@ class Pilot:
         return Event.ATTEMPT_TIMEOUT if result.end_reason == "time" else Event.ATTEMPT_DONE
 
     def _in_reset(self) -> Event:
-        """Come back where a task can start; most attempts end there already."""
-        home = self._abilities.return_home
+        """Come back where a task can start; most attempts end there already.
+
+        Each reset skill is tried a bounded number of times. Where none can start it may be the stance that is wrong, or
+        a sensor that is blind for a moment, which arming sees to.
+        """
         if self._lies_down:
             return Event.RESET_OK
-        for _ in range(self._limits.reset_tries):
-            now = self._postures.stand(self._settle_s)
-            x, y, _ = now.observation.base_position
-            if home is None or self._workspace.margin_m(float(x), float(y)) >= 0.5 * self._workspace.soft_margin_m:
+        left = {skill.name: self._limits.reset_tries for skill in self._abilities.resets}
+        while True:
+            here = self._scene.situation(self._postures.stand(self._settle_s).observation)
+            if any(skill.name in here for skill in self._abilities.tasks):
                 return Event.RESET_OK
-            result = self.practice.attempt(home)
+            if not any(name in here for name in left):
+                return Event.RESET_OK
+            name = self._scene.way_to_any_task(here, [name for name, tries in left.items() if tries > 0])
+            if name is None:
+                self._cause = "reset_failed"
+                return Event.RESET_FAIL
+            left[name] -= 1
+            result = self.practice.attempt(self._scene.skill(name))
             if result.interrupt is not None:
                 raise result.interrupt
             self.practice.come_to_rest()
-        self._cause = "reset_failed"
-        return Event.RESET_FAIL
 
     # --------------------------------------------------------------- falls, holds
 

@@ -9,6 +9,7 @@ from agent.brain import Brain
 from agent.ledger import Ledger
 from agent.loop import ControlLoop, Tick
 from agent.postures import Postures
+from agent.scene import Scene
 from agent.scheduler import Pose2D, Scheduler
 from persistence.records import AttemptEnd, Evaluation, Outcome
 from sim.robot import Observation
@@ -26,6 +27,7 @@ class Practice:
         ledger: Ledger,
         brain: Brain,
         scheduler: Scheduler,
+        scene: Scene,
         workspace: Workspace,
         postures: Postures,
         tick: TickFunction,
@@ -37,6 +39,7 @@ class Practice:
             ledger: the books.
             brain: where policies come from and attempts go to.
             scheduler: picks the next task.
+            scene: what can start, and the ways to what cannot.
             workspace: where the robot may be.
             postures: what the robot does while an attempt waits for its row.
             tick: runs a control period; may raise `Interrupt`.
@@ -51,21 +54,23 @@ class Practice:
         self._ledger = ledger
         self._brain = brain
         self._scheduler = scheduler
+        self._scene = scene
         self._postures = postures
         self._tick = tick
         self._runner = AttemptRunner(loop, workspace, tick)
         self._controller: Controller | None = None
 
     def choose(self, now: Tick) -> tuple[Skill, bool]:
-        """The next task, and whether to attempt it as an evaluation."""
-        pose = Pose2D.of(now.observation)
-        able = [skill for skill in self._scheduler.tasks if skill.start_problem(now.observation) is None]
-        if due := [skill for skill in self.evaluations if skill in able]:
+        """The next skill, and whether to attempt it as an evaluation: a task, or what leads to where it can start."""
+        pose, here = Pose2D.of(now.observation), self._scene.situation(now.observation)
+        if due := [skill for skill in self.evaluations if skill.name in here]:
             scores = self._scheduler.scores(pose, now.robot_s)
             best = max(due, key=lambda skill: scores[skill.name])
             if scores[best.name] >= max(scores.values()) - self._scheduler.TEMPERATURE:
                 return best, True
-        return self._scheduler.choose(pose, now.robot_s, able), False
+        ways = self._scene.ways(here)
+        task = self._scheduler.choose(pose, now.robot_s, {name: way.expected_s for name, way in ways.items()})
+        return (self._scene.skill(ways[task.name].first) if ways else task), False
 
     def attempt(self, skill: Skill, *, evaluation: bool = False) -> AttemptResult:
         """One attempt with its books: the row that it began is durable before the robot moves for it (I10)."""
@@ -77,7 +82,11 @@ class Practice:
         controller, version = self._brain.controller(skill, explore=not evaluation)
         self._controller = controller
         start = self._loop.reading
-        future = self._ledger.start_attempt(skill.name, start.robot_s, version, evaluation=evaluation)
+        here = self._scene.situation(start.observation)
+        self._scene.begins(skill, here, start.robot_s)
+        future = self._ledger.start_attempt(
+            skill.name, start.robot_s, version, evaluation=evaluation, could_start=tuple(sorted(here))
+        )
         try:
             while not (self._brain.lockstep or future.done()):
                 self._tick(self._postures.stance)

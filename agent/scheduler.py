@@ -8,7 +8,7 @@ waited. What a skill does to the robot's pose is learned from its own attempts.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -97,6 +97,8 @@ class Scheduler:
     """Score per fair wait: how long it would take until a skill's turn comes if all took turns."""
     WAIT_CAP = 4.0
     """Longer waits count as this many fair ones: enough to outweigh everything but a walk into the fence."""
+    DETOUR_WEIGHT = 1.0
+    """What a task lacks per attempt that has to bring the world to where it can start first."""
     TEMPERATURE = 0.35
     FAST, SLOW, MOTION = 0.3, 0.05, 0.2
     """Averaging weights: recent reward, older reward, displacement."""
@@ -130,17 +132,20 @@ class Scheduler:
         )
         return records[wanted].turns
 
-    def choose(self, pose: Pose2D, now_s: float, able: Sequence[Skill] = ()) -> Skill:
+    def choose(self, pose: Pose2D, now_s: float, detours_s: Mapping[str, float] | None = None) -> Skill:
         """The next task: drawn from a softmax over the scores, so that no skill starves.
 
         Args:
             pose: where the robot is.
             now_s: robot time.
-            able: tasks that can start as things are; none: all, as what is in the way may be gone in the stance.
+            detours_s: of each task that the world can be brought to, how long that takes; 0 where it can start. None,
+                or none of them: all can start, as what is in the way may be gone in the stance.
         """
-        able = able or self.tasks
+        detours_s = detours_s or {skill.name: 0.0 for skill in self.tasks}
+        able = [skill for skill in self.tasks if skill.name in detours_s]
         scores = self.scores(pose, now_s)
-        values = np.array([scores[skill.name] for skill in able]) / self.TEMPERATURE
+        lacks = {name: self.DETOUR_WEIGHT * detour_s / self._cycle_s for name, detour_s in detours_s.items()}
+        values = np.array([scores[skill.name] - lacks[skill.name] for skill in able]) / self.TEMPERATURE
         weights = np.exp(values - values.max())
         return able[int(self.rng.choice(len(able), p=weights / weights.sum()))]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from persistence.errors import NewerDatabaseError, StoreError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_TIMEOUT_S = 5.0
 
 

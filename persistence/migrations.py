@@ -39,6 +39,14 @@ def m002_learner_figures(db: Database) -> None:
     db.execute("PRAGMA user_version = 2")
 
 
+@MIGRATIONS()
+def m003_could_start(db: Database) -> None:
+    """Which skills could have started where an attempt did; NULL in attempts that are older."""
+    valid = "could_start IS NULL OR json_valid(could_start)"
+    db.execute(f"ALTER TABLE attempts ADD COLUMN could_start TEXT CHECK ({valid})")
+    db.execute("PRAGMA user_version = 3")
+
+
 def migrate(conn: sqlite3.Connection) -> None:
     """Apply the migrations that ``conn`` lacks, each in its own transaction."""
     MIGRATIONS.apply(Database(conn, execute_plugins=False))

@@ -177,6 +177,8 @@ class AttemptStart:
     policy_version: int | None = None
     """None for a scripted skill."""
     evaluation: bool = False
+    could_start: tuple[str, ...] | None = None
+    """All skills whose start region the world was in; None: not known."""
 
     def __post_init__(self) -> None:
         check_time("started_s", self.started_s)
@@ -208,6 +210,8 @@ FALL = "fall"
 """Kind of self-recovery that counts as a fall."""
 CAUGHT = "caught"
 """Kind of self-recovery: the robot leaned too far, balanced first, and did not fall."""
+NOTHING_CAN_START = "nothing_can_start"
+"""Cause of an intervention: the world is where no skill can start, and none can bring it back."""
 
 
 @dataclass(frozen=True, kw_only=True)

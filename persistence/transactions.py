@@ -102,7 +102,7 @@ class StoreBase:
             yield conn
             # read before the commit: nothing may fail between the commit and the acknowledgement
             after = events.chain_head(conn)
-            conn.execute("COMMIT")
+            self._commit(before)
         except BaseException:
             if conn.in_transaction:
                 conn.execute("ROLLBACK")
@@ -116,6 +116,14 @@ class StoreBase:
             return events.append(conn, kind, check_time("robot_s", robot_s), data)
 
     # ------------------------------------------------------------------ private
+
+    def _commit(self, before: events.Head) -> None:
+        try:
+            self._conn.execute("COMMIT")
+        except sqlite3.OperationalError:
+            # SQLite can report an interrupt that came when all was durable already: what is there is not lost.
+            if self._conn.in_transaction or events.chain_head(self._conn) == before:
+                raise
 
     def _move_mark(self, head: events.Head) -> None:
         try:

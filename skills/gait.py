@@ -7,6 +7,7 @@ section 4.8).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,8 @@ from skills.trajectory_generator import (
     right_ahead_rad,
 )
 
+START_TILT_RAD = math.radians(25.0)
+"""A robot that leans more is not on its feet, and no walk starts."""
 _GYRO_SCALE = 0.2
 _JOINT_VELOCITY_SCALE = 0.05
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sim.robot import FloatArray, Observation, RobotSpec, Transition
 from skills.decisions import DecisionController
-from skills.gait import GAIT
+from skills.gait import GAIT, START_TILT_RAD
 from skills.skill import Progress, ScriptedSkill, SkillKind
 from skills.trajectory_generator import action_size
 
@@ -38,6 +38,14 @@ class ReturnHome(ScriptedSkill):
     def problem(self, spec: RobotSpec) -> str | None:
         """Needs what the walking skills need."""
         return GAIT.problem(spec)
+
+    def start_problem(self, observation: Observation) -> str | None:
+        """Not from the middle itself, and upright."""
+        x, y, _ = observation.base_position
+        if math.hypot(float(x), float(y)) <= HOME_RADIUS_M:
+            return "already near the middle"
+        tilt = observation.tilt_rad
+        return None if tilt < START_TILT_RAD else f"tilted {math.degrees(tilt):.0f} deg"
 
     def success(self, transition: Transition) -> bool:
         """Whether the last frame is near the middle."""

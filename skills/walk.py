@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import Array, FloatArray, Observation, RobotSpec, Transition, body_velocity
-from skills.gait import GAIT
+from skills.gait import GAIT, START_TILT_RAD
 from skills.skill import Displacement, LearnedSkill, SkillKind
 from skills.trajectory_generator import action_size
 
@@ -17,7 +17,6 @@ RESTING_STRIDE = 0.5
 """Stride action of the prior: the plain generator walks with half of its longest stride."""
 
 FALLEN_UP_Z = math.cos(math.radians(50.0))
-START_TILT_RAD = math.radians(25.0)
 
 
 @dataclass(frozen=True, kw_only=True)

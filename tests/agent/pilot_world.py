@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from fakes import DT_S, FakeRobot
 
+from agent.abilities import Abilities
 from agent.attempts import Interrupt
 from agent.balance import Balance
 from agent.brain import Brain
@@ -16,8 +17,9 @@ from agent.ledger import Ledger
 from agent.loop import ControlLoop
 from agent.operation import Operation
 from agent.person import SimulatedPerson
-from agent.pilot import Abilities, Goal, Pilot
+from agent.pilot import Goal, Pilot
 from agent.safety import ActionGate, Monitors
+from agent.scene import Scene
 from agent.scheduler import Scheduler
 from agent.states import Event, Limits, State, torque_allowed
 from persistence.home import Home
@@ -91,16 +93,22 @@ class World:
         catch_lean_rad: float | None = None,
         release: Callable[[Acknowledgement], bool] = lambda by: True,
         learned_get_up: bool = False,
+        tasks: tuple[FakeSkill, ...] | None = None,
+        resets: tuple[FakeSkill, ...] = (),
+        stand_ups: tuple[FakeSkill, ...] | None = None,
     ) -> None:
         self.robot = FakeRobot()
         self.home = Home(root / "home").prepare()
         self.writer = StoreWriter(self.home.db)
-        self.tasks = tuple(
+        self.tasks = tasks or tuple(
             FakeSkill(name, Kind.TASK, forward_m=forward) for name, forward in (("go", 1.0), ("back", -1.0))
         )
+        self.resets = (get("return_home"), *resets)
         self.stand_up = FakeSkill("stand_up", Kind.RECOVERY, seconds=1.0, upright_only=True)
         learned = FakeSkill("learned", Kind.RECOVERY, seconds=1.0, upright_only=True)
         self.stand_ups = (learned, self.stand_up) if learned_get_up else (self.stand_up,)
+        if stand_ups is not None:
+            self.stand_ups = stand_ups
         self.signal = ""
         self.visits: list[tuple[str, float]] = [("BOOT", 0.0)]
         self.jobs: list[float] = []
@@ -114,12 +122,14 @@ class World:
         monitors = Monitors(spec, workspace, SafetyConfig(), 50.0)
         self.loop = ControlLoop(self.robot, SimulatedClock(self.robot, DT_S), ActionGate(spec, DT_S), monitors)
         self.ledger = Ledger(self.home, self.writer, self._open(), "BOOT", 0.0, unplanned=False)
+        abilities = Abilities(tasks=self.tasks, resets=self.resets, stand_ups=self.stand_ups)
         self.pilot = Pilot(
             loop=self.loop,
             ledger=self.ledger,
             brain=Brain(None, spec, dt_s=0.02, seed=0, attempts_before=0, lockstep=lockstep, decimation=2, history=3),
             scheduler=Scheduler(self.tasks, workspace, np.random.default_rng(0)),
-            abilities=Abilities(tasks=self.tasks, return_home=get("return_home"), stand_ups=self.stand_ups),
+            abilities=abilities,
+            scene=Scene(abilities, workspace),
             workspace=workspace,
             balance=Balance(spec, catch_lean_rad),
             person=SimulatedPerson(self.robot, delay_s) if delay_s >= 0 else None,
@@ -146,8 +156,10 @@ class World:
     def _open(self) -> int:
         def begin(store: Store) -> int:
             run_id = store.start_run(RunStart(robot="fake", started_s=0.0, seed=0))
-            names = [(skill.name, SkillKind(skill.kind.value)) for skill in (*self.tasks, *self.stand_ups)]
-            for name, kind in (*names, ("return_home", SkillKind.RESET)):
+            names = [
+                (skill.name, SkillKind(skill.kind.value)) for skill in (*self.tasks, *self.resets, *self.stand_ups)
+            ]
+            for name, kind in names:
                 store.register_skill(SkillRow(name=name, kind=kind), 0.0)
             return run_id
 

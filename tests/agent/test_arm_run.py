@@ -64,5 +64,5 @@ def test_a_person_brings_back_an_object_that_has_fallen_off(tmp_path, monkeypatc
 
     monkeypatch.setattr(daemon, "load_robot", load)
     assert run_daemon(config(), tmp_path) == 0
-    assert rows(tmp_path, "SELECT cause FROM interventions") == [("arming_failed",)]
+    assert rows(tmp_path, "SELECT cause FROM interventions") == [("nothing_can_start",)]
     assert rows(tmp_path, "SELECT count(*) FROM attempts WHERE state = 'finished'") == [(ATTEMPTS,)]

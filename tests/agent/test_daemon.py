@@ -200,7 +200,7 @@ class TestRefusals:
     def test_the_robot_can_always_help_itself(self):
         found = abilities_of(("turn_left",), minitaur_spec())
         assert [skill.name for skill in found.tasks] == ["turn_left"]
-        assert found.return_home.name == "return_home"
+        assert [skill.name for skill in found.resets] == ["return_home"]
         assert found.stand_ups[-1].name == "stand_up"
 
     @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_intervals_join_and_sum_to_the_observed_time(home, writer):
 def test_the_time_of_an_attempt_belongs_to_it(home, writer):
     ledger = books(home, writer)
     ledger.enter("ATTEMPT", 1.0)
-    attempt_id = ledger.start_attempt("walk", 1.5, 7, evaluation=False).result()
+    attempt_id = ledger.start_attempt("walk", 1.5, 7, evaluation=False, could_start=("walk",)).result()
     ledger.attempt_started(attempt_id)
     ledger.finish_attempt(ended(attempt_id, 4.0), "walk", 7, None).result()
     ledger.end_run(5.0, "test")
@@ -86,7 +86,7 @@ def test_the_time_of_an_attempt_belongs_to_it(home, writer):
 
 def test_an_episode_is_on_disk_before_its_row_says_so(home, writer):
     ledger = books(home, writer)
-    attempt_id = ledger.start_attempt("walk", 0.0, 3, evaluation=False).result()
+    attempt_id = ledger.start_attempt("walk", 0.0, 3, evaluation=False, could_start=()).result()
     path = ledger.finish_attempt(ended(attempt_id, 1.0), "walk", 3, arrays()).result()
     (stored,) = rows(writer, "SELECT episode_file, episode_sha256 FROM attempts")
     episode = read_episode(home.episodes / stored[0], stored[1])
@@ -97,7 +97,7 @@ def test_an_episode_is_on_disk_before_its_row_says_so(home, writer):
 
 def test_an_attempt_without_steps_has_no_file(home, writer):
     ledger = books(home, writer)
-    attempt_id = ledger.start_attempt("walk", 0.0, None, evaluation=False).result()
+    attempt_id = ledger.start_attempt("walk", 0.0, None, evaluation=False, could_start=()).result()
     assert ledger.finish_attempt(ended(attempt_id, 1.0), "walk", None, None).result() is None
     assert list(home.episodes.iterdir()) == []
 
@@ -163,9 +163,9 @@ def test_the_first_failed_write_is_kept(home, writer):
     ledger = books(home, writer)
     assert ledger.error is None
     with pytest.raises(Exception, match="unknown skill 'fly'"):
-        ledger.start_attempt("fly", 0.0, None, evaluation=False).result()
+        ledger.start_attempt("fly", 0.0, None, evaluation=False, could_start=()).result()
     first = ledger.error
     assert "fly" in str(first)
     with pytest.raises(Exception, match="swim"):
-        ledger.start_attempt("swim", 0.0, None, evaluation=False).result()
+        ledger.start_attempt("swim", 0.0, None, evaluation=False, could_start=()).result()
     assert ledger.error is first

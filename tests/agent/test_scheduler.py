@@ -219,6 +219,16 @@ def test_room_by_hand(x_m, y_m, heading_rad, expected_m):
 
 def test_of_those_that_can_start_another_is_never_chosen():
     made = settled(scheduler())
-    pose, able = Pose2D(x_m=1.9, y_m=0.0, yaw_rad=0.0), [WALKING_SKILLS[0]]
-    assert {made.choose(pose, 100.0, able).name for _ in range(30)} == {NAMES[0]}
-    assert "walk_backward" in {made.choose(pose, 100.0, []).name for _ in range(30)}
+    pose = Pose2D(x_m=1.9, y_m=0.0, yaw_rad=0.0)
+    assert {made.choose(pose, 100.0, {NAMES[0]: 0.0}).name for _ in range(30)} == {NAMES[0]}
+    assert "walk_backward" in {made.choose(pose, 100.0, {}).name for _ in range(30)}
+
+
+def test_a_long_detour_is_made_only_for_a_task_that_has_waited_long():
+    made, pose = settled(scheduler()), Pose2D(x_m=0.0, y_m=0.0, yaw_rad=0.0)
+    cycle_s = WALKING_SKILLS[0].horizon_s
+    detours = dict.fromkeys(NAMES, 0.0) | {NAMES[1]: 5 * cycle_s}
+    assert NAMES[1] not in {made.choose(pose, 0.0, detours).name for _ in range(100)}
+    for name in NAMES[2:] + NAMES[:1]:
+        made.records[name].last_s = 1000.0 * cycle_s
+    assert {made.choose(pose, 1000.0 * cycle_s, detours).name for _ in range(100)} == {NAMES[1]}

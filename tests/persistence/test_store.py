@@ -234,7 +234,7 @@ def test_database_of_a_newer_version_is_not_touched(home: Home):
     conn.close()
     before = home.db.read_bytes()
     for read_only in (False, True):
-        with pytest.raises(NewerDatabaseError, match=r"schema version 99, this perdure knows up to 2; install a newer"):
+        with pytest.raises(NewerDatabaseError, match=r"schema version 99, this perdure knows up to 3; install a newer"):
             Store.open(home.db, read_only=read_only)
     assert home.db.read_bytes() == before
     assert {path.name for path in home.root.iterdir() if path.is_file()} == {"perdure.db"}

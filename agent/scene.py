@@ -1,0 +1,82 @@
+"""What can start where the world is now, and what brings it to where more can."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from agent.abilities import Abilities
+from agent.reset_graph import ResetGraph, Way
+from persistence.passages import Passage, Situation
+from persistence.records import NOTHING_CAN_START
+from sim.robot import Observation
+from sim.workspace import Workspace
+from skills.skill import Skill
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """The attempt whose end is not known yet."""
+
+    skill: str
+    before: Situation
+    started_s: float
+
+
+class Scene:
+    """Situations of one run, and the ways between them."""
+
+    def __init__(self, abilities: Abilities, workspace: Workspace, known: Iterable[Passage] = ()) -> None:
+        """Begin with what earlier runs have found.
+
+        Args:
+            abilities: the skills of the run.
+            workspace: a task has room to start where its fence is not near.
+            known: attempts of earlier runs.
+        """
+        self._skills = (*abilities.tasks, *abilities.resets, *abilities.stand_ups)
+        self._tasks = Situation(skill.name for skill in abilities.tasks)
+        self._workspace = workspace
+        self._graph = ResetGraph({skill.name: skill.horizon_s for skill in (*abilities.tasks, *abilities.resets)})
+        self._graph.learn(known)
+        self._begun: _Begun | None = None
+
+    def situation(self, observation: Observation) -> Situation:
+        """Names of the skills that can start."""
+        x, y, _ = observation.base_position
+        crowded = self._workspace.margin_m(float(x), float(y)) < 0.5 * self._workspace.soft_margin_m
+        return Situation(
+            skill.name
+            for skill in self._skills
+            if skill.start_problem(observation) is None and not (crowded and skill.name in self._tasks)
+        )
+
+    def skill(self, name: str) -> Skill:
+        """One of the run's skills."""
+        return next(skill for skill in self._skills if skill.name == name)
+
+    def ways(self, here: Situation) -> dict[str, Way]:
+        """How to come to each task that there is a way to."""
+        ways = {name: self._graph.way(here, Situation({name})) for name in sorted(self._tasks)}
+        return {name: way for name, way in ways.items() if way is not None}
+
+    def way_to_any_task(self, here: Situation, resets: Collection[str]) -> str | None:
+        """The one of ``resets`` that the cheapest way to some task begins with; None: none can start."""
+        way = self._graph.way(here, self._tasks, resets)
+        return way.first if way is not None else None
+
+    def begins(self, skill: Skill, here: Situation, now_s: float) -> None:
+        """An attempt begins: what the one before has left behind is known now."""
+        self._learn(here, now_s)
+        self._begun = _Begun(skill.name, here, now_s)
+
+    def person_called(self, cause: str, now_s: float) -> None:
+        """A person changes the world; only where nothing can start is that the last attempt's doing."""
+        if cause == NOTHING_CAN_START:
+            self._learn(Situation(), now_s)
+        self._begun = None
+
+    def _learn(self, after: Situation, now_s: float) -> None:
+        if self._begun is not None:
+            begun, took_s = self._begun, now_s - self._begun.started_s
+            self._graph.learn([Passage(skill=begun.skill, before=begun.before, after=after, took_s=took_s)])

@@ -1,0 +1,77 @@
+"""Ways back: counted chances, the cheapest chain, and what is assumed of what was never tried."""
+
+import pytest
+
+from agent.reset_graph import HOPE, PERSON_S, ResetGraph
+from persistence.passages import Passage
+
+OUT, HOME, CENTRE = "carry_out", "carry_home", "centre"
+TOOK_S = 10.0
+MEANS = {OUT: 15.0, HOME: 15.0, CENTRE: 20.0}
+AT_HOME, AT_GOAL, ASTRAY, LOST = map(frozenset, ({OUT}, {HOME}, {CENTRE}, ()))
+
+
+def passage(skill, before, after, took_s=TOOK_S):
+    return Passage(skill=skill, before=before, after=after, took_s=took_s)
+
+
+def graph(*counted):
+    """``counted``: (skill, before, after, times)."""
+    made = ResetGraph(MEANS)
+    made.learn(passage(*rest) for *rest, times in counted for _ in range(times))
+    return made
+
+
+def test_what_can_start_needs_no_way():
+    way = graph().way(AT_HOME, frozenset({OUT}))
+    assert (way.first, way.expected_s) == (OUT, 0.0)
+
+
+def test_where_nothing_can_start_there_is_no_way():
+    assert graph().way(LOST, frozenset({OUT})) is None
+    assert graph().way(frozenset({"stand_up"}), AT_HOME) is None  # no means of this graph
+
+
+def test_what_was_never_tried_is_assumed_to_lead_there_every_other_time():
+    assert graph().way(AT_HOME, frozenset({HOME})).expected_s == pytest.approx(2 * MEANS[OUT])
+
+
+def test_tries_that_lead_back_are_counted_until_one_does_not():
+    """Three of four attempts change nothing: with what is assumed, 5 attempts for 1.5 arrivals."""
+    made = graph((OUT, AT_HOME, AT_HOME, 3), (OUT, AT_HOME, AT_GOAL, 1))
+    expected = made.way(AT_HOME, frozenset({HOME})).expected_s
+    assert expected == pytest.approx(TOOK_S * (4 + HOPE) / (1 + 0.5 * HOPE), rel=0.05)  # old ones count a little less
+
+
+def test_the_chain_goes_through_what_another_skill_leaves_behind():
+    """From astray only centring can start; it leads home, and from there the way out to the goal is sure."""
+    sure = (OUT, AT_HOME, AT_GOAL, 50)
+    made = graph((CENTRE, ASTRAY, AT_HOME, 50), sure)
+    way = made.way(ASTRAY, frozenset({HOME}))
+    assert way.first == CENTRE
+    assert way.expected_s == pytest.approx(2 * TOOK_S, rel=0.1)
+
+
+def test_of_two_first_skills_the_cheaper_one_is_taken_and_a_person_is_dear():
+    both = frozenset({OUT, CENTRE})
+    quick_but_loses = ((OUT, both, AT_GOAL, 9), (OUT, both, LOST, 1))
+    slow = (CENTRE, both, AT_GOAL, 10)
+    made = ResetGraph(MEANS)
+    for skill, before, after, times in (*quick_but_loses, slow):
+        took_s = 30.0 if skill == CENTRE else 5.0
+        made.learn([passage(skill, before, after, took_s)] * times)
+    assert 0.1 * PERSON_S > 30.0
+    assert made.way(both, frozenset({HOME})).first == CENTRE
+    assert made.way(both, frozenset({HOME}), means=(OUT,)).first == OUT
+
+
+def test_a_skill_that_gets_better_is_believed():
+    made = graph((OUT, AT_HOME, AT_HOME, 500))
+    before = made.way(AT_HOME, frozenset({HOME})).expected_s
+    made.learn([passage(OUT, AT_HOME, AT_GOAL)] * 100)
+    assert made.way(AT_HOME, frozenset({HOME})).expected_s < 0.1 * before
+
+
+def test_attempts_of_other_skills_are_left_out():
+    made = graph(("stand_up", frozenset({"stand_up"}), AT_HOME, 5))
+    assert made.way(frozenset({"stand_up"}), AT_HOME) is None

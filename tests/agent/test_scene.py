@@ -1,0 +1,116 @@
+"""Ways back to where a task can start: resets in turn, chains to a task that waits, a person where nothing helps."""
+
+from pilot_world import FakeSkill
+
+from agent.states import Limits, State
+from persistence.passages import passages
+from persistence.records import NOTHING_CAN_START
+from skills.skill import SkillKind as Kind
+
+LIMITS = Limits()
+ASTRAY_M = -0.5
+"""Where only resets can start; the middle of the workspace is 0."""
+
+
+class Placed(FakeSkill):
+    """Can start only where the robot is between two places."""
+
+    def __init__(self, name, kind, low_m, high_m) -> None:
+        super().__init__(name, kind)
+        self._low_m, self._high_m = low_m, high_m
+
+    def start_problem(self, observation):
+        return None if self._low_m <= observation.base_position[0] <= self._high_m else "not here"
+
+
+def in_middle(name="task"):
+    return Placed(name, Kind.TASK, -0.3, 0.3)
+
+
+def anywhere(name):
+    return Placed(name, Kind.TASK, -2.0, 2.0)
+
+
+def centre(name="centre"):
+    return Placed(name, Kind.RESET, -0.55, -0.3)
+
+
+def names(made):
+    return [name for (name,) in made.rows("SELECT skill FROM attempts ORDER BY id")]
+
+
+def astray_after_first_attempt(made, back=("centre",)):
+    """The first attempt leads astray; the skills ``back`` lead back."""
+    led = []
+
+    def script(robot):
+        skill = made.pilot.practice.skill_name
+        if made.state is State.ATTEMPT and not led:
+            led.append(True)
+            robot.x_m = ASTRAY_M
+        if skill in back:
+            robot.x_m = 0.0
+
+    return script
+
+
+def test_a_reset_brings_the_world_to_where_a_task_can_start(world):
+    made = world(attempts=2, tasks=(in_middle(),), resets=(centre(),))
+    made.run(astray_after_first_attempt(made))
+    assert names(made) == ["task", "centre", "task"]
+    assert made.in_order("ATTEMPT", "RESET", "STANDBY")
+    assert made.rows("SELECT count(*) FROM interventions") == [(0,)]
+
+
+def test_after_its_tries_another_reset_is_tried(world):
+    made = world(attempts=2, tasks=(in_middle(),), resets=(centre("first"), centre("second")))
+    made.run(astray_after_first_attempt(made, back=("second",)))
+    tried = names(made)[1:-1]
+    assert tried[-1] == "second"
+    assert tried.count("first") <= LIMITS.reset_tries
+    assert made.rows("SELECT count(*) FROM interventions") == [(0,)]
+
+
+def test_a_person_comes_once_all_tries_of_all_resets_are_used_up(world):
+    made = world(attempts=1, tasks=(in_middle(),), resets=(centre("first"), centre("second")))
+    made.run(astray_after_first_attempt(made, back=()))
+    assert sorted(names(made)[1:]) == sorted(["first", "second"] * LIMITS.reset_tries)
+    assert made.rows("SELECT cause, class FROM interventions") == [("reset_failed", "assist")]
+
+
+def test_where_nothing_can_start_a_person_is_called_and_it_is_remembered(world):
+    made = world(attempts=2, tasks=(in_middle(),))
+    made.run(astray_after_first_attempt(made))
+    assert made.rows("SELECT cause, class FROM interventions") == [("arming_failed", "assist")]
+    # A robot with legs may find its feet again, an arm cannot: nothing at all can start.
+    made = world(attempts=2, tasks=(in_middle(),), stand_ups=())
+    made.run(astray_after_first_attempt(made))
+    assert made.rows("SELECT cause, class FROM interventions") == [(NOTHING_CAN_START, "assist")]
+    found = made.writer.submit(passages).result()
+    assert [(passage.skill, passage.after) for passage in found] == [("task", frozenset())]
+
+
+def test_for_a_task_that_has_waited_long_a_detour_is_made(world):
+    """One task can always start, the other not from here: it must not starve."""
+    made = world(attempts=40, tasks=(anywhere("always"), in_middle("rare")), resets=(centre(),))
+
+    def script(robot):
+        skill = made.pilot.practice.skill_name
+        if skill == "centre":
+            robot.x_m = 0.0
+        elif skill == "always":
+            robot.x_m = ASTRAY_M
+
+    made.run(script)
+    tried = names(made)
+    assert "rare" in tried
+    assert all(
+        tried[number - 1] in ("centre", "rare") for number, name in enumerate(tried) if name == "rare" and number > 0
+    )
+    assert tried.count("always") > tried.count("centre")
+
+
+def test_what_could_start_is_in_the_books_of_each_attempt(world):
+    made = world(attempts=2, tasks=(anywhere("always"), in_middle("rare")), resets=(centre(),), stand_ups=())
+    made.run(lambda robot: setattr(robot, "x_m", ASTRAY_M))
+    assert made.rows("SELECT DISTINCT could_start FROM attempts WHERE id > 1") == [('["always","centre"]',)]
