@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.cli_common import CliError, out_facts, out_json, out_table, resolve_home
+from agent.cli_common import CliError, existing_home, out, out_facts, out_json, out_table, resolve_home
 from agent.cli_options import HomeOption, JsonOption
 
 if TYPE_CHECKING:
@@ -67,6 +68,39 @@ def show(skill: SkillArgument, json_: JsonOption = False) -> None:
         out_json(facts)
     else:
         out_facts(facts)
+
+
+@app.command()
+def graph(
+    file: Annotated[Path, typer.Option("--file", help="Where to draw the graph, as SVG.")] = Path("reset-graph.svg"),
+    newest: Annotated[int, typer.Option("--newest", help="How many attempts of each skill count.", min=1)] = 50,
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Draw which skill ends where another can start, and how often: the newest attempts of a home."""
+    from dataclasses import asdict
+
+    from agent.graph_facts import graph_facts
+    from agent.graph_picture import draw
+    from persistence.home import Home
+    from persistence.store import Store
+
+    with Store.open(Home(existing_home(home)).db, read_only=True) as store:
+        found = graph_facts(store, newest)
+    if not found.nodes:
+        raise CliError("no attempt has ended yet; nothing to draw")
+    try:
+        file.write_text(draw(found), encoding="utf-8")
+    except OSError as error:
+        raise CliError(f"cannot write {file}: {error.strerror}; name another with --file") from error
+    if json_:
+        out_json(asdict(found) | {"file": str(file)})
+        return
+    columns = ("skill", "enables", "rate", "attempts")
+    out_table(columns, ((edge.skill, edge.enables, edge.rate, edge.attempts) for edge in found.edges))
+    for skill, count in found.stuck.items():
+        out(f"after {skill} nothing could start: {count} times")
+    out(f"drawn in {file}")
 
 
 @app.command("eval")

@@ -15,7 +15,17 @@ from agent.cli_common import resolve_home
 from agent.config import Config
 from agent.status import Status, write_status
 from persistence.home import Home, HomeLock
-from persistence.records import InterruptClass, Intervention, RunStart, StateInterval
+from persistence.records import (
+    AttemptEnd,
+    AttemptStart,
+    InterruptClass,
+    Intervention,
+    Outcome,
+    RunStart,
+    SkillKind,
+    SkillRow,
+    StateInterval,
+)
 from persistence.store import Store
 
 COMMANDS = (
@@ -29,6 +39,7 @@ COMMANDS = (
     ["skills", "list"],
     ["skills", "show"],
     ["skills", "eval"],
+    ["skills", "graph"],
     ["doctor"],
     ["limits"],
     ["bench"],
@@ -391,6 +402,20 @@ class TestSkills:
     )
     def test_eval_bad_input(self, fails, options, part):
         assert part in fails("skills", "eval", "walk_forward", *options)
+
+    def test_graph_draws_and_prints(self, facts, fails, home, tmp_path):
+        picture = tmp_path / "graph.svg"
+        assert "no attempt" in fails("skills", "graph", "--file", picture, "--home", home)
+        assert not picture.exists()
+        with Store.open(home / "perdure.db") as store:
+            store.register_skill(SkillRow(name="out", kind=SkillKind.TASK))
+            attempt_id = store.start_attempt(AttemptStart(run_id=1, skill="out", started_s=3600.0))
+            store.finish_attempt(AttemptEnd(attempt_id=attempt_id, ended_s=3610.0, outcome=Outcome.SUCCESS))
+        found = facts("skills", "graph", "--file", picture, "--home", home)
+        assert picture.read_text().startswith("<svg")
+        assert found["nodes"]
+        assert found["file"] == str(picture)
+        assert "--file" in fails("skills", "graph", "--file", tmp_path / "no" / "graph.svg", "--home", home)
 
 
 class TestHome:
