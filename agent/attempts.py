@@ -18,6 +18,8 @@ from skills.skill import Controller, LearnedSkill, Progress, Skill, SkillKind
 
 UNSAFE_ENDS = frozenset({"saturated", "power", "jolt", "joint_limit", "force"})
 """Ends of an attempt at a limit of the robot."""
+CANNOT_BE_UNDONE = "cannot_be_undone"
+"""End of an attempt that went where no other skill could bring the world back from."""
 SIMULATION = "simulation"
 """Cause of an interrupt by physics that exploded."""
 
@@ -52,6 +54,7 @@ class AttemptResult:
 
 
 TickFunction = Callable[[Callable[[Observation], Command]], Tick]
+Judge = Callable[[Observation], bool]
 
 
 class AttemptRunner:
@@ -77,8 +80,18 @@ class AttemptRunner:
             recorder, controller = self._recording
             recorder.caught(observation, controller.phase_rad)
 
-    def run(self, skill: Skill, controller: Controller, *, to_middle: bool = False) -> AttemptResult:
-        """Drive ``controller`` until the attempt is over; with ``to_middle``, no further than across the middle."""
+    def run(
+        self, skill: Skill, controller: Controller, *, to_middle: bool = False, hopeless: Judge | None = None
+    ) -> AttemptResult:
+        """Drive ``controller`` until the attempt is over.
+
+        Args:
+            skill: what is attempted.
+            controller: what drives the robot.
+            to_middle: whether to go no further than across the middle of the workspace.
+            hopeless: whether what is done from a reading on could not be undone: the attempt ends there, unless it has
+                begun so.
+        """
         self._loop.monitors.reset()  # what was before, such as a joint at its limit, does not end this attempt
         now = self._loop.reading
         gate, changed, ticks = self._loop.gate, self._loop.gate.changed, 0
@@ -92,6 +105,8 @@ class AttemptRunner:
         fence = FenceWatch(self._workspace, to_middle=to_middle) if skill.kind is SkillKind.TASK else None
         # Who gets up from a heap is knocked about; who walks is not.
         upright = skill.kind is not SkillKind.RECOVERY and not skill.lies_down
+        if hopeless is not None and hopeless(now.observation):
+            hopeless = None
         interrupt, reason, progress = None, "", Progress.RUNNING
 
         def act(observation: Observation) -> Command:
@@ -107,6 +122,8 @@ class AttemptRunner:
                 progress = controller.progress(now.observation)
                 place = fence.update(now.robot_s, now.observation) if fence is not None else ""
                 reason = skill.over(now.observation) or self._over(now, progress, end_s, place, upright=upright)
+                if not reason and hopeless is not None and deciding is not None and deciding.decision is not None:
+                    reason = CANNOT_BE_UNDONE if hopeless(now.observation) else ""
         except Interrupt as caught:
             interrupt, reason = caught, caught.cause
         self._recording = None

@@ -18,7 +18,7 @@ from agent.clearance import Clearance
 from agent.learner_link import LearnerLink
 from agent.learner_process import Snapshot
 from agent.selection import Selection
-from sim.robot import RobotSpec
+from sim.robot import Observation, RobotSpec
 from skills.decisions import DecisionController
 from skills.fall_predictor import FallPredictor, FallPredictorWeights
 from skills.family import Decide
@@ -26,6 +26,7 @@ from skills.policy import PolicyWeights
 from skills.policy_control import policy_controller
 from skills.shield import Shield, ShieldWeights
 from skills.skill import Controller, LearnedSkill, ScriptedSkill, Skill
+from skills.undo_critic import UndoCritic, UndoCriticWeights
 
 RECENT = 10
 """Attempts by a policy that say how often it succeeds."""
@@ -76,6 +77,8 @@ class Brain:
         self.policy_version: int | None = fixed[0].version if fixed else None
         self.fall_predictor: FallPredictor | None = None
         """Of the newest snapshot that was taken, where falls are learned to be predicted."""
+        self.undo_critic: UndoCritic | None = None
+        """Likewise, where it is learned whether things can be undone."""
         self._link = link
         self._spec = spec
         self._dt_s = dt_s
@@ -105,7 +108,7 @@ class Brain:
             return False
         if self._clearance is None:
             return True
-        self._refresh()
+        self._refresh(skill)
         return not self._candidates or bool(self._cleared())
 
     def controller(self, skill: Skill, *, explore: bool) -> tuple[Controller, int | None]:
@@ -123,7 +126,7 @@ class Brain:
         if script is not None:
             actuator, resting = skill.family.actuator(self._spec, self._dt_s), skill.prior_action(self._spec)
             return DecisionController(skill.family, actuator, script, resting, decimation=self._decimation), None
-        self._refresh()
+        self._refresh(skill)
         able = [weights for weights in self._cleared() if weights.skill in (None, skill.name)]
         if not able:
             raise PolicyUnavailableError(
@@ -145,6 +148,10 @@ class Brain:
             shield=self._shield,
         )
         return controller, weights.version
+
+    def hopeless(self, skill: Skill, observation: Observation) -> bool:
+        """Whether what a skill does from here on could hardly be undone; False while that is not known."""
+        return self.undo_critic is not None and self.undo_critic.hopeless(skill, observation)
 
     def _script(self, skill: LearnedSkill) -> Decide | None:
         """What decides in the next attempt instead of a policy that hardly ever succeeds: every other time, so that it
@@ -208,8 +215,8 @@ class Brain:
             cleared = self._clearance.choose(self._count, self._candidates)  # waits for the first verdict
         return cleared
 
-    def _refresh(self) -> None:
-        """Take the snapshots that the next attempt is to choose from."""
+    def _refresh(self, skill: LearnedSkill) -> None:
+        """Take the snapshots that the next attempt, one of ``skill``, is to choose from."""
         if self._link is None:
             return
         progress = self._link.progress
@@ -225,9 +232,12 @@ class Brain:
             candidates = tuple(PolicyWeights.from_bytes(path.read_bytes()) for path in newest.policies)
             shield = ShieldWeights.from_bytes(newest.shield.read_bytes()) if newest.shield is not None else None
             falls = FallPredictorWeights.from_bytes(newest.falls.read_bytes()) if newest.falls is not None else None
+            undo = UndoCriticWeights.from_bytes(newest.undo.read_bytes()) if newest.undo is not None else None
         except OSError:
             return  # already replaced by newer ones, which the next attempt gets
-        if all(weights.finite for weights in (*candidates, shield, falls) if weights is not None):
+        if all(weights.finite for weights in (*candidates, shield, falls, undo) if weights is not None):
             self._candidates, self._loaded = candidates, newest
             self._shield = Shield(shield) if shield is not None else None
             self.fall_predictor = FallPredictor(self._spec, falls) if falls is not None else None
+            if undo is not None:
+                self.undo_critic = UndoCritic(self._spec, skill.family, undo)

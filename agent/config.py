@@ -165,6 +165,9 @@ class LearnerConfig(Section):
     script_below: float = setting(0.2, 0.0, 1.0)
     """Where a task brings a script, that makes every other attempt while the policy succeeds in a smaller share of them
     than this."""
+    hopeless_below: float = setting(0.0, 0.0, 0.9)
+    """Where what undoes a task succeeds less often than this share of its usual rate, the task goes no further and is
+    not begun; 0: nothing is ended early."""
     past_actions: bool = setting(True)
     """Whether policies see the last actions; with ``history`` this makes up for latency."""
     prior_data: tuple[str, ...] = setting(())

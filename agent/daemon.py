@@ -232,7 +232,7 @@ class Run:
             brain=self._brain,
             scheduler=Scheduler(abilities.tasks, workspace, np.random.default_rng((config.run.seed, run_id, 1))),
             abilities=abilities,
-            scene=Scene(abilities, workspace, writer.submit(passages).result()),
+            scene=Scene(abilities, workspace, writer.submit(passages).result(), self._brain.hopeless),
             workspace=workspace,
             balance=Balance.configured(robot.spec, config.safety),
             person=person,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from skills.learners.learner import AttemptSummary
     from skills.policy import PolicyWeights
     from skills.shield import ShieldWeights
+    from skills.undo_critic import UndoCriticWeights
 
 RISK = "risk/"
 """Beginning of the names of a safety critic's tensors in a checkpoint."""
@@ -35,7 +36,7 @@ _IDLE_UPDATES = 25
 _PUBLISH_EVERY_S = 2.0
 _CATCH_UP_STEPS = 500
 _FALL_UPDATES, _MOST_FALL_UPDATES = 5, 2000
-"""Updates of the fall predictor for each attempt, and of a starting learner."""
+"""Updates of the fall predictor, and of the undo critic, for each attempt, and of a starting learner."""
 _ALIVE_EVERY = 200
 """Attempts that a starting learner reads between two signs of life."""
 _SNAPSHOTS_KEPT = 4
@@ -52,11 +53,13 @@ class Snapshot:
     """Safety critic and recovery policy, where they are learned."""
     falls: Path | None = None
     """Fall predictor, where one is learned."""
+    undo: Path | None = None
+    """Undo critic, where one is learned."""
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All of them."""
-        return (*self.policies, *(path for path in (self.shield, self.falls) if path is not None))
+        return (*self.policies, *(path for path in (self.shield, self.falls, self.undo) if path is not None))
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ class LearnerJob:
     """Updates of the safety critic per update of the learner."""
     false_alarms_per_min: float | None = None
     """Of the fall predictor; None: none is learned."""
+    hopeless_below: float | None = None
+    """Of the undo critic; None: none is learned."""
     harm_lean_rad: float = math.inf
     """Lean of the body from which on the safety critic counts harm and the fall predictor a fall."""
     prior_episodes: tuple[Path, ...] = ()
@@ -228,7 +233,7 @@ class _Worker:
         self._job = job
         self._studies = Studies(job)
         self._buffer, self._learner = self._studies.buffer, self._studies.learner
-        self._risk, self._falls = self._studies.risk, self._studies.falls
+        self._risk, self._falls, self._undo = self._studies.risk, self._studies.falls, self._studies.undo
         self._update_seconds = 0.0
         self._updates_made = 0
         """By this process, as those are what the seconds were spent on."""
@@ -310,8 +315,8 @@ class _Worker:
         for begin in range(steps_after[done], self._buffer.steps_added, _CATCH_UP_STEPS):
             self._update_for(min(_CATCH_UP_STEPS, self._buffer.steps_added - begin))
             self._connection.send(Alive())
-        self._learn_falls(len(lived))
-        for pattern in ("policy-*", "shield-*", "falls-*"):
+        self._learn_from_ends(len(lived))
+        for pattern in ("policy-*", "shield-*", "falls-*", "undo-*"):
             for stale in self._job.snapshot_dir.glob(pattern):
                 stale.unlink()
         self._send_done({}, tuple(skipped), restored)
@@ -328,7 +333,7 @@ class _Worker:
         note, summary = self._add(message.path)
         if summary is not None:
             self._learner.attempted(summary)
-        metrics = self._update_for(self._buffer.steps_added - before) | self._learn_falls(1)
+        metrics = self._update_for(self._buffer.steps_added - before) | self._learn_from_ends(1)
         self._ticket = message.ticket
         self._send_done(metrics, (note,) if note else ())
 
@@ -359,12 +364,16 @@ class _Worker:
             self._refused = self._risk.refused_reason or self._refused
         return self._figures
 
-    def _learn_falls(self, attempts: int) -> dict[str, float]:
-        """Bring the fall predictor up to date. It is not checkpointed: a start learns it anew from all attempts."""
-        if self._falls is None:
-            return {}
-        figures = self._falls.update(min(_FALL_UPDATES * attempts, _MOST_FALL_UPDATES))
-        self._refused = self._falls.refused_reason or self._refused
+    def _learn_from_ends(self, attempts: int) -> dict[str, float]:
+        """Bring fall predictor and undo critic up to date: they learn from how attempts end.
+
+        They are not checkpointed: a start learns them anew from all attempts.
+        """
+        figures: dict[str, float] = {}
+        for learner in (self._falls, self._undo):
+            if learner is not None:
+                figures |= learner.update(min(_FALL_UPDATES * attempts, _MOST_FALL_UPDATES))
+                self._refused = learner.refused_reason or self._refused
         return figures
 
     def _may_idle(self) -> bool:
@@ -389,7 +398,10 @@ class _Worker:
         falls = None
         if self._falls is not None and self._falls.updates:
             falls = self._publish(self._falls.snapshot(), f"falls-{self._ticket}-{updates}")
-        snapshot = Snapshot(policies, shield, falls)
+        undo = None
+        if self._undo is not None and self._undo.updates:
+            undo = self._publish(self._undo.snapshot(), f"undo-{self._ticket}-{updates}")
+        snapshot = Snapshot(policies, shield, falls, undo)
         if snapshot not in self._snapshots:
             self._snapshots.append(snapshot)
         while len(self._snapshots) > _SNAPSHOTS_KEPT:
@@ -399,7 +411,9 @@ class _Worker:
         rate = self._updates_made / self._update_seconds if self._update_seconds else 0.0
         self._connection.send(Done(self._ticket, updates, snapshot, updates, metrics, rate, skipped, refused, restored))
 
-    def _publish(self, weights: PolicyWeights | ShieldWeights | FallPredictorWeights, name: str) -> Path:
+    def _publish(
+        self, weights: PolicyWeights | ShieldWeights | FallPredictorWeights | UndoCriticWeights, name: str
+    ) -> Path:
         path = self._job.snapshot_dir / f"{name}.safetensors"
         temporary = path.with_suffix(".tmp")
         temporary.write_bytes(weights.to_bytes())

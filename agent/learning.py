@@ -11,8 +11,8 @@ import numpy as np
 
 from persistence.episodes import Episode, read_episode
 from persistence.replay import MixedReplay, ReplayBuffer
-from sim.robot import RobotSpec
-from skills.experience import AttemptArrays, Experience, cost_names, experience
+from sim.robot import FrameLayout, RobotSpec
+from skills.experience import AttemptArrays, Experience, cost_names, experience, transitions
 from skills.learners.ars import ArsLearner
 from skills.learners.config import SacConfig
 from skills.learners.falls import FallConfig, FallLearner, Walk
@@ -20,7 +20,9 @@ from skills.learners.learner import AttemptSummary, Learner, Replay
 from skills.learners.population import PopulationLearner
 from skills.learners.risk import RiskConfig, RiskLearner
 from skills.learners.sac import SacLearner
+from skills.learners.undo import UndoConfig, UndoLearner
 from skills.registry import learned
+from skills.undo_critic import timeless_features
 
 if TYPE_CHECKING:
     from agent.learner_process import LearnerJob
@@ -54,6 +56,8 @@ class Studies:
         """What learns the shield, if one is wanted and the family can balance."""
         self.falls = self._new_fall_learner()
         """What learns to predict falls, if that is wanted and the family can balance."""
+        self.undo = self._new_undo_learner()
+        """What learns whether things can still be undone, if that is wanted and some skill undoes another."""
 
     def ingest(self, path: Path) -> AttemptSummary | None:
         """Put one stored attempt into the memory, if its actions are the family's.
@@ -70,6 +74,8 @@ class Studies:
             for walk in walks(self._job.spec, episode, steps, self._job.harm_lean_rad):
                 self.falls.add(walk)
         names = [skill.name for skill in self._skills]
+        if self.undo is not None and steps is not None and episode.skill in names:
+            self._learn_to_undo(self.undo, episode)
         if steps is None or episode.skill not in names:
             return None
         index = names.index(episode.skill)
@@ -163,6 +169,27 @@ class Studies:
         if job.false_alarms_per_min is None or not self._skills[0].family.marches:
             return None
         return FallLearner(job.spec, FallConfig(false_alarms_per_min=job.false_alarms_per_min), job.seed)
+
+    def _new_undo_learner(self) -> UndoLearner | None:
+        job = self._job
+        undoers = {skill.undone_by for skill in self._skills} & {skill.name for skill in self._skills}
+        if job.hopeless_below is None or not undoers:
+            return None
+        width = self._skills[0].family.feature_size(job.spec)
+        config = UndoConfig(hopeless_below=job.hopeless_below)
+        return UndoLearner([skill.name for skill in self._skills if skill.name in undoers], width, config, job.seed)
+
+    def _learn_to_undo(self, undo: UndoLearner, episode: Episode) -> None:
+        """Say of which places the skill of an attempt was, or was not, successful from."""
+        steps = transitions(FrameLayout.of(self._job.spec), attempt_arrays(episode))
+        features = timeless_features(self._job.spec, self._skills[0].family, episode.frames)
+        for skill in self._skills:
+            if skill.name not in undo.skills:
+                continue
+            if skill.name == episode.skill:
+                undo.tried(skill.name, features[:-1], success=skill.success(steps))
+            if skill.irreversible(steps)[-1]:
+                undo.lost(skill.name, features)
 
     def _gradient_learner(self, replay: Replay, settings: dict[str, Any], seed: int) -> SacLearner:
         job = self._job

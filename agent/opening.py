@@ -281,6 +281,7 @@ def learner_job(
         risk={"alarm_share": c.shield_alarms, "discount": SHIELD_DISCOUNT} if c.shield else None,
         risk_updates_per_update=min(1.0, SHIELD_UPDATES_PER_STEP / c.updates_per_step),
         false_alarms_per_min=c.false_alarms_per_min if c.predict_falls else None,
+        hopeless_below=c.hopeless_below or None,
         harm_lean_rad=config.safety.catch_lean_rad or spec.catch_lean_rad,
         prior_episodes=tuple(path for name in c.prior_data for path in prior_episodes(Path(name), c.replay_steps)),
         prior_share=c.prior_share,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 
 from agent.attempts import AttemptResult, AttemptRunner, Interrupt, TickFunction
 from agent.brain import Brain
@@ -14,7 +15,7 @@ from agent.scheduler import Pose2D, Scheduler
 from persistence.records import AttemptEnd, Evaluation, Outcome
 from sim.robot import Observation
 from sim.workspace import Workspace
-from skills.skill import Controller, LearnedSkill, Skill
+from skills.skill import Controller, LearnedSkill, Skill, SkillKind
 
 
 class Practice:
@@ -103,7 +104,10 @@ class Practice:
         self._ledger.attempt_started(attempt_id)
         pose = Pose2D.of(self._loop.reading.observation)
         to_middle = not evaluation and self._scheduler.turn_follows(skill.name, start.robot_s)
-        result = self._runner.run(skill, controller, to_middle=to_middle)
+        # An evaluation shows what the policy does by itself; a reset is what help there is.
+        watched = skill.kind is SkillKind.TASK and not evaluation
+        hopeless = partial(self._brain.hopeless, skill) if watched else None
+        result = self._runner.run(skill, controller, to_middle=to_middle, hopeless=hopeless)
         end = self._loop.reading
         finished = self._ledger.finish_attempt(
             AttemptEnd(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from agent.abilities import Abilities
@@ -26,30 +26,46 @@ class _Begun:
 class Scene:
     """Situations of one run, and the ways between them."""
 
-    def __init__(self, abilities: Abilities, workspace: Workspace, known: Iterable[Passage] = ()) -> None:
+    def __init__(
+        self,
+        abilities: Abilities,
+        workspace: Workspace,
+        known: Iterable[Passage] = (),
+        hopeless: Callable[[Skill, Observation], bool] = lambda skill, observation: False,
+    ) -> None:
         """Begin with what earlier runs have found.
 
         Args:
             abilities: the skills of the run.
             workspace: a task has room to start where its fence is not near.
             known: attempts of earlier runs.
+            hopeless: whether what a skill would do from here on could hardly be undone.
         """
         self._skills = (*abilities.tasks, *abilities.resets, *abilities.stand_ups)
         self._tasks = Situation(skill.name for skill in abilities.tasks)
+        self._resets = Situation(skill.name for skill in abilities.resets)
         self._workspace = workspace
+        self._hopeless = hopeless
         self._graph = ResetGraph({skill.name: skill.horizon_s for skill in (*abilities.tasks, *abilities.resets)})
         self._graph.learn(known)
         self._begun: _Begun | None = None
 
     def situation(self, observation: Observation) -> Situation:
-        """Names of the skills that can start."""
+        """Names of the skills that can start.
+
+        Where there is a reset that can, no task begins that could hardly be undone.
+        """
         x, y, _ = observation.base_position
         crowded = self._workspace.margin_m(float(x), float(y)) < 0.5 * self._workspace.soft_margin_m
-        return Situation(
-            skill.name
+        able = [
+            skill
             for skill in self._skills
             if skill.start_problem(observation) is None and not (crowded and skill.name in self._tasks)
-        )
+        ]
+        here = Situation(skill.name for skill in able)
+        if here & self._resets:
+            here -= {skill.name for skill in able if skill.name in self._tasks and self._hopeless(skill, observation)}
+        return here
 
     def skill(self, name: str) -> Skill:
         """One of the run's skills."""

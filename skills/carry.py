@@ -1,4 +1,4 @@
-"""A pair of tasks that undo each other: bring the object to the goal zone, and bring it home."""
+"""A pair of tasks that undo each other, bring the object to the goal zone and bring it home, and a reset: centre it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from skills.skill import LearnedSkill, SkillKind
 
 HOME_M, GOAL_M = (0.48, -0.12), (0.62, 0.12)
 """Middles of the two zones, in the robot's frame."""
+MIDDLE_M = (0.55, 0.0)
+"""Middle of the hand's box."""
 REACH_M = ((0.4, 0.7), (-0.2, 0.2))
-"""x and y between which fingers can close on the object."""
+"""x and y between which fingers can close on the object. What is beyond stays there until a person comes."""
+BORDER_M = 0.025
+"""So near to the end of its reach no task begins: a push is enough, and the object is lost."""
 ZONE_M = 0.05
 """Radius of a zone: the object is in it if its middle is."""
 SCALE_M = 0.2
@@ -34,13 +38,21 @@ _FORCE_STOP = ARM_CHANNELS.index(FORCE_STOP)
 class Carry(LearnedSkill):
     """Bring the object into a zone, by pushing or by lifting it."""
 
-    kind = SkillKind.TASK
     family = HAND_FAMILY
     horizon_s = 15.0
 
-    def __init__(self, name: str, summary: str, zone_m: tuple[float, float]) -> None:
-        """A task with its own zone."""
+    def __init__(
+        self,
+        name: str,
+        summary: str,
+        zone_m: tuple[float, float],
+        *,
+        kind: SkillKind = SkillKind.TASK,
+        undone_by: str | None = None,
+    ) -> None:
+        """A task, or a reset, with its own zone."""
         self.name, self.summary, self._zone = name, summary, np.array(zone_m)
+        self.kind, self.undone_by = kind, undone_by
         middle = 0.5 * (np.array(HOME_M) + np.array(GOAL_M))
         self.command = tuple(float(value) for value in (self._zone - middle) / SCALE_M)
 
@@ -61,8 +73,8 @@ class Carry(LearnedSkill):
         if not observation.base_valid:
             return "the camera does not see the object"
         x, y, z = observation.extra[OBJECT]
-        (x0, x1), (y0, y1) = REACH_M
-        if z < LOST_BELOW_M or not (x0 <= x <= x1 and y0 <= y <= y1):
+        border = 0.0 if self.kind is SkillKind.RESET else BORDER_M
+        if z < LOST_BELOW_M or not _within_reach(x, y, border):
             return f"the object is out of reach, at ({x:.2f}, {y:.2f}, {z:.2f}) m"
         return "the object is where it is to be" if self.over(observation) else None
 
@@ -89,6 +101,14 @@ class Carry(LearnedSkill):
         pressed: NDArray[np.bool_] = after.extra[..., _FORCE_STOP] > 0.5
         return (lost & after.base_valid) | pressed
 
+    def irreversible(self, transition: Transition) -> NDArray[np.bool_]:
+        """The object has left the reach of the hand."""
+        after = transition.next_frame
+        thing = _object(after)
+        gone = (thing[..., 2] < LOST_BELOW_M) | ~_within_reach(thing[..., 0], thing[..., 1])
+        beyond: NDArray[np.bool_] = gone & after.base_valid
+        return beyond
+
     def measures(self, transition: Transition) -> dict[str, float]:
         """``off_m``: how far the object was from the middle of the zone in the end."""
         x, y, _ = _object(transition.next_frame)[-1]
@@ -114,7 +134,18 @@ def _hand(frames: Frames) -> FloatArray:
     return frames.extra[..., HAND]
 
 
+def _within_reach(x_m: FloatArray, y_m: FloatArray, border_m: float = 0.0) -> NDArray[np.bool_]:
+    (x0, x1), (y0, y1) = REACH_M
+    return (x_m >= x0 + border_m) & (x_m <= x1 - border_m) & (y_m >= y0 + border_m) & (y_m <= y1 - border_m)
+
+
 CARRYING_SKILLS = (
-    Carry("carry_out", "bring the object to the goal zone", GOAL_M),
-    Carry("carry_home", "bring the object back home", HOME_M),
+    Carry("carry_out", "bring the object to the goal zone", GOAL_M, undone_by="carry_home"),
+    Carry("carry_home", "bring the object back home", HOME_M, undone_by="carry_out"),
+)
+CENTRE_OBJECT = Carry(
+    "centre_object",
+    "bring the object from the border of the hand's reach to its middle",
+    MIDDLE_M,
+    kind=SkillKind.RESET,
 )

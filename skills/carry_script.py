@@ -47,12 +47,14 @@ class CarryScript:
             zone_m: x and y of the place, in the robot's frame.
         """
         assert spec.arm is not None
-        low = float(spec.arm.box_lower_m[2])
+        lower, upper = spec.arm.box_lower_m, spec.arm.box_upper_m
+        low = float(lower[2])
         zone = np.array(zone_m)
         self._reach = 1.0 / spec.policy_rate_hz
 
         def over(place: FloatArray, height: float) -> Array:
-            return np.array((place[0], place[1], height))
+            within: Array = np.clip(np.array((place[0], place[1], height)), lower, upper)
+            return within
 
         self._stages = (
             _Stage(lambda thing, hand: over(thing, low + ABOVE_M), OPEN),

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import entry_points
 
-from skills.carry import CARRYING_SKILLS
+from skills.carry import CARRYING_SKILLS, CENTRE_OBJECT
 from skills.get_up import GetUp
 from skills.gym_task import GymTask
 from skills.return_home import ReturnHome
@@ -30,7 +30,16 @@ def skills() -> dict[str, Skill]:
     Raises:
         ValueError: an installed package brings something that is no skill, or a name that is taken.
     """
-    built_in = (*WALKING_SKILLS, ReturnHome(), StandUp(), GetUp(), GymTask(), RiseAndWalk(), *CARRYING_SKILLS)
+    built_in = (
+        *WALKING_SKILLS,
+        ReturnHome(),
+        StandUp(),
+        GetUp(),
+        GymTask(),
+        RiseAndWalk(),
+        *CARRYING_SKILLS,
+        CENTRE_OBJECT,
+    )
     found: dict[str, Skill] = {skill.name: skill for skill in built_in}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         skill = point.load()

@@ -67,6 +67,8 @@ class Skill(ABC):
     displacement: Displacement = Displacement()
     on_request: bool = False
     """Whether it runs only where it is named, not with all that a robot supports."""
+    undone_by: str | None = None
+    """Name of the skill that brings the world back to where this one can start; None: none is known to."""
     lies_down: bool = False
     """Whether it may start and go on lying or tilted: no tilt ends its attempts, and nobody stands the robot up."""
 
@@ -131,6 +133,10 @@ class LearnedSkill(Skill):
     @abstractmethod
     def terminated(self, transition: Transition) -> NDArray[np.bool_]:
         """Whether the task is over after the step, with no future reward. Shape: (batch,)."""
+
+    def irreversible(self, transition: Transition) -> NDArray[np.bool_]:
+        """Whether after a step no skill can do anything any more with what this one handles. Shape: (batch,)."""
+        return np.zeros(len(transition), np.bool_)
 
     def costs(self, transition: Transition, spec: RobotSpec) -> dict[str, FloatArray]:
         """Named safety costs per step, kept apart from the reward: by how much a limit is exceeded, 0 within it.

@@ -23,6 +23,7 @@ from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec
 from skills.fall_predictor import FallPredictorWeights, calibrated, cautious_log_odds, posture, posture_size
 from skills.lean import lean_rad
 from skills.learners.ensemble_network import EnsembleNetwork
+from skills.learners.ring import Ring
 
 NEVER = 1.0
 """Threshold of a predictor that has seen too little to be listened to."""
@@ -141,7 +142,7 @@ class FallLearner:
         width = posture_size(spec)
         self._network = EnsembleNetwork(c.ensemble, (width, *c.hidden, 1), self._generator)
         self._adam = torch.optim.AdamW(self._network.parameters(), c.learning_rate, weight_decay=c.weight_decay)
-        self._rows = {fell: _Rows(c.capacity // 2, width) for fell in (False, True)}
+        self._rows = {fell: Ring(c.capacity // 2, width) for fell in (False, True)}
         self._held: deque[Walk] = deque(maxlen=c.held_capacity)
         self._walks = {False: 0, True: 0}
         self._mean, self._std = np.zeros(width, np.float32), np.ones(width, np.float32)
@@ -309,29 +310,3 @@ def expected_calibration_error(diagram: Sequence[Reliability]) -> float:
     """Mean distance of forecast and frequency (Guo et al. 2017, arXiv 1706.04599)."""
     total = sum(each.count for each in diagram)
     return sum(each.count * abs(each.forecast - each.frequency) for each in diagram) / total
-
-
-class _Rows:
-    """A ring of postures."""
-
-    def __init__(self, capacity: int, width: int) -> None:
-        self._data = np.zeros((min(capacity, 1024), width), np.float32)
-        self._capacity, self._added = capacity, 0
-
-    def __len__(self) -> int:
-        return min(self._added, self._capacity)
-
-    @property
-    def all(self) -> Float32:
-        return self._data[: len(self)]
-
-    def add(self, rows: Float32) -> None:
-        while self._added + len(rows) > len(self._data) < self._capacity:
-            grown = np.zeros((min(2 * len(self._data), self._capacity), self._data.shape[1]), np.float32)
-            grown[: len(self._data)] = self._data
-            self._data = grown
-        self._data[(self._added + np.arange(len(rows))) % self._capacity] = rows
-        self._added += len(rows)
-
-    def draw(self, n: int, rng: np.random.Generator) -> Float32:
-        return self._data[rng.integers(len(self), size=n)]

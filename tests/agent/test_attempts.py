@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fakes import DT_S, FakeRobot
 
-from agent.attempts import AttemptResult, AttemptRunner, Interrupt
+from agent.attempts import CANNOT_BE_UNDONE, AttemptResult, AttemptRunner, Interrupt
 from agent.clock import SimulatedClock
 from agent.config import SafetyConfig
 from agent.fence import BRAKING_S
@@ -68,7 +68,15 @@ def robot():
     return robot
 
 
-def run(robot: FakeRobot, controller=None, skill=None, interrupt_at_s: float | None = None, event=None, cause="x"):
+def run(
+    robot: FakeRobot,
+    controller=None,
+    skill=None,
+    interrupt_at_s: float | None = None,
+    event=None,
+    cause="x",
+    hopeless=None,
+):
     monitors = Monitors(robot.spec, WORKSPACE, SafetyConfig(), 50.0)
     loop = ControlLoop(robot, SimulatedClock(robot, DT_S), ActionGate(robot.spec, DT_S), monitors)
 
@@ -79,7 +87,7 @@ def run(robot: FakeRobot, controller=None, skill=None, interrupt_at_s: float | N
         return now
 
     begun_s = loop.reading.robot_s
-    result = AttemptRunner(loop, WORKSPACE, tick).run(skill or Task(), controller or Script(robot))
+    result = AttemptRunner(loop, WORKSPACE, tick).run(skill or Task(), controller or Script(robot), hopeless=hopeless)
     return result, loop.reading.robot_s - begun_s
 
 
@@ -158,6 +166,17 @@ class TestEnd:
         monkeypatch.setattr(robot, "read", lambda: replace(read(), joint_position=forced))
         result, _ = run(robot)
         assert (result.outcome, result.end_reason) == (Outcome.UNSAFE, "joint_limit")
+
+    def test_it_goes_no_further_than_can_be_undone(self, robot):
+        controller, skill = walk(robot)
+        result, seconds = run(robot, controller, skill, hopeless=lambda reading: reading.stamp_s >= 0.2)
+        assert (result.end_reason, result.outcome) == (CANNOT_BE_UNDONE, Outcome.TIMEOUT)
+        assert 0.2 <= seconds <= 0.2 + 3 * DT_S  # asked with each decision, every other period
+        assert result.steps > 0
+
+    def test_one_that_began_so_may_go_on(self, robot):
+        controller, skill = walk(robot)
+        assert run(robot, controller, skill, hopeless=lambda reading: True)[0].end_reason == "time"
 
     def test_heat_ends_it(self, robot):
         robot.script = lambda r: setattr(r, "temperature_c", 90.0 if r.time_s > 0.3 else 30.0)

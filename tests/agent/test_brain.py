@@ -2,6 +2,7 @@
 
 import math
 from concurrent.futures import Future
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from skills.policy import PolicyWeights
 from skills.registry import get
 from skills.shield import ShieldWeights
 from skills.skill import Displacement
+from skills.undo_critic import UndoCriticWeights
 from skills.walk import Walk
 
 SPEC = fake_spec()
@@ -233,6 +235,29 @@ class TestFallPredictor:
         self.publish(link, tmp_path / "broken", replace(self.predictor(0.6), slope=math.nan))
         made.controller(get("walk_forward"), explore=False)
         assert made.fall_predictor.alarm(observation())  # by the last good one
+
+
+def test_the_undo_critic_that_the_learner_publishes_judges_what_comes(link, tmp_path):
+    """One that knows nothing, and gives little for the success of a walk back."""
+    skill = copy(get("walk_forward"))
+    skill.undone_by = "walk_backward"
+    made = brain(link)
+    made.controller(skill, explore=False)
+    assert not made.hopeless(skill, observation())
+    weights = UndoCriticWeights(
+        skills=("walk_backward",),
+        layers=((np.zeros((1, ROW, 1), np.float32), np.full((1, 1, 1), -3.0, np.float32)),),
+        mean=np.zeros(ROW, np.float32),
+        std=np.ones(ROW, np.float32),
+        least=np.array([0.2]),
+        caution=0.0,
+    )
+    path = tmp_path / "undo"
+    path.write_bytes(weights.to_bytes())
+    link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, undo=path)
+    made.controller(skill, explore=False)
+    assert made.hopeless(skill, observation())
+    assert not made.hopeless(get("walk_backward"), observation())
 
 
 def test_in_real_time_a_robot_waits_for_the_first_clearance_and_for_nothing_else(link):

@@ -1,10 +1,15 @@
 """Ways back to where a task can start: resets in turn, chains to a task that waits, a person where nothing helps."""
 
+import pytest
+from fakes import observation
 from pilot_world import FakeSkill
 
+from agent.abilities import Abilities
+from agent.scene import Scene
 from agent.states import Limits, State
 from persistence.passages import passages
 from persistence.records import NOTHING_CAN_START
+from sim.workspace import Workspace
 from skills.skill import SkillKind as Kind
 
 LIMITS = Limits()
@@ -108,6 +113,18 @@ def test_for_a_task_that_has_waited_long_a_detour_is_made(world):
         tried[number - 1] in ("centre", "rare") for number, name in enumerate(tried) if name == "rare" and number > 0
     )
     assert tried.count("always") > tried.count("centre")
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_where_a_reset_can_start_no_task_begins_that_could_not_be_undone(helps):
+    task, reset = in_middle(), Placed("centre", Kind.RESET, -0.3 if helps else -2.0, -0.1 if helps else -1.0)
+    scene = Scene(
+        Abilities(tasks=(task,), resets=(reset,), stand_ups=()),
+        Workspace(),
+        hopeless=lambda skill, reading: skill is task and reading.base_position[0] < -0.1,
+    )
+    assert scene.situation(observation(x_m=0.0)) == {"task"}
+    assert scene.situation(observation(x_m=-0.2)) == ({"centre"} if helps else {"task"})
 
 
 def test_what_could_start_is_in_the_books_of_each_attempt(world):

@@ -9,7 +9,18 @@ from sim.a1 import a1_spec
 from sim.kuka import kuka_spec
 from sim.robot import FrameLayout, Frames, Observation, Transition
 from skills.arm_kinematics import hand_pose
-from skills.carry import CARRYING_SKILLS, GOAL_M, HAND_SHARE, HOME_M, SCALE_M, ZONE_M
+from skills.carry import (
+    BORDER_M,
+    CARRYING_SKILLS,
+    CENTRE_OBJECT,
+    GOAL_M,
+    HAND_SHARE,
+    HOME_M,
+    MIDDLE_M,
+    REACH_M,
+    SCALE_M,
+    ZONE_M,
+)
 from skills.hand_control import HAND_FAMILY, MOST_TURN_RAD, SPEED_MPS, TURN_RADPS, HandActuator
 
 SPEC = kuka_spec()
@@ -124,6 +135,42 @@ class TestFamily:
     def test_a_robot_without_an_arm_cannot_have_it(self):
         assert HAND_FAMILY.problem(SPEC) is None
         assert "has no arm" in HAND_FAMILY.problem(a1_spec())
+
+
+class TestReach:
+    """Where tasks begin, where only the reset does, and what is lost."""
+
+    (_, FAR), (_, LEFT) = REACH_M
+    BORDER = (FAR - 0.5 * BORDER_M, 0.0)
+    BEYOND = (0.55, LEFT + 0.01)
+
+    def test_at_the_border_only_the_reset_begins(self):
+        at_border = reading(thing=(*self.BORDER, ON_TRAY_M, 0.0))
+        assert "out of reach" in OUT.start_problem(at_border)
+        assert CENTRE_OBJECT.start_problem(at_border) is None
+        assert "out of reach" in CENTRE_OBJECT.start_problem(reading(thing=(*self.BEYOND, ON_TRAY_M, 0.0)))
+        assert "is to be" in CENTRE_OBJECT.start_problem(reading(thing=(*MIDDLE_M, ON_TRAY_M, 0.0)))
+
+    def test_where_the_reset_ends_both_tasks_can_begin(self):
+        for angle in np.linspace(0.0, 2 * math.pi, 8):
+            x, y = MIDDLE_M[0] + ZONE_M * math.cos(angle), MIDDLE_M[1] + ZONE_M * math.sin(angle)
+            assert [skill.start_problem(reading(thing=(x, y, ON_TRAY_M, 0.0))) for skill in (OUT, HOME)] == [None, None]
+
+    @pytest.mark.parametrize(
+        ("place", "seen", "lost"),
+        [
+            ((*BORDER, ON_TRAY_M), True, False),
+            ((*BEYOND, ON_TRAY_M), True, True),
+            ((*BEYOND, ON_TRAY_M), False, False),
+            ((0.55, 0.0, -0.3), True, True),
+        ],
+    )
+    def test_what_is_beyond_is_lost_once_it_was_seen_there(self, place, seen, lost):
+        transition = steps(reading(thing=(*place, 0.0), seen=seen))
+        assert OUT.irreversible(transition)[-1] == lost
+
+    def test_the_tasks_undo_each_other(self):
+        assert (OUT.undone_by, HOME.undone_by, CENTRE_OBJECT.undone_by) == (HOME.name, OUT.name, None)
 
 
 class TestCarry:

@@ -1,0 +1,160 @@
+"""Learns from stored attempts how probable each skill's success is from wherever it was tried.
+
+An attempt that succeeds says so of every place on its way, one that fails likewise; with a known answer for each stored
+moment an ensemble learns it by cross-entropy. What led to where nothing can be brought back from counts as a failure of
+the skills that would have had to.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from skills.learners.ensemble_network import EnsembleNetwork
+from skills.learners.ring import Ring
+from skills.undo_critic import UndoCriticWeights
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndoConfig:
+    """Settings of `UndoLearner`."""
+
+    hopeless_below: float = 0.25
+    """Where a skill succeeds less often than this share of its newest success rate, nothing is left for it to undo."""
+    least_attempts: int = 20
+    """Attempts of a skill before its critic is listened to."""
+    recent: int = 50
+    """Attempts that make its newest success rate."""
+    before_loss: int = 15
+    """Steps before something is lost that count as failures: whoever is there is about to lose it."""
+    hidden: tuple[int, ...] = (64, 64)
+    ensemble: int = 5
+    caution: float = 0.5
+    """Standard deviations of the ensemble that are taken off its mean."""
+    batch: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    capacity: int = 100_000
+    """Moments that are kept of each skill."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work."""
+        if not 0.0 < self.hopeless_below < 1.0:
+            raise ValueError(f"hopeless_below is {self.hopeless_below}; it must be between 0 and 1")
+
+
+class UndoLearner:
+    """Learns critics of the success of K skills of a family."""
+
+    def __init__(self, skills: Sequence[str], width: int, config: UndoConfig | None = None, seed: int = 0) -> None:
+        """Make new networks.
+
+        Args:
+            skills: names of the skills that undo something.
+            width: of a feature row.
+            config: settings.
+            seed: of networks and minibatches.
+        """
+        self.config = c = config or UndoConfig()
+        self.skills = tuple(skills)
+        self.updates = 0
+        """Gradient updates taken so far."""
+        self.refused_reason = ""
+        """Why the last updates were undone; empty if they were not."""
+        self._rng = np.random.default_rng(seed)
+        generator = torch.Generator().manual_seed(seed)
+        self._network = EnsembleNetwork(c.ensemble, (width, *c.hidden, len(skills)), generator)
+        self._adam = torch.optim.AdamW(self._network.parameters(), c.learning_rate, weight_decay=c.weight_decay)
+        self._moments = {name: Ring(c.capacity, width + 1) for name in self.skills}
+        """Feature rows, each with whether the attempt succeeded."""
+        self._outcomes: dict[str, deque[bool]] = {name: deque(maxlen=c.recent) for name in self.skills}
+        self._mean, self._std = np.zeros(width, np.float32), np.ones(width, np.float32)
+
+    def tried(self, skill: str, features: Float32, *, success: bool) -> None:
+        """An attempt of one of the skills went through these places. Shape: (T, F)."""
+        self._outcomes[skill].append(success)
+        self._add(skill, features, success)
+
+    def lost(self, skill: str, features: Float32) -> None:
+        """An attempt, of whatever skill, led to where this one can bring nothing back from. Shape: (T, F)."""
+        self._add(skill, features[-self.config.before_loss :], False)
+
+    def update(self, n: int) -> dict[str, float]:
+        """Take ``n`` gradient updates.
+
+        Returns:
+            ``undo_loss`` of the last minibatch; nothing where no attempt has been seen, or where updates led to numbers
+            that are not finite and were undone.
+        """
+        self.refused_reason = ""
+        known = [index for index, name in enumerate(self.skills) if len(self._moments[name])]
+        if n <= 0 or not known:
+            return {}
+        self._normalise(known)
+        good = [parameter.detach().clone() for parameter in self._network.parameters()]
+        loss = torch.zeros(())
+        for _ in range(n):
+            loss = self._step(known)
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self._network.parameters()):
+            with torch.no_grad():
+                for parameter, before in zip(self._network.parameters(), good, strict=True):
+                    parameter.copy_(before)
+            self._adam.state.clear()
+            self.refused_reason = f"the undo critic's numbers stopped being finite within {n} updates"
+            return {}
+        self.updates += n
+        return {"undo_loss": float(loss.detach())}
+
+    def snapshot(self) -> UndoCriticWeights:
+        """A copy of the critics as they are now."""
+        return UndoCriticWeights(
+            skills=self.skills,
+            layers=self._network.arrays(),
+            mean=self._mean.copy(),
+            std=self._std.copy(),
+            least=np.array([self._least(name) for name in self.skills]),
+            caution=self.config.caution,
+        )
+
+    def _least(self, skill: str) -> float:
+        outcomes = self._outcomes[skill]
+        if len(outcomes) < self.config.least_attempts:
+            return 0.0
+        return self.config.hopeless_below * sum(outcomes) / len(outcomes)
+
+    def _add(self, skill: str, features: Float32, success: bool) -> None:
+        label = np.full((len(features), 1), success, np.float32)
+        self._moments[skill].add(np.concatenate((features, label), axis=1))
+
+    def _normalise(self, known: Sequence[int]) -> None:
+        rows = np.concatenate([self._moments[self.skills[index]].all[:, :-1] for index in known])
+        self._mean = rows.mean(axis=0)
+        self._std = np.maximum(rows.std(axis=0), 1e-3)
+
+    def _step(self, known: Sequence[int]) -> torch.Tensor:
+        """One gradient step; each member draws its own minibatch, so that they differ where there is little data."""
+        share = max(1, self.config.batch // len(known))
+        drawn = np.stack(
+            [
+                [self._moments[self.skills[index]].draw(share, self._rng) for index in known]
+                for _ in range(self.config.ensemble)
+            ]
+        )
+        x = np.clip((drawn[..., :-1] - self._mean) / self._std, -10.0, 10.0)
+        members, skills = drawn.shape[:2]
+        out = self._network(torch.from_numpy(x.reshape(members, skills * share, -1)))
+        own = out.reshape(members, skills, share, -1)[:, range(skills), :, list(known)]
+        labels = torch.from_numpy(np.moveaxis(drawn[..., -1], 1, 0).copy())
+        loss = nn.functional.binary_cross_entropy_with_logits(own, labels)
+        self._adam.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._adam.step()
+        return loss

@@ -1,0 +1,136 @@
+"""How probable it is that what has been done can still be undone, told from what the robot measures now.
+
+A task names the skill that undoes it. Where that skill hardly ever succeeds any more, going on makes things worse: the
+attempt ends early, as in Leave No Trace (Eysenbach et al. 2018, arXiv 1711.06782), and none is begun. In NumPy, for the
+control loop; `skills.learners.undo` learns it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from sim.robot import FloatArray, FrameLayout, Frames, Observation, RobotSpec
+from skills import ensemble
+from skills.family import Family
+from skills.skill import Skill
+
+Float32 = NDArray[np.float32]
+_CLIP = 10.0
+"""Bound of a normalised feature, in standard deviations."""
+_SKILL = "skill."
+"""Beginning of the names of tensors that belong to one skill."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndoCriticWeights:
+    """One version of the critics. Its arrays are never written to."""
+
+    skills: tuple[str, ...]
+    """Skills whose success is foretold, in the order of the networks' outputs."""
+    layers: ensemble.Layers
+    """From normalised features to the log-odds of each skill's success."""
+    mean: Float32
+    std: Float32
+    """Of the features that they learned from. Shapes: (F,)."""
+    least: NDArray[np.float64]
+    """Probability of each skill's success below which nothing is to be done that it would have to undo; 0: anything may
+    be done. Shape: (K,)."""
+    caution: float
+    """Standard deviations of the ensemble's log-odds that are taken off their mean."""
+
+    def __post_init__(self) -> None:
+        fits = bool(self.layers) and self.layers[0][0].shape[1] == len(self.mean) == len(self.std)
+        if not fits or not self.layers[-1][0].shape[2] == len(self.skills) == len(self.least):
+            raise ValueError(f"the networks do not foretell {len(self.skills)} skills from {len(self.mean)} features")
+
+    @property
+    def finite(self) -> bool:
+        """Whether no number is NaN or infinite."""
+        return ensemble.finite(self.layers) and bool(
+            np.isfinite((*self.mean, *self.std, *self.least, self.caution)).all()
+        )
+
+    def to_bytes(self) -> bytes:
+        """Serialise to safetensors."""
+        tensors: dict[str, NDArray[Any]] = {
+            "mean": self.mean,
+            "std": self.std,
+            "caution": np.array(self.caution, np.float64),
+            **dict(ensemble.to_tensors(self.layers, "layer")),
+            **{f"{_SKILL}{i:02d}.{name}": self.least[i : i + 1] for i, name in enumerate(self.skills)},
+        }
+        return save(tensors)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> UndoCriticWeights:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            ValueError: the bytes are truncated, lack a tensor, or hold shapes that do not fit together.
+        """
+        try:
+            tensors = load(data)
+            names = sorted(name for name in tensors if name.startswith(_SKILL))
+            return cls(
+                skills=tuple(name.split(".", 2)[2] for name in names),
+                layers=ensemble.from_tensors(tensors, "layer"),
+                mean=tensors["mean"],
+                std=tensors["std"],
+                least=np.array([float(tensors[name][0]) for name in names]),
+                caution=float(tensors["caution"]),
+            )
+        except (SafetensorError, KeyError, IndexError) as error:
+            raise ValueError(f"undo critic bytes cannot be read ({error}); use the last good version") from error
+
+
+class UndoCritic:
+    """Judges readings with one version of the weights."""
+
+    def __init__(self, spec: RobotSpec, family: Family, weights: UndoCriticWeights) -> None:
+        """Prepare to judge.
+
+        Raises:
+            ValueError: a weight is NaN or infinite, or the weights are those of another robot.
+        """
+        if not weights.finite:
+            raise ValueError("the undo critic holds NaN or infinity; use the last good version")
+        if len(weights.mean) != family.feature_size(spec):
+            raise ValueError(
+                f"the undo critic takes {len(weights.mean)} features, {spec.name} has {family.feature_size(spec)}"
+            )
+        self.weights = weights
+        self._spec, self._family, self._layout = spec, family, FrameLayout.of(spec)
+        self._index = {name: index for index, name in enumerate(weights.skills)}
+
+    def hopeless(self, skill: Skill, observation: Observation) -> bool:
+        """Whether what ``skill`` does from here on could hardly be undone."""
+        index = self._index.get(skill.undone_by or "")
+        if index is None or self.weights.least[index] <= 0.0:
+            return False
+        probability = float(self.probabilities(self._layout.pack(observation)[None])[0, index])
+        return probability < float(self.weights.least[index])
+
+    def probabilities(self, frames: FloatArray) -> FloatArray:
+        """Of each skill's success, were it to begin at each frame. Shape: (T, frame width) to (T, K)."""
+        return success_probabilities(self.weights, timeless_features(self._spec, self._family, frames))
+
+
+def timeless_features(spec: RobotSpec, family: Family, frames: FloatArray) -> Float32:
+    """Features of where things are, whatever was done before. Shape: (T, frame width) to (T, F)."""
+    seen = Frames(np.asarray(frames, np.float32), FrameLayout.of(spec))
+    still = np.zeros((len(frames), family.action_size(spec)), np.float32)
+    return family.features(spec, seen, np.zeros(len(frames)), still)
+
+
+def success_probabilities(weights: UndoCriticWeights, features: Float32) -> FloatArray:
+    """Of each skill's success, the lower the less the ensemble agrees. Shape: (B, F) to (B, K)."""
+    x = np.clip((features - weights.mean) / weights.std, -_CLIP, _CLIP).astype(np.float32)
+    log_odds = ensemble.cautious(ensemble.forward(weights.layers, x), -weights.caution)
+    result: FloatArray = 1.0 / (1.0 + np.exp(-np.clip(log_odds, -60.0, 60.0)))
+    return result

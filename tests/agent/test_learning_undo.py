@@ -1,0 +1,82 @@
+"""How stored attempts come to the undo critic: what counts as a success, as a failure, and as a loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from learner_kit import learner_job
+
+from agent.learning import Studies
+from persistence.episodes import Episode, write_episode
+from persistence.home import Home
+from sim.kuka import kuka_spec
+from sim.robot import FrameLayout
+from skills.carry import GOAL_M, HOME_M, REACH_M
+from tests.skills.test_carry import ON_TRAY_M, reading
+
+SPEC = kuka_spec()
+STEP_S = 0.1
+STEPS = 20
+BEYOND_M = (0.55, REACH_M[1][1] + 0.03)
+SKILLS = ("carry_out", "carry_home")
+
+
+def episode(skill, end_m, number=1):
+    """An attempt in which the object goes from the middle to a place."""
+    layout = FrameLayout.of(SPEC)
+    ways = np.linspace((0.55, 0.0), end_m, STEPS + 1)
+    actions = np.zeros((STEPS, 5), np.float32)
+    return Episode(
+        uid=f"attempt-{number:08d}",
+        skill=skill,
+        action_space="hand",
+        policy_version="1",
+        frames=np.stack([layout.pack(reading(thing=(*way, ON_TRAY_M, 0.0))) for way in ways]),
+        stamps=STEP_S * np.arange(STEPS + 1),
+        actions=actions,
+        proposed=actions,
+        resting=actions[0],
+        phase=np.zeros(STEPS + 1, np.float32),
+        terminated=False,
+    )
+
+
+@pytest.fixture
+def told(tmp_path):
+    """What the critics are told of an attempt."""
+    home = Home(tmp_path / "home").prepare()
+    job = learner_job(tmp_path, tmp_path, spec=SPEC, family="hand", skills=SKILLS, hopeless_below=0.25)
+    studies, heard = Studies(job), []
+    studies.undo.tried = lambda skill, features, success: heard.append((skill, len(features), success))
+    studies.undo.lost = lambda skill, features: heard.append((skill, "lost"))
+
+    def ingest(skill, end_m):
+        studies.ingest(home.episodes / write_episode(home, episode(skill, end_m)).name)
+        return heard
+
+    return ingest
+
+
+def test_an_attempt_says_of_its_own_skill_whether_it_succeeded_from_there(told):
+    assert told("carry_out", GOAL_M) == [("carry_out", STEPS, True)]
+
+
+def test_one_that_ends_elsewhere_failed(told):
+    assert told("carry_home", (0.6, 0.05)) == [("carry_home", STEPS, False)]
+
+
+def test_what_went_out_of_reach_is_lost_to_both(told):
+    assert told("carry_home", BEYOND_M) == [
+        ("carry_out", "lost"),
+        ("carry_home", STEPS, False),
+        ("carry_home", "lost"),
+    ]
+
+
+def test_a_script_of_another_purpose_is_no_attempt_of_theirs(told):
+    assert told("centre_object", HOME_M) == []
+
+
+def test_nothing_is_learned_of_it_unless_that_is_wanted(tmp_path):
+    assert Studies(learner_job(tmp_path, tmp_path, spec=SPEC, family="hand", skills=SKILLS)).undo is None
+    assert Studies(learner_job(tmp_path, tmp_path, hopeless_below=0.25)).undo is None  # no walk undoes another
