@@ -48,6 +48,8 @@ class RunConfig(Section):
     """What an empty home begins with: nothing, or the trained state that the library ships for the robot."""
     reset_free: bool = setting(False)
     """Only for ``gym:`` robots: the environment is reset only when a person would have been called."""
+    resets: bool = setting(True)
+    """Whether reset skills may run; without them a person is called wherever no task can start. To compare with."""
     web: bool = setting(False)
     """Whether a web page is served. There is none yet, so true is refused."""
 
@@ -213,6 +215,8 @@ class PersonConfig(Section):
     """Whether a simulated person answers; otherwise the robot waits for `perdure interventions close`."""
     delay_s: float = setting(60.0, 0.0, 86400.0, unit="s of robot time")
     """How long it takes until the person acts."""
+    every_attempt: bool = setting(False)
+    """Whether the person puts everything back after each attempt, uncalled and uncounted. To compare with."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -177,7 +177,12 @@ class Run:
         dt_s = config.control.dt_s
         if not (self._realtime or isinstance(robot, Steppable)):
             raise ValueError(f"robot {config.run.robot!r} is no simulator; it needs --speed realtime")
-        abilities = abilities_of(config.run.skills, robot.spec, learned_get_up=config.safety.learned_get_up)
+        abilities = abilities_of(
+            config.run.skills,
+            robot.spec,
+            learned_get_up=config.safety.learned_get_up,
+            with_resets=config.run.resets,
+        )
         # What cannot work is refused here, before the run is in the books.
         fixed: tuple[PolicyWeights, ...] = ()
         learning = abilities.learned
@@ -222,7 +227,8 @@ class Run:
         )
         person = None
         if config.person.enabled and isinstance(robot, Placeable):
-            person = SimulatedPerson(robot, config.person.delay_s)
+            p = config.person
+            person = SimulatedPerson(robot, p.delay_s, every_attempt=p.every_attempt)
         self._jobs = RobotClockJobs(now_s)
         self._checkpoint_seq = resume.checkpoint_seq or 0
         hours = config.run.hours

@@ -86,13 +86,16 @@ def check_database_is_there(home: Home) -> None:
         )
 
 
-def abilities_of(names: tuple[str, ...], spec: RobotSpec, *, learned_get_up: bool = True) -> Abilities:
+def abilities_of(
+    names: tuple[str, ...], spec: RobotSpec, *, learned_get_up: bool = True, with_resets: bool = True
+) -> Abilities:
     """The skills that a run may use; no names mean all that the robot can have.
 
     Args:
         names: of skills.
         spec: the robot.
         learned_get_up: whether a learned way to get up, where there is one, is tried before the scripted one.
+        with_resets: whether the robot may help itself by resets.
 
     Raises:
         ValueError: none of them is a task, the robot cannot have one, or they belong to several families.
@@ -120,7 +123,7 @@ def abilities_of(names: tuple[str, ...], spec: RobotSpec, *, learned_get_up: boo
     recoveries = [skill for skill in of_kind(names_of_able, SkillKind.RECOVERY) if isinstance(skill, ScriptedSkill)]
     return Abilities(
         tasks=tasks,
-        resets=tuple(resets),
+        resets=tuple(resets) if with_resets else (),
         stand_ups=tuple(skill for skill in recoveries[::-1] if learned_get_up or not isinstance(skill, GetUp)),
     )
 

@@ -43,8 +43,9 @@ class Answer:
 class SimulatedPerson:
     """Comes ``delay_s`` of robot time after the call. Only a simulator has one; nothing else may place the robot."""
 
-    def __init__(self, robot: Placeable, delay_s: float) -> None:
-        """Look after one robot."""
+    def __init__(self, robot: Placeable, delay_s: float, *, every_attempt: bool = False) -> None:
+        """Look after one robot; with ``every_attempt``, put everything back after each."""
+        self.every_attempt = every_attempt
         self._robot = robot
         self._delay_s = delay_s
         self._called_s: float | None = None
@@ -58,9 +59,13 @@ class SimulatedPerson:
         if self._called_s is None or robot_s - self._called_s < self._delay_s:
             return None
         self._called_s = None
-        self._robot.place(Pose.standing())
+        self.put_back()
         return Answer(
             name="simulated person",
             note=f"{cause}: put back on its feet in the middle",
             physical_release=cause == "estop",
         )
+
+    def put_back(self) -> None:
+        """The robot stands in the middle of its workspace, and so does what it handles."""
+        self._robot.place(Pose.standing())

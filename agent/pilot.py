@@ -374,6 +374,10 @@ class Pilot:
         """
         if self._lies_down:
             return Event.RESET_OK
+        if self._person is not None and self._person.every_attempt:
+            self._person.put_back()
+            self.loop.refresh()
+            self._scene.changed()
         left = {skill.name: self._limits.reset_tries for skill in self._abilities.resets}
         while True:
             here = self._scene.situation(self._postures.stand(self._settle_s).observation)

@@ -86,6 +86,10 @@ class Scene:
         self._learn(here, now_s)
         self._begun = _Begun(skill.name, here, now_s)
 
+    def changed(self) -> None:
+        """Somebody changed the world: what the last attempt left behind is not known."""
+        self._begun = None
+
     def person_called(self, cause: str, now_s: float) -> None:
         """A person changes the world; only where nothing can start is that the last attempt's doing."""
         if cause == NOTHING_CAN_START:

@@ -96,6 +96,7 @@ class World:
         tasks: tuple[FakeSkill, ...] | None = None,
         resets: tuple[FakeSkill, ...] = (),
         stand_ups: tuple[FakeSkill, ...] | None = None,
+        every_attempt: bool = False,
     ) -> None:
         self.robot = FakeRobot()
         self.home = Home(root / "home").prepare()
@@ -132,7 +133,7 @@ class World:
             scene=Scene(abilities, workspace),
             workspace=workspace,
             balance=Balance(spec, catch_lean_rad),
-            person=SimulatedPerson(self.robot, delay_s) if delay_s >= 0 else None,
+            person=SimulatedPerson(self.robot, delay_s, every_attempt=every_attempt) if delay_s >= 0 else None,
             limits=self.limits,
             goal=Goal(end_s=None, attempts=attempts),
             operation=Operation(latches=latches or Latches()),

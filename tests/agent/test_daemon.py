@@ -202,6 +202,7 @@ class TestRefusals:
         assert [skill.name for skill in found.tasks] == ["turn_left"]
         assert [skill.name for skill in found.resets] == ["return_home"]
         assert found.stand_ups[-1].name == "stand_up"
+        assert abilities_of(("turn_left",), minitaur_spec(), with_resets=False).resets == ()
 
     @pytest.mark.parametrize(
         ("make", "wanted", "names"),

@@ -31,6 +31,13 @@ def test_the_person_comes_after_the_delay_and_puts_the_robot_in_the_middle(robot
     assert (robot.x_m, robot.y_m, robot.tilt_rad) == (0.0, 0.0, 0.0)
 
 
+def test_one_who_minds_every_attempt_needs_no_call(robot):
+    person = SimulatedPerson(robot, 60.0, every_attempt=True)
+    assert person.every_attempt
+    person.put_back()
+    assert (robot.x_m, robot.tilt_rad) == (0.0, 0.0)
+
+
 def test_one_call_is_answered_once(robot):
     person = SimulatedPerson(robot, 0.0)
     person.call(5.0)

@@ -131,3 +131,11 @@ def test_what_could_start_is_in_the_books_of_each_attempt(world):
     made = world(attempts=2, tasks=(anywhere("always"), in_middle("rare")), resets=(centre(),), stand_ups=())
     made.run(lambda robot: setattr(robot, "x_m", ASTRAY_M))
     assert made.rows("SELECT DISTINCT could_start FROM attempts WHERE id > 1") == [('["always","centre"]',)]
+
+
+def test_a_person_who_minds_every_attempt_leaves_nothing_to_reset_and_is_not_counted(world):
+    made = world(attempts=3, tasks=(in_middle(),), resets=(centre(),), every_attempt=True)
+    made.run(astray_after_first_attempt(made, back=()))
+    assert names(made) == ["task"] * 3
+    assert made.rows("SELECT count(*) FROM interventions") == [(0,)]
+    assert len(made.robot.places) == 3
