@@ -13,6 +13,7 @@ from skills.gym_task import GymTask
 from skills.return_home import ReturnHome
 from skills.rise_and_walk import RiseAndWalk
 from skills.skill import LearnedSkill, Skill, SkillKind
+from skills.slide import SLIDING_SKILLS
 from skills.stand_up import StandUp
 from skills.walk import WALKING_SKILLS
 
@@ -30,7 +31,16 @@ def skills() -> dict[str, Skill]:
     Raises:
         ValueError: an installed package brings something that is no skill, or a name that is taken.
     """
-    built_in = (*WALKING_SKILLS, ReturnHome(), StandUp(), GetUp(), GymTask(), RiseAndWalk(), *CARRYING_SKILLS)
+    built_in = (
+        *WALKING_SKILLS,
+        ReturnHome(),
+        StandUp(),
+        GetUp(),
+        GymTask(),
+        RiseAndWalk(),
+        *CARRYING_SKILLS,
+        *SLIDING_SKILLS,
+    )
     found: dict[str, Skill] = {skill.name: skill for skill in built_in}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         skill = point.load()
