@@ -1,4 +1,4 @@
-"""KUKA's LBR iiwa 7 with a two-fingered gripper, over a tray with a cube in it.
+"""KUKA's LBR iiwa 7 with a two-fingered gripper, over a tray with a cube in it and a sliding door.
 
 The arm is PyBullet's ``kuka_iiwa/kuka_with_gripper2.sdf``. The robot's frame is its foot: the tray lies ahead of it.
 """

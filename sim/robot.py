@@ -36,9 +36,14 @@ ARM_CHANNELS = (
     "object_y",
     "object_z",
     "object_yaw",
+    "door_m",
+    "handle_x",
+    "handle_y",
+    "handle_z",
 )
-"""The first further channels of a robot with an arm and an object that a camera sees: the hand's place by the joints'
-encoders, in m and rad; the force on it by their torque sensors, in N; the object's place, in m and rad."""
+"""The first further channels of a robot with an arm, an object that a camera sees, and a sliding door: the hand's place
+by the joints' encoders, in m and rad; the force on it by their torque sensors, in N; the object's place, in m and rad;
+how far the door is open by an encoder on its rail, and where its handle is then, in m."""
 
 
 @dataclass(frozen=True, kw_only=True)

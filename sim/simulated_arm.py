@@ -1,4 +1,4 @@
-"""A simulated arm over a tray behind the `Robot` protocol: its own controller, its force limit, and a camera.
+"""A simulated arm behind the `Robot` protocol: its own controller, its force limit, and sensors of its scene.
 
 Every placement builds a new PyBullet world, so that the same placement and commands give the same motion.
 """
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sim.arm_scene import CUBE_HALF_M, TRAY_HALF_M, TRAY_M, ArmScene, handle_at
 from sim.quiet_bullet import p, pybullet_data, quiet
 from sim.robot import Array, Command, CommandMode, Health, Observation, RobotSpec
-from sim.sensors import yaw_of
 from sim.state import Pose, SimulationError
 
 PHYSICS_HZ = 250
@@ -26,15 +26,6 @@ FORCE_STOP_S = 0.5
 """How long a force beyond the limit stops the arm; commands that come meanwhile are lost."""
 BACK_OFF_S = 0.2
 """Such a stop goes back to where the joints were so long before, so that nothing stays pressed."""
-FLOOR_M = 0.6
-"""How far the floor is below arm and tray: what leaves the tray falls out of reach."""
-TRAY_M = (0.55, 0.0, 0.0)
-TRAY_SCALE = 1.35
-"""Of PyBullet's tray: its sloping sides then lie beyond the box of the hand."""
-TRAY_HALF_M = 0.3 * TRAY_SCALE
-"""From the middle of the tray to its rim."""
-CUBE_HALF_M = 0.025
-OBJECT_START_M = (0.55, 0.0)
 _WRIST = 6
 """Link that carries the hand."""
 _HAND = (0.0, 0.022, 0.269)
@@ -61,6 +52,8 @@ class ArmSensors:
     object_m: float = 0.002
     """A marker on the object, seen by a camera above the tray."""
     object_yaw_rad: float = 0.02
+    door_m: float = 0.001
+    """A linear encoder on the door's rail; from it comes the handle's place."""
     dropouts_per_s: float = 0.02
     dropout_s: float = 0.2
     """Mean length of a drop-out of the camera; lengths are exponential."""
@@ -75,6 +68,8 @@ class ArmTruth:
     """Shape: (3,)."""
     object_m: Array
     """Shape: (3,)."""
+    door_m: float
+    """How far the door is open."""
     force_n: Array
     """On the hand, from whatever it touches. Shape: (3,)."""
 
@@ -92,7 +87,7 @@ class SimulatedArm:
     """
 
     def __init__(self, spec: RobotSpec, *, seed: int = 0, sensors: ArmSensors | None = None) -> None:
-        """Build the world, the arm in its stance, the object in the middle of the tray.
+        """Build the world: the arm in its stance, the object in the middle of the tray, the door closed.
 
         Args:
             spec: what is fixed about the arm.
@@ -114,7 +109,7 @@ class SimulatedArm:
         self._cached: Observation | None = None
         n = spec.n_joints
         self._cool, self._level, self._still = np.full(n, _ROOM_C), np.array((0.0, 0.0, 0.0, 1.0)), np.zeros(3)
-        self._build(OBJECT_START_M, spec.stand_position_rad)
+        self._build(spec.stand_position_rad)
 
     @property
     def spec(self) -> RobotSpec:
@@ -210,14 +205,14 @@ class SimulatedArm:
                 self._mind_force()
         self._cached = None
         if not np.isfinite([state[0] for state in self._joint_states()]).all():
-            self._build(OBJECT_START_M, self._spec.stand_position_rad)
+            self._build(self._spec.stand_position_rad)
             self._problem = (
                 f"simulation exploded at {self.time_s:.3f} s; the world was rebuilt, place the robot to go on"
             )
             raise SimulationError(self._problem)
 
     def place(self, pose: Pose) -> None:
-        """Put the object where a person puts it: in the middle of the tray, the arm in its stance.
+        """Do what a person does: put the object in the middle of the tray, close the door, put the arm in its stance.
 
         Args:
             pose: its joint positions are the arm's, where it has any; an arm's base stays where it is.
@@ -225,32 +220,42 @@ class SimulatedArm:
         self._check_open()
         self._problem = ""
         joints = self._spec.stand_position_rad if pose.joint_position is None else np.array(pose.joint_position)
-        self._build(OBJECT_START_M, joints)
+        self._build(joints)
 
     def put_object(self, x_m: float, y_m: float, yaw_rad: float = 0.0, z_m: float = CUBE_HALF_M + 0.02) -> None:
         """Put the object somewhere, at rest."""
         self._check_open()
-        turn = (0.0, 0.0, math.sin(yaw_rad / 2), math.cos(yaw_rad / 2))
-        p.resetBasePositionAndOrientation(self._cube, (x_m, y_m, z_m), turn, physicsClientId=self._client)
-        p.resetBaseVelocity(self._cube, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), physicsClientId=self._client)
+        self._scene.put_object(x_m, y_m, yaw_rad, z_m)
+        self._cached = None
+
+    def put_door(self, open_m: float) -> None:
+        """Put the door somewhere between its end stops, at rest.
+
+        Raises:
+            ValueError: that is beyond an end stop.
+        """
+        self._check_open()
+        self._scene.put_door(open_m)
         self._cached = None
 
     def truth(self) -> ArmTruth:
         """What really is, for evaluation only."""
         self._check_open()
-        position, _ = p.getBasePositionAndOrientation(self._cube, physicsClientId=self._client)
         hand, _ = self._hand()
         return ArmTruth(
-            time_s=self.time_s, hand_m=np.array(hand), object_m=np.array(position), force_n=np.array(self._force())
+            time_s=self.time_s,
+            hand_m=np.array(hand),
+            object_m=self._scene.object_pose[:3],
+            door_m=self._scene.door_m,
+            force_n=np.array(self._force()),
         )
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _build(self, object_m: tuple[float, float], joints: Array) -> None:
+    def _build(self, joints: Array) -> None:
         if joints.shape != (self._spec.n_joints,):
             raise ValueError(f"pose has {len(joints)} joint positions, the robot has {self._spec.n_joints} joints")
         self._disconnect()
-        data = Path(pybullet_data.getDataPath())
         with quiet():
             c = self._client = int(p.connect(p.DIRECT))
             if c < 0:
@@ -258,11 +263,9 @@ class SimulatedArm:
             p.setTimeStep(1.0 / PHYSICS_HZ, physicsClientId=c)
             p.setGravity(0.0, 0.0, -9.81, physicsClientId=c)
             p.setPhysicsEngineParameter(deterministicOverlappingPairs=1, physicsClientId=c)
-            p.loadURDF(str(data / "plane_implicit.urdf"), (0.0, 0.0, -FLOOR_M), physicsClientId=c)
-            tray = str(data / "tray" / "traybox.urdf")
-            p.loadURDF(tray, TRAY_M, globalScaling=TRAY_SCALE, physicsClientId=c)
-            (self._body,) = p.loadSDF(str(data / "kuka_iiwa" / "kuka_with_gripper2.sdf"), physicsClientId=c)
-            self._cube = p.loadURDF(str(data / "cube_small.urdf"), physicsClientId=c)
+            model = Path(pybullet_data.getDataPath()) / "kuka_iiwa" / "kuka_with_gripper2.sdf"
+            (self._body,) = p.loadSDF(str(model), physicsClientId=c)
+        self._scene = ArmScene(c)
         foot, _ = p.getDynamicsInfo(self._body, -1, physicsClientId=c)[3:5]
         p.resetBasePositionAndOrientation(self._body, foot, (0.0, 0.0, 0.0, 1.0), physicsClientId=c)
         for link in (*_TIPS, *_FINGERS):
@@ -275,9 +278,9 @@ class SimulatedArm:
         self._target = np.array(joints, np.float64)
         self._way = deque([self._angles()], maxlen=round(BACK_OFF_S * PHYSICS_HZ))
         self._stopped_until = self._expiry = -1
-        self.put_object(*object_m)
+        self._cached = None
         self._brake()
-        self._seen = self._object()
+        self._seen = self._scene.object_pose
 
     def _couple_fingers(self) -> None:
         """Give the fingers stops, and one motion."""
@@ -375,19 +378,15 @@ class SimulatedArm:
                         total[axis] += size * direction[axis]
         return total[0], total[1], total[2]
 
-    def _object(self) -> Array:
-        """x, y, z and heading of the object."""
-        position, turn = p.getBasePositionAndOrientation(self._cube, physicsClientId=self._client)
-        return np.array((*position, yaw_of(turn)))
-
     def _measure(self) -> Observation:
         s, states = self._sensors, self._joint_states()
         seen = self._camera_sees()
         if seen:
             noise = (s.object_m, s.object_m, s.object_m, s.object_yaw_rad) * self._rng.standard_normal(4)
-            self._seen = self._object() + noise
+            self._seen = self._scene.object_pose + noise
         hand, heading = self._hand()
         force = np.array(self._force()) + s.force_n * self._rng.standard_normal(3)
+        door = self._scene.door_m + s.door_m * self._rng.standard_normal()
         stopped = float(self._tick < self._stopped_until)
         return Observation(
             stamp_s=self.time_s,
@@ -402,7 +401,7 @@ class SimulatedArm:
             base_position=self._still,
             base_yaw=0.0,
             base_valid=seen,
-            extra=np.array((*hand, heading, *force, stopped, *self._seen)),
+            extra=np.array((*hand, heading, *force, stopped, *self._seen, door, *handle_at(door))),
         )
 
     def _camera_sees(self) -> bool:

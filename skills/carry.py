@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sim.robot import ARM_CHANNELS, FORCE_STOP, Array, FloatArray, Frames, Observation, RobotSpec, Transition
 from skills.carry_script import CarryScript
-from skills.hand_control import ACTIONS, HAND, HAND_FAMILY, OBJECT
+from skills.hand_control import ACTIONS, HAND, HAND_FAMILY, OBJECT, command_for
 from skills.skill import LearnedSkill, SkillKind
 
 HOME_M, GOAL_M = (0.48, -0.12), (0.62, 0.12)
@@ -54,7 +54,8 @@ class Carry(LearnedSkill):
         self.name, self.summary, self._zone = name, summary, np.array(zone_m)
         self.kind, self.undone_by = kind, undone_by
         middle = 0.5 * (np.array(HOME_M) + np.array(GOAL_M))
-        self.command = tuple(float(value) for value in (self._zone - middle) / SCALE_M)
+        x, y = self._zone - middle
+        self.command = command_for("object", (float(x), float(y)))
 
     def prior_action(self, spec: RobotSpec) -> Array:
         """A hand that keeps still, its fingers nearly open."""

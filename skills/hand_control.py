@@ -1,7 +1,7 @@
 """The family of the hand's skills: each action is a velocity of the hand, a turn, and how far the fingers close.
 
-The hand points down and stays in its box (`sim.robot.ArmGeometry`). The policy sees where hand and object are, by the
-arm's own encoders and a camera, and what the hand feels.
+The hand points down and stays in its box (`sim.robot.ArmGeometry`). The policy sees where hand, object and door are, by
+encoders and a camera, and what the hand feels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MOST_TURN_RAD = 0.5 * math.pi
 """Either way: fingers that close along a line need no more."""
 ACTIONS = 5
 NEAR_M = 0.2
-"""Distance that counts as one between hand and object."""
+"""Distance that counts as one between the hand and what it moves, and of how far that is to go."""
 _SPEED_SHARE = 0.9
 """Of the joints' own limits, so that the safety gate has nothing to change."""
 
@@ -37,7 +37,31 @@ OBJECT = _channels("object_x", "object_z")
 """Where the object is."""
 HAND_YAW = _channels("hand_yaw", "hand_yaw")
 OBJECT_YAW = _channels("object_yaw", "object_yaw")
+DOOR = _channels("door_m", "door_m")
+"""How far the door is open."""
+HANDLE = _channels("handle_x", "handle_z")
+"""Where its handle is."""
 _FORCE = _channels("force_x", "force_z")
+THINGS = ("object", "door")
+"""What the hand can move."""
+
+
+def command_for(thing: str, way_m: tuple[float, float]) -> tuple[float, ...]:
+    """What tells a task of the hand from the others.
+
+    Args:
+        thing: which one of `THINGS` the hand is to move.
+        way_m: x and y of where to, from the middle between the places where the tasks with this thing bring it.
+
+    Returns:
+        The way, and 1 for the thing that is meant, 0 for others. Length: 2 + the number of things.
+
+    Raises:
+        ValueError: the hand knows no such thing.
+    """
+    if thing not in THINGS:
+        raise ValueError(f"the hand moves no {thing!r}; it moves: {', '.join(THINGS)}")
+    return (*(along / NEAR_M for along in way_m), *(float(thing == other) for other in THINGS))
 
 
 class HandActuator:
@@ -93,12 +117,12 @@ class HandActuator:
 
 
 class HandFamily(Family):
-    """What can be done with one object and one hand; the command is where the object is to be."""
+    """What can be done with one hand, an object and a door; the command is which of them is to be where."""
 
     name = "hand"
 
     def problem(self, spec: RobotSpec) -> str | None:
-        """Needs an arm that measures where its hand and an object are."""
+        """Needs an arm that measures where its hand, an object and a door are."""
         if spec.arm is None:
             return f"robot {spec.name!r} has no arm"
         if spec.extra_names[: len(ARM_CHANNELS)] != ARM_CHANNELS:
@@ -117,12 +141,14 @@ class HandFamily(Family):
     def feature_size(self, spec: RobotSpec) -> int:
         """Width of one feature row."""
         del spec
-        return 3 + 3 + 3 + 2 + 1 + 1 + 3 + ACTIONS
+        return 3 + 3 + 3 + 2 + 3 + 1 + 1 + 1 + 3 + ACTIONS
 
     def features(
         self, spec: RobotSpec, frames: Frames, phase_rad: FloatArray, last_action: FloatArray
     ) -> NDArray[np.float32]:
-        """Hand and object in the box, the way between them, how the object is turned, fingers, force, last action."""
+        """Hand and object in the box, the way to the object and how it is turned, the way to the handle and how far the
+        door is open, how the hand is turned, fingers, force, last action.
+        """
         del phase_rad
         assert spec.arm is not None
         extra = frames.extra
@@ -137,6 +163,8 @@ class HandFamily(Family):
                 (thing - hand) / NEAR_M,
                 np.cos(askew),
                 np.sin(askew),
+                (extra[..., HANDLE] - hand) / NEAR_M,
+                extra[..., DOOR] / NEAR_M,
                 yaw / MOST_TURN_RAD,
                 frames.joint_position[..., -1:] / spec.position_upper_rad[-1],
                 extra[..., _FORCE] / spec.hand_force_limit_n,

@@ -13,6 +13,7 @@ from skills.gym_task import GymTask
 from skills.return_home import ReturnHome
 from skills.rise_and_walk import RiseAndWalk
 from skills.skill import LearnedSkill, Skill, SkillKind
+from skills.slide import SLIDING_SKILLS
 from skills.stand_up import StandUp
 from skills.walk import WALKING_SKILLS
 
@@ -39,6 +40,7 @@ def skills() -> dict[str, Skill]:
         RiseAndWalk(),
         *CARRYING_SKILLS,
         CENTRE_OBJECT,
+        *SLIDING_SKILLS,
     )
     found: dict[str, Skill] = {skill.name: skill for skill in built_in}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):

@@ -11,16 +11,19 @@ from persistence.home import Home
 from persistence.store import Store
 from sim.kuka import make_kuka
 from skills.carry import GOAL_M, HOME_M
+from skills.slide import OPEN_M
 
 ATTEMPTS = 3
 OTHER = {"carry_out": "carry_home", "carry_home": "carry_out"}
+CARRYING = tuple(OTHER)
 
 
-def config() -> Config:
+def config(skills: tuple[str, ...] = CARRYING) -> Config:
     return Config.load(
         None,
         {
             "run.robot": "kuka",
+            "run.skills": list(skills),
             "run.speed": "max",
             "run.attempts": ATTEMPTS,
             "learner.hidden": [16, 16],
@@ -66,3 +69,31 @@ def test_a_person_brings_back_an_object_that_has_fallen_off(tmp_path, monkeypatc
     assert run_daemon(config(), tmp_path) == 0
     assert rows(tmp_path, "SELECT cause FROM interventions") == [("nothing_can_start",)]
     assert rows(tmp_path, "SELECT count(*) FROM attempts WHERE state = 'finished'") == [(ATTEMPTS,)]
+
+
+def test_one_run_practises_two_pairs_of_tasks(tmp_path, monkeypatch):
+    def load(name, seed, **_):
+        arm = make_kuka(seed)
+        arm.put_object(*GOAL_M)
+        arm.put_door(OPEN_M)
+        return arm
+
+    monkeypatch.setattr(daemon, "load_robot", load)
+    assert run_daemon(config(()), tmp_path) == 0
+    attempts = [skill for (skill,) in rows(tmp_path, "SELECT skill FROM attempts ORDER BY id")]
+    assert attempts[0] in {"carry_home", "slide_close"}
+    assert {skill.split("_")[0] for skill in attempts} == {"carry", "slide"}
+
+
+def test_a_lost_object_leaves_the_door_to_practise(tmp_path, monkeypatch):
+    def load(name, seed, **_):
+        arm = make_kuka(seed)
+        arm.put_object(0.5, 0.7)
+        arm.step(1.0)
+        return arm
+
+    monkeypatch.setattr(daemon, "load_robot", load)
+    assert run_daemon(config(()), tmp_path) == 0
+    attempts = rows(tmp_path, "SELECT skill, outcome FROM attempts ORDER BY id")
+    assert attempts[:2] == [("slide_open", "success"), ("slide_close", "success")]
+    assert {skill for skill, _ in attempts} <= {"slide_open", "slide_close"}

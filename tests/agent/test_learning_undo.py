@@ -12,7 +12,7 @@ from persistence.home import Home
 from sim.kuka import kuka_spec
 from sim.robot import FrameLayout
 from skills.carry import GOAL_M, HOME_M, REACH_M
-from tests.skills.test_carry import ON_TRAY_M, reading
+from tests.skills.arm_readings import ON_TRAY_M, reading
 
 SPEC = kuka_spec()
 STEP_S = 0.1

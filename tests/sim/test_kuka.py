@@ -3,15 +3,19 @@
 import numpy as np
 import pytest
 
+from sim.arm_scene import CUBE_HALF_M, DOOR_TRAVEL_M, HANDLE_CLOSED_M, OBJECT_START_M, handle_at
 from sim.kuka import HOME_RAD, kuka_spec, make_kuka
 from sim.robot import ARM_CHANNELS, FORCE_STOP, Command, CommandMode, Robot
-from sim.simulated_arm import CUBE_HALF_M, FORCE_STOP_S, OBJECT_START_M, ArmSensors, SimulatedArm
+from sim.simulated_arm import FORCE_STOP_S, ArmSensors, SimulatedArm
 from sim.state import Pose
 from skills.arm_kinematics import pointing_down, step_towards
 
 SPEC = kuka_spec()
 DT_S = 0.02
 FORCE_STOPPED = ARM_CHANNELS.index(FORCE_STOP)
+SEEN = slice(ARM_CHANNELS.index("object_x"), ARM_CHANNELS.index("object_yaw") + 1)
+DOOR = ARM_CHANNELS.index("door_m")
+HANDLE = slice(ARM_CHANNELS.index("handle_x"), ARM_CHANNELS.index("handle_z") + 1)
 ON_TRAY_M = 0.02 + CUBE_HALF_M
 """Height of a cube's middle on the floor of the tray."""
 
@@ -46,10 +50,18 @@ class Driver:
         self.robot.write(Command(mode=mode, target=target, kp=SPEC.kp, kd=SPEC.kd, sequence=self.sequence))
 
 
+def push(driver, to_y_m=-0.06):
+    """Push the handle of the closed door to the left; returns whether the arm stopped by itself."""
+    x, y, z = HANDLE_CLOSED_M
+    for height in (0.2, z - 0.01):
+        driver.to((x + 0.01, y - 0.06, height), fingers=0.0, seconds=1.5)
+    return driver.to((x + 0.01, to_y_m, z - 0.01), seconds=2.0, speed=0.1)
+
+
 @pytest.fixture
 def arm():
     with SimulatedArm(
-        SPEC, sensors=ArmSensors(force_n=0.0, object_m=0.0, object_yaw_rad=0.0, dropouts_per_s=0.0)
+        SPEC, sensors=ArmSensors(force_n=0.0, object_m=0.0, object_yaw_rad=0.0, door_m=0.0, dropouts_per_s=0.0)
     ) as it:
         yield it
 
@@ -60,7 +72,7 @@ def test_it_is_a_robot_whose_reading_fits_its_spec(arm):
     assert len(reading.joint_position) == SPEC.n_joints == len(SPEC.position_lower_rad)
     assert len(reading.extra) == len(SPEC.extra_names)
     np.testing.assert_allclose(reading.joint_position, HOME_RAD, atol=1e-3)
-    np.testing.assert_allclose(reading.extra[-4:-2], OBJECT_START_M, atol=1e-6)
+    np.testing.assert_allclose(reading.extra[SEEN][:2], OBJECT_START_M, atol=1e-6)
 
 
 def test_it_grips_the_cube_lifts_it_and_puts_it_elsewhere(arm):
@@ -69,11 +81,11 @@ def test_it_grips_the_cube_lifts_it_and_puts_it_elsewhere(arm):
         driver.to(place, fingers=fingers)
     driver.to((0.55, 0.0, 0.25))
     assert arm.truth().object_m[2] > 0.2
-    driver.to((0.62, -0.1, 0.25))
-    driver.to((0.62, -0.1, 0.05), speed=0.3, seconds=4.0)
-    driver.to((0.62, -0.1, 0.05), fingers=0.25)
-    driver.to((0.62, -0.1, 0.25))
-    np.testing.assert_allclose(arm.truth().object_m, (0.62, -0.1, ON_TRAY_M), atol=0.02)
+    driver.to((0.62, 0.1, 0.25))
+    driver.to((0.62, 0.1, 0.05), speed=0.3, seconds=4.0)
+    driver.to((0.62, 0.1, 0.05), fingers=0.25)
+    driver.to((0.62, 0.1, 0.25))
+    np.testing.assert_allclose(arm.truth().object_m, (0.62, 0.1, ON_TRAY_M), atol=0.02)
     assert not arm.truth().object_lost
 
 
@@ -112,7 +124,10 @@ def test_the_same_commands_give_the_same_bits(arm):
         driver = Driver(arm)
         driver.sequence = arm._sequence
         driver.to((0.55, 0.0, 0.04), fingers=0.0, seconds=1.5)
-        return arm.truth().object_m, arm.read().joint_position
+        driver.to((0.55, 0.0, 0.2), seconds=1.0)
+        push(driver)
+        truth = arm.truth()
+        return truth.object_m, np.array(truth.door_m), arm.read().joint_position
 
     for first, second in zip(ride(), ride(), strict=True):
         np.testing.assert_array_equal(first, second)
@@ -155,9 +170,9 @@ def test_a_camera_that_sees_nothing_says_so_and_keeps_the_last_place():
             arm.step(DT_S)
             before = valid[-1][1] if valid else None
             reading = arm.read()
-            valid.append((reading.base_valid, reading.extra[-4:]))
+            valid.append((reading.base_valid, reading.extra[SEEN]))
             if not reading.base_valid and before is not None:
-                np.testing.assert_array_equal(reading.extra[-4:], before)
+                np.testing.assert_array_equal(reading.extra[SEEN], before)
         assert 0 < sum(seen for seen, _ in valid) < 100
 
 
@@ -167,6 +182,64 @@ def test_an_object_off_the_tray_is_lost(arm):
     assert arm.truth().object_lost
     arm.place(Pose())
     assert not arm.truth().object_lost
+
+
+class TestDoor:
+    @pytest.mark.parametrize("open_m", [0.0, 0.08, DOOR_TRAVEL_M])
+    def test_it_stays_where_it_is_and_says_where(self, arm, open_m):
+        arm.put_door(open_m)
+        arm.step(1.0)
+        assert arm.truth().door_m == pytest.approx(open_m, abs=1e-3)
+        extra = arm.read().extra
+        assert extra[DOOR] == arm.truth().door_m
+        np.testing.assert_allclose(extra[HANDLE], HANDLE_CLOSED_M + np.array((0.0, open_m, 0.0)), atol=1e-3)
+
+    def test_a_hand_pushes_it_and_it_stays_there(self, arm):
+        driver = Driver(arm)
+        assert not push(driver)
+        pushed = arm.truth().door_m
+        assert 0.05 < pushed < 0.1
+        driver.to((0.55, -0.15, 0.2))
+        assert arm.truth().door_m == pytest.approx(pushed, abs=2e-3)
+
+    def test_against_its_end_stop_the_arm_stops_itself(self, arm):
+        arm.put_door(0.1)
+        driver = Driver(arm)
+        x, y, z = handle_at(0.1)
+        for height in (0.2, z - 0.01):
+            driver.to((x + 0.01, y - 0.06, height), fingers=0.0)
+        assert driver.to((x + 0.01, handle_at(DOOR_TRAVEL_M)[1] + 0.05, z - 0.01), speed=0.1, seconds=3.0)
+        assert arm.truth().door_m == pytest.approx(DOOR_TRAVEL_M, abs=5e-3)
+
+    def test_the_cube_lies_below_its_handle(self, arm):
+        x, y, _ = handle_at(0.08)
+        arm.put_object(x + 0.02, y)
+        for open_m in (0.0, 0.08, DOOR_TRAVEL_M):
+            arm.put_door(open_m)
+            arm.step(0.2)
+            np.testing.assert_allclose(arm.truth().object_m, (x + 0.02, y, ON_TRAY_M), atol=2e-3)
+
+    def test_a_person_closes_it(self, arm):
+        arm.put_door(0.1)
+        arm.place(Pose())
+        assert arm.truth().door_m == 0.0
+
+    def test_it_goes_no_further_than_its_end_stops(self, arm):
+        with pytest.raises(ValueError, match=r"0\.2 m"):
+            arm.put_door(0.2)
+
+    def test_a_blind_camera_does_not_blind_its_encoder(self):
+        with SimulatedArm(SPEC, sensors=ArmSensors(dropouts_per_s=1e3, dropout_s=1e3)) as arm:
+            readings = []
+            for open_m in np.linspace(0.0, DOOR_TRAVEL_M, 50):
+                arm.put_door(open_m)
+                readings.append((open_m, arm.read()))
+            assert not any(reading.base_valid for _, reading in readings)
+            off = np.array([reading.extra[DOOR] - open_m for open_m, reading in readings])
+            assert 5e-4 < off.std() < 2e-3
+            np.testing.assert_allclose(
+                [r.extra[HANDLE] for _, r in readings], [handle_at(r.extra[DOOR]) for _, r in readings]
+            )
 
 
 def test_a_closed_arm_says_so():

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from arm_readings import ON_TRAY_M, SPEC, reading, steps
 
 from sim.a1 import a1_spec
-from sim.kuka import kuka_spec
-from sim.robot import FrameLayout, Frames, Observation, Transition
+from sim.robot import FrameLayout, Frames
 from skills.arm_kinematics import hand_pose
 from skills.carry import (
     BORDER_M,
@@ -23,40 +23,9 @@ from skills.carry import (
 )
 from skills.hand_control import HAND_FAMILY, MOST_TURN_RAD, SPEED_MPS, TURN_RADPS, HandActuator
 
-SPEC = kuka_spec()
 ARM = SPEC.arm
 DT_S = 0.02
 OUT, HOME = CARRYING_SKILLS
-ON_TRAY_M = 0.04
-
-
-def reading(
-    thing=(0.52, 0.0, ON_TRAY_M, 0.0), hand=(0.5, 0.0, 0.2, 0.0), force=(0.0, 0.0, 0.0), stopped=0.0, seen=True
-):
-    n = SPEC.n_joints
-    return Observation(
-        stamp_s=0.0,
-        joint_position=SPEC.stand_position_rad.copy(),
-        joint_velocity=np.zeros(n),
-        joint_torque=np.zeros(n),
-        orientation_xyzw=np.array((0.0, 0.0, 0.0, 1.0)),
-        angular_velocity=np.zeros(3),
-        foot_contact=np.zeros(0),
-        battery_v=0.0,
-        motor_temperature_c=np.full(n, 30.0),
-        base_position=np.zeros(3),
-        base_yaw=0.0,
-        base_valid=seen,
-        extra=np.array((*hand, *force, stopped, *thing)),
-    )
-
-
-def steps(*ends):
-    """Transitions of an attempt that led to these readings, one after the other."""
-    layout = FrameLayout.of(SPEC)
-    rows = np.array([layout.pack(end) for end in (*ends[:1], *ends)]).reshape(-1, layout.width)
-    still = np.zeros((len(ends), 5))
-    return Transition(Frames(rows[:-1], layout), still, still, Frames(rows[1:], layout), np.full(len(ends), 0.1))
 
 
 class TestActuator:
@@ -118,15 +87,22 @@ class TestFamily:
         return HAND_FAMILY.features(SPEC, frames, np.zeros(1), last)[0]
 
     def test_features_hold_what_was_measured_and_sent(self):
-        row = self.row(thing=(0.68, 0.18, 0.04, 0.1), hand=(0.55, 0.0, 0.145, -0.2), force=(0.0, 30.0, -60.0))
+        row = self.row(
+            thing=(0.68, 0.18, 0.04, 0.1),
+            hand=(0.55, 0.0, 0.145, -0.2),
+            force=(0.0, 30.0, -60.0),
+            door=0.1,
+            handle=(0.65, -0.02, 0.105),
+        )
         assert row.shape == (HAND_FAMILY.feature_size(SPEC),)
         np.testing.assert_allclose(row[:3], 0.0, atol=1e-6)
         np.testing.assert_allclose(row[3:5], 1.0, atol=1e-6)
         np.testing.assert_allclose(row[6:9], (0.65, 0.9, -0.525), atol=1e-6)
         np.testing.assert_allclose(row[9:11], (math.cos(1.2), math.sin(1.2)), atol=1e-6)
-        np.testing.assert_allclose(row[11:13], (-0.2 / MOST_TURN_RAD, 0.25 / 0.3), atol=1e-6)
-        np.testing.assert_allclose(row[13:16], (0.0, 0.5, -1.0), atol=1e-6)
-        np.testing.assert_array_equal(row[16:], np.arange(5.0))
+        np.testing.assert_allclose(row[11:15], (0.5, -0.1, -0.2, 0.5), atol=1e-6)
+        np.testing.assert_allclose(row[15:17], (-0.2 / MOST_TURN_RAD, 0.25 / 0.3), atol=1e-6)
+        np.testing.assert_allclose(row[17:20], (0.0, 0.5, -1.0), atol=1e-6)
+        np.testing.assert_array_equal(row[20:], np.arange(5.0))
 
     def test_a_cube_looks_the_same_after_a_quarter_turn(self):
         first, second = (self.row(thing=(0.5, 0.0, 0.04, yaw)) for yaw in (0.3, 0.3 + math.pi / 2))

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from arm_readings import reading
 
 from sim.kuka import kuka_spec
 from sim.minitaur import minitaur_spec
@@ -13,7 +14,6 @@ from skills.gait import GAIT
 from skills.hand_control import HAND_FAMILY
 from skills.learners.undo import UndoConfig, UndoLearner
 from skills.undo_critic import UndoCritic, UndoCriticWeights, success_probabilities, timeless_features
-from tests.skills.test_carry import reading
 
 SPEC = kuka_spec()
 LAYOUT = FrameLayout.of(SPEC)
