@@ -38,6 +38,8 @@ CORNER_MARGIN_M = 0.5
 """A walking attempt starts this far inside a corner of the workspace, along its diagonal: the longest straight way."""
 FARTHEST_START_M = 5.0
 """On a large floor it starts no farther out than this along either axis, so that one that strays is not at a fence."""
+SETTLE_S = 0.5
+"""How long things lie before an attempt, once they were put somewhere."""
 DYNAMICS = ("held-out", "nominal")
 
 
@@ -51,6 +53,14 @@ class Fallible(Protocol):
 
     def random_fallen_pose(self, rng: np.random.Generator) -> Pose:
         """A pose in which it has fallen."""
+
+
+@runtime_checkable
+class Scattering(Protocol):
+    """A robot whose things can be put anywhere."""
+
+    def scatter(self, rng: np.random.Generator) -> None:
+        """Put what it handles somewhere."""
 
 
 def evaluate_skill(
@@ -167,6 +177,12 @@ def _one(
     config = config.for_robot(robot.spec)
     dt_s = config.control.dt_s
     robot.place(start_pose(robot, skill, workspace, rng))
+    if isinstance(robot, Scattering):
+        while True:
+            robot.scatter(rng)
+            robot.step(SETTLE_S)
+            if skill.start_problem(robot.read()) is None:
+                break
     monitors = Monitors(robot.spec, workspace, config.safety, 1.0 / dt_s)
     loop = ControlLoop(robot, SimulatedClock(robot, dt_s), ActionGate(robot.spec, dt_s), monitors)
 

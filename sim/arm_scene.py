@@ -43,7 +43,7 @@ class ArmScene:
     """The things around an arm in one PyBullet world."""
 
     def __init__(self, client: int) -> None:
-        """Put them there: the cube in the middle of the tray, the door closed."""
+        """Put them there: the cube in the middle of the tray, the door half open, so that each task can begin."""
         self._client = client
         data = Path(pybullet_data.getDataPath())
         with quiet():
@@ -53,6 +53,7 @@ class ArmScene:
             self._cube = p.loadURDF(str(data / "cube_small.urdf"), physicsClientId=client)
         self._door = self._build_door()
         self.put_object(*OBJECT_START_M)
+        self.put_door(0.5 * DOOR_TRAVEL_M)
 
     @property
     def object_pose(self) -> Array:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sim.arm_scene import CUBE_HALF_M, TRAY_HALF_M, TRAY_M, ArmScene, handle_at
+from sim.arm_scene import CUBE_HALF_M, DOOR_TRAVEL_M, TRAY_HALF_M, TRAY_M, ArmScene, handle_at
 from sim.quiet_bullet import p, pybullet_data, quiet
 from sim.robot import Array, Command, CommandMode, Health, Observation, RobotSpec
 from sim.state import Pose, SimulationError
@@ -87,7 +87,7 @@ class SimulatedArm:
     """
 
     def __init__(self, spec: RobotSpec, *, seed: int = 0, sensors: ArmSensors | None = None) -> None:
-        """Build the world: the arm in its stance, the object in the middle of the tray, the door closed.
+        """Build the world: the arm in its stance, the object in the middle of the tray, the door half open.
 
         Args:
             spec: what is fixed about the arm.
@@ -212,7 +212,7 @@ class SimulatedArm:
             raise SimulationError(self._problem)
 
     def place(self, pose: Pose) -> None:
-        """Do what a person does: put the object in the middle of the tray, close the door, put the arm in its stance.
+        """Do what a person does: the object in the middle of the tray, the door half open, the arm in its stance.
 
         Args:
             pose: its joint positions are the arm's, where it has any; an arm's base stays where it is.
@@ -237,6 +237,14 @@ class SimulatedArm:
         self._check_open()
         self._scene.put_door(open_m)
         self._cached = None
+
+    def scatter(self, rng: np.random.Generator) -> None:
+        """Put object and door anywhere that the hand reaches."""
+        assert self._spec.arm is not None
+        lower, upper = self._spec.arm.box_lower_m, self._spec.arm.box_upper_m
+        x, y, yaw = rng.uniform((*lower[:2], -math.pi), (*upper[:2], math.pi))
+        self.put_object(x, y, yaw)
+        self.put_door(rng.uniform(0.0, DOOR_TRAVEL_M))
 
     def truth(self) -> ArmTruth:
         """What really is, for evaluation only."""

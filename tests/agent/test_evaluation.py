@@ -8,6 +8,7 @@ from fakes import FakeRobot
 
 from agent import evaluation
 from agent.attempts import AttemptResult
+from agent.config import Config
 from agent.evaluation import (
     CORNER_MARGIN_M,
     FARTHEST_START_M,
@@ -20,8 +21,11 @@ from agent.evaluation import (
 from agent.robots import delayed, load_robot
 from persistence.records import Outcome
 from sim.dynamics import DynamicsParams
+from sim.kuka import kuka_spec
 from sim.state import Pose
 from sim.workspace import Workspace
+from skills.carry import ZONE_M
+from skills.policy import PolicyWeights
 from skills.registry import get
 
 WORKSPACE = Workspace()
@@ -141,6 +145,20 @@ class TestRefusals:
         monkeypatch.setattr(evaluation, "load_robot", lambda name, seed: FakeRobot())
         with pytest.raises(ValueError, match="no simulated robot"):
             attempts_of(get("stand_up"), "fake", None, 1, 0, "nominal")
+
+
+def test_an_arms_task_is_evaluated_from_anywhere_that_it_can_start():
+    skill, config = get("carry_out"), Config.load(None, {"learner.history": 1}).for_robot(kuka_spec())
+    width = skill.family.feature_size(kuka_spec())
+    still = PolicyWeights(
+        version=1,
+        layers=((np.zeros((width + len(skill.command), 10), np.float32), np.zeros(10, np.float32)),),
+        obs_mean=np.zeros(width, np.float32),
+        obs_std=np.ones(width, np.float32),
+    )
+    off_m = [result.measures["off_m"] for result in attempts_of(skill, "kuka", still, 4, 0, config=config)]
+    assert min(off_m) > ZONE_M - 0.01  # but for the noise of the camera
+    assert max(off_m) - min(off_m) > 0.03
 
 
 def test_a_zoo_policy_acts_at_the_rates_that_it_was_trained_with(tmp_path, monkeypatch):

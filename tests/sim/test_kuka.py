@@ -219,10 +219,22 @@ class TestDoor:
             arm.step(0.2)
             np.testing.assert_allclose(arm.truth().object_m, (x + 0.02, y, ON_TRAY_M), atol=2e-3)
 
-    def test_a_person_closes_it(self, arm):
-        arm.put_door(0.1)
+    def test_a_person_leaves_it_half_open(self, arm):
+        arm.put_door(0.15)
         arm.place(Pose())
-        assert arm.truth().door_m == 0.0
+        assert arm.truth().door_m == pytest.approx(0.5 * DOOR_TRAVEL_M)
+
+    def test_things_are_scattered_within_reach_of_the_hand(self, arm):
+        rng, seen = np.random.default_rng(0), []
+        for _ in range(20):
+            arm.scatter(rng)
+            truth = arm.truth()
+            seen.append((*truth.object_m[:2], truth.door_m))
+        seen = np.array(seen)
+        lower, upper = SPEC.arm.box_lower_m[:2], SPEC.arm.box_upper_m[:2]
+        assert (seen[:, :2] >= lower).all()
+        assert (seen[:, :2] <= upper).all()
+        assert (np.ptp(seen, axis=0) > 0.6 * np.array((*(upper - lower), DOOR_TRAVEL_M))).all()
 
     def test_it_goes_no_further_than_its_end_stops(self, arm):
         with pytest.raises(ValueError, match=r"0\.2 m"):
