@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from persistence.records import NOTHING_CAN_START
+from persistence.records import STUCK
 from sim.state import Pose
 
 ASSIST_CAUSES = frozenset(
@@ -14,7 +14,7 @@ ASSIST_CAUSES = frozenset(
         "hard_fence",
         "reset_failed",
         "arming_failed",
-        NOTHING_CAN_START,
+        *STUCK,
         "too_many_falls",
         "robot_unfit",
     }

@@ -27,7 +27,8 @@ from agent.practice import Practice
 from agent.scene import Scene
 from agent.scheduler import Scheduler
 from agent.states import LATCHING, Event, Limits, State, torque_allowed
-from persistence.records import FALL, NOTHING_CAN_START, Outcome, SelfRecovery
+from persistence.passages import Situation
+from persistence.records import FALL, NOTHING_CAN_START, TASK_CUT_OFF, Outcome, SelfRecovery
 from sim.robot import Command, Observation
 from sim.state import SimulationError
 from sim.workspace import Workspace
@@ -380,9 +381,12 @@ class Pilot:
             self._scene.changed()
         left = {skill.name: self._limits.reset_tries for skill in self._abilities.resets}
         while True:
-            here = self._scene.situation(self._postures.stand(self._settle_s).observation)
+            here = self._settled_situation()
             if any(skill.name in here for skill in self._abilities.tasks):
-                return Event.RESET_OK
+                if self._scene.cut_off(here) is None:
+                    return Event.RESET_OK
+                self._cause = TASK_CUT_OFF
+                return Event.RESET_FAIL
             if not any(name in here for name in left):
                 return Event.RESET_OK
             name = self._scene.way_to_any_task(here, [name for name, tries in left.items() if tries > 0])
@@ -394,6 +398,17 @@ class Pilot:
             if result.interrupt is not None:
                 raise result.interrupt
             self.practice.come_to_rest()
+
+    def _settled_situation(self) -> Situation:
+        """What can start, once no sensor is blind for a moment and no limit holds the robot."""
+        now = self._postures.stand(self._settle_s)
+        end_s = now.robot_s + self._limits.settle_s
+        tasks = {skill.name for skill in self._abilities.tasks}
+        while True:
+            here, passing = self._scene.situation(now.observation), now.alerts.pressed or not now.observation.base_valid
+            if tasks <= here or not passing or now.robot_s >= end_s:
+                return here
+            now = self._postures.stand(self.loop.clock.dt_s)
 
     # --------------------------------------------------------------- falls, holds
 

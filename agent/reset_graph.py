@@ -19,6 +19,10 @@ HOPE = 1.0
 """Attempts that are assumed of every skill in every situation: half of them lead to what is wanted, half nowhere."""
 PERSON_S = 600.0
 """What having to call a person costs, in robot time."""
+TRIES = 30
+"""Attempts of a skill from a situation before it counts as known what it never leads to."""
+FADED = 0.05
+"""An arrival whose count has faded to less does not count any more."""
 SWEEPS = 300
 ENOUGH_S = 0.1
 """Estimates that change by less are final."""
@@ -41,6 +45,8 @@ class _Counted:
     after: defaultdict[Situation, float]
     took_s: float
     attempts: float = 0.0
+    """Their number, old ones faded."""
+    tries: int = 0
 
 
 class ResetGraph:
@@ -69,6 +75,7 @@ class ResetGraph:
             for after in counted.after:
                 counted.after[after] *= FORGET
             counted.attempts = FORGET * counted.attempts + 1.0
+            counted.tries += 1
             counted.after[passage.after] += 1.0
             counted.took_s += (passage.took_s - counted.took_s) / counted.attempts
             self._situations |= {passage.before: None, passage.after: None}
@@ -93,6 +100,24 @@ class ResetGraph:
         costs = self._costs(wanted)
         first = min(able, key=lambda skill: self._cost(here, skill, wanted, costs))
         return Way(first=first, expected_s=self._cost(here, first, wanted, costs))
+
+    def cut_off(self, here: Situation, wanted: Situation) -> bool:
+        """Whether all that can be done from a situation has been tried often, and none of it leads to a wanted one."""
+        seen, ahead = {here}, [here]
+        while ahead:
+            situation = ahead.pop()
+            if wanted & situation:
+                return False
+            for skill in self._horizons_s:
+                if skill not in situation:
+                    continue
+                counted = self._counted.get((situation, skill))
+                if counted is None or counted.tries < TRIES:
+                    return False
+                new = {after for after, share in counted.after.items() if share >= FADED} - seen
+                seen |= new
+                ahead += new
+        return True
 
     def _costs(self, wanted: Situation) -> dict[Situation, float]:
         """Expected robot time from each situation that was seen, by value iteration."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agent.abilities import Abilities
 from agent.reset_graph import ResetGraph, Way
 from persistence.passages import Passage, Situation
-from persistence.records import NOTHING_CAN_START
+from persistence.records import STUCK
 from sim.robot import Observation
 from sim.workspace import Workspace
 from skills.skill import Skill
@@ -81,6 +81,10 @@ class Scene:
         way = self._graph.way(here, self._tasks, resets)
         return way.first if way is not None else None
 
+    def cut_off(self, here: Situation) -> str | None:
+        """A task that no chain of skills leads to from here, as many tries have shown; None: there is none."""
+        return next((name for name in sorted(self._tasks) if self._graph.cut_off(here, Situation({name}))), None)
+
     def begins(self, skill: Skill, here: Situation, now_s: float) -> None:
         """An attempt begins: what the one before has left behind is known now."""
         self._learn(here, now_s)
@@ -91,8 +95,8 @@ class Scene:
         self._begun = None
 
     def person_called(self, cause: str, now_s: float) -> None:
-        """A person changes the world; only where nothing can start is that the last attempt's doing."""
-        if cause == NOTHING_CAN_START:
+        """A person changes the world; only where something cannot start any more is that the last attempt's doing."""
+        if cause in STUCK:
             self._learn(Situation(), now_s)
         self._begun = None
 

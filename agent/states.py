@@ -145,6 +145,8 @@ class Limits:
     reset_s: float = 60.0
     """Longest try to come back; the horizon of a reset skill is no longer."""
     reset_tries: int = 3
+    settle_s: float = 2.0
+    """What is in the way of a task for longer than this is there to stay."""
     hold_window_s: float = 5.0
     """A soft fault that lasts longer becomes a hard fault."""
     soft_clear_s: float = 1.0

@@ -20,7 +20,7 @@ from typing import Any
 from agent.evaluation import evaluate_skill
 from benchmarks import _daemon
 from benchmarks._study import Cells, Study, main
-from persistence.records import NOTHING_CAN_START
+from persistence.records import STUCK
 from persistence.reliability import mtbf_interval
 
 ROBOT = "kuka"
@@ -59,7 +59,7 @@ def practise(home: Path, seed: int, minutes: float, settings: Mapping[str, Any])
     """Let the daemon practise on a home until it has done so for ``minutes`` of robot time, then judge.
 
     Returns:
-        ``interventions`` (number), ``intervention_min`` (robot minute of each), ``stuck`` (those where nothing could
+        ``interventions`` (number), ``intervention_min`` (robot minute of each), ``stuck`` (those where a task could not
         start), ``interventions_late`` (in the last `LAST_MINUTES`), ``success_share`` (of all attempts of tasks),
         ``deployed_success`` (by task), ``deployed_least``, ``cut_short`` (attempts ended where they could hardly be
         undone), ``curve`` (by task: successes and attempts in each `SPAN_MINUTES`), ``causes``.
@@ -86,7 +86,7 @@ def practise(home: Path, seed: int, minutes: float, settings: Mapping[str, Any])
         "interventions": len(called),
         "interventions_late": sum(at > minutes - LAST_MINUTES for at in called_min),
         "intervention_min": [round(at, 1) for at in called_min],
-        "stuck": sum(cause == NOTHING_CAN_START for _, cause in called),
+        "stuck": sum(cause in STUCK for _, cause in called),
         "causes": {cause: sum(other == cause for _, other in called) for _, cause in called},
         "success_share": sum(success for _, _, success, _ in tried) / max(1, len(tried)),
         "cut_short": sum(reason == "cannot_be_undone" for *_, reason in tried),

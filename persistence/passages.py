@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from itertools import pairwise
 
-from persistence.records import NOTHING_CAN_START
+from persistence.records import STUCK
 from persistence.transactions import StoreBase
 
 Situation = frozenset[str]
@@ -45,7 +45,7 @@ def passages(store: StoreBase) -> list[Passage]:
             next_s = following["started_s"]
         if following is not None and next_s is not None and (called_s is None or called_s > next_s):
             after, until_s = Situation(json.loads(following["could_start"])), next_s
-        elif called_s is not None and row["cause"] == NOTHING_CAN_START:
+        elif called_s is not None and row["cause"] in STUCK:
             after, until_s = Situation(), called_s
         else:
             continue

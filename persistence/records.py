@@ -212,6 +212,10 @@ CAUGHT = "caught"
 """Kind of self-recovery: the robot leaned too far, balanced first, and did not fall."""
 NOTHING_CAN_START = "nothing_can_start"
 """Cause of an intervention: the world is where no skill can start, and none can bring it back."""
+TASK_CUT_OFF = "task_cut_off"
+"""Cause of an intervention: some skills can start, but none of them leads to where some task can."""
+STUCK = frozenset({NOTHING_CAN_START, TASK_CUT_OFF})
+"""Causes that the last attempt has led to."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,13 @@
 
 import pytest
 
-from agent.reset_graph import HOPE, PERSON_S, ResetGraph
+from agent.reset_graph import HOPE, PERSON_S, TRIES, ResetGraph
 from persistence.passages import Passage
 
 OUT, HOME, CENTRE = "carry_out", "carry_home", "centre"
 TOOK_S = 10.0
 MEANS = {OUT: 15.0, HOME: 15.0, CENTRE: 20.0}
+WITH_DOOR = {**MEANS, "open": 10.0, "close": 10.0}
 AT_HOME, AT_GOAL, ASTRAY, LOST = map(frozenset, ({OUT}, {HOME}, {CENTRE}, ()))
 
 
@@ -75,3 +76,28 @@ def test_a_skill_that_gets_better_is_believed():
 def test_attempts_of_other_skills_are_left_out():
     made = graph(("stand_up", frozenset({"stand_up"}), AT_HOME, 5))
     assert made.way(frozenset({"stand_up"}), AT_HOME) is None
+
+
+class TestCutOff:
+    OPEN, CLOSE = frozenset({"open"}), frozenset({"close"})
+
+    def door(self, times):
+        """The object is lost; the door can be opened and closed for ever."""
+        made = ResetGraph(WITH_DOOR)
+        made.learn([passage("open", self.OPEN, self.CLOSE), passage("close", self.CLOSE, self.OPEN)] * times)
+        return made
+
+    def test_a_task_is_cut_off_once_all_that_can_be_done_was_tried_often(self):
+        assert not self.door(TRIES - 1).cut_off(self.OPEN, AT_HOME)
+        assert self.door(TRIES).cut_off(self.OPEN, AT_HOME)
+        assert not self.door(TRIES).cut_off(self.OPEN, self.CLOSE)
+
+    def test_one_arrival_lately_is_hope_enough(self):
+        made = self.door(TRIES)
+        made.learn([passage("open", self.OPEN, AT_HOME)])
+        assert not made.cut_off(self.OPEN, AT_HOME)
+        made.learn([passage("open", self.OPEN, self.CLOSE)] * 200)
+        assert made.cut_off(self.OPEN, AT_HOME)
+
+    def test_it_is_cut_off_where_nothing_can_be_done_at_all(self):
+        assert ResetGraph(WITH_DOOR).cut_off(LOST, AT_HOME)

@@ -1,14 +1,17 @@
 """Ways back to where a task can start: resets in turn, chains to a task that waits, a person where nothing helps."""
 
+from dataclasses import replace
+
 import pytest
 from fakes import observation
 from pilot_world import FakeSkill
 
 from agent.abilities import Abilities
+from agent.reset_graph import TRIES
 from agent.scene import Scene
 from agent.states import Limits, State
 from persistence.passages import passages
-from persistence.records import NOTHING_CAN_START
+from persistence.records import NOTHING_CAN_START, TASK_CUT_OFF
 from sim.workspace import Workspace
 from skills.skill import SkillKind as Kind
 
@@ -139,3 +142,40 @@ def test_a_person_who_minds_every_attempt_leaves_nothing_to_reset_and_is_not_cou
     assert names(made) == ["task"] * 3
     assert made.rows("SELECT count(*) FROM interventions") == [(0,)]
     assert len(made.robot.places) == 3
+
+
+def test_a_person_is_called_for_a_task_that_nothing_leads_to_any_more(world):
+    """One task goes on, but the other is out of reach for good; the second time that is known at once."""
+    made = world(attempts=TRIES + 20, tasks=(anywhere("always"), in_middle("rare")), stand_ups=())
+    lost = []
+
+    def script(robot):
+        if made.pilot.practice.skill_name == "rare" and robot.x_m == 0.0 and len(lost) < 2:
+            lost.append(robot.time_s)
+            robot.x_m = ASTRAY_M
+
+    made.run(script)
+    calls = made.rows("SELECT cause, class, opened_s FROM interventions")
+    assert [call[:2] for call in calls] == [(TASK_CUT_OFF, "assist")] * 2
+    assert calls[0][2] - lost[0] > TRIES
+    assert calls[1][2] - lost[1] < 5.0
+
+
+def test_a_moment_without_a_sensor_is_waited_for(world):
+    made, blind = world(attempts=1, tasks=(Seen("seen", Kind.TASK),), resets=(centre(),)), []
+
+    def script(robot):
+        if made.state is State.RESET and not blind:
+            blind.append(robot.time_s)
+            robot.spoil = lambda reading: replace(reading, base_valid=reading.stamp_s > blind[0] + 1.0)
+
+    made.run(script)
+    assert names(made) == ["seen"]
+    assert made.seconds_in("RESET") >= 1.0
+
+
+class Seen(FakeSkill):
+    """Can start only where the tracker sees the robot."""
+
+    def start_problem(self, observation):
+        return None if observation.base_valid else "not seen"
