@@ -370,8 +370,8 @@ class Pilot:
     def _in_reset(self) -> Event:
         """Come back where a task can start; most attempts end there already.
 
-        Each reset skill is tried a bounded number of times. Where none can start it may be the stance that is wrong, or
-        a sensor that is blind for a moment, which arming sees to.
+        A reset is needed where neither a task nor what undoes it can start; each is tried a bounded number of times.
+        Where nothing can start it may be the stance that is wrong, which arming sees to.
         """
         if self._lies_down:
             return Event.RESET_OK
@@ -382,18 +382,16 @@ class Pilot:
         left = {skill.name: self._limits.reset_tries for skill in self._abilities.resets}
         while True:
             here = self._settled_situation()
-            if any(skill.name in here for skill in self._abilities.tasks):
-                if self._scene.cut_off(here) is None:
-                    return Event.RESET_OK
-                self._cause = TASK_CUT_OFF
-                return Event.RESET_FAIL
-            if not any(name in here for name in left):
-                return Event.RESET_OK
-            name = self._scene.way_to_any_task(here, [name for name, tries in left.items() if tries > 0])
+            stranded = self._scene.stranded(here)
+            name = self._scene.reset_for(here, stranded, [name for name, tries in left.items() if tries > 0])
             if name is None:
+                if any(skill.name in here for skill in self._abilities.tasks):
+                    self._cause = TASK_CUT_OFF
+                    return Event.RESET_FAIL if self._scene.cut_off(here) else Event.RESET_OK
                 self._cause = "reset_failed"
-                return Event.RESET_FAIL
-            left[name] -= 1
+                return Event.RESET_FAIL if any(name in here for name in left) else Event.RESET_OK
+            # Where something else can be done meanwhile, one try has to do: the world may look different after it.
+            left[name] = 0 if any(skill.name in here for skill in self._abilities.tasks) else left[name] - 1
             result = self.practice.attempt(self._scene.skill(name))
             if result.interrupt is not None:
                 raise result.interrupt

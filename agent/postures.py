@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -14,8 +15,6 @@ from skills.skill import Controller
 
 STANCE_RATE_RADPS = 4.0
 """Joint speed at which the robot takes up its stance."""
-MARCH_S = 0.6
-"""Between a walk and the stance."""
 SHUTDOWN_DAMPING_S = 1.0
 """Within the 10 s that SHUTDOWN may use torque."""
 
@@ -52,15 +51,13 @@ class Postures:
                 return now
 
     def come_to_rest(self, controller: Controller) -> None:
-        """March on the spot, where the controller of the motion that is over can: a walk that is stopped dead tips.
-
-        Told to stand at once, the zoo's A1 fell after 14 of 100 walks forward and 2 of 100 back; after a march, never
-        (benchmarks/rest.py).
-        """
-        if not isinstance(controller, DecisionController) or not controller.family.marches:
+        """End the motion that ``controller`` was driving as its family does."""
+        if not isinstance(controller, DecisionController):
             return
-        for _ in range(math.ceil(MARCH_S / self._loop.clock.dt_s)):
-            self._tick(controller.act_idle)
+        for seconds, action in controller.family.coming_to_rest(self._loop.robot.spec):
+            act = partial(controller.act_idle, action=action)
+            for _ in range(math.ceil(seconds / self._loop.clock.dt_s)):
+                self._tick(act)
 
     def sit_down(self) -> None:
         """Damp until the robot has sunk to the floor, then no torque; nothing interrupts this."""

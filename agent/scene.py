@@ -76,9 +76,14 @@ class Scene:
         ways = {name: self._graph.way(here, Situation({name})) for name in sorted(self._tasks)}
         return {name: way for name, way in ways.items() if way is not None}
 
-    def way_to_any_task(self, here: Situation, resets: Collection[str]) -> str | None:
-        """The one of ``resets`` that the cheapest way to some task begins with; None: none can start."""
-        way = self._graph.way(here, self._tasks, resets)
+    def stranded(self, here: Situation) -> Situation:
+        """Tasks that cannot start, nor can what undoes them."""
+        tasks = (skill for skill in self._skills if skill.name in self._tasks)
+        return Situation(skill.name for skill in tasks if not here & {skill.name, skill.undone_by})
+
+    def reset_for(self, here: Situation, stranded: Situation, resets: Collection[str]) -> str | None:
+        """The one of ``resets`` that the cheapest way to a stranded task begins with; None: none is, or none can."""
+        way = self._graph.way(here, stranded, resets) if stranded else None
         return way.first if way is not None else None
 
     def cut_off(self, here: Situation) -> str | None:

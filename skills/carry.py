@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sim.robot import ARM_CHANNELS, FORCE_STOP, Array, FloatArray, Frames, Observation, RobotSpec, Transition
 from skills.carry_script import CarryScript
-from skills.hand_control import ACTIONS, HAND, HAND_FAMILY, OBJECT, command_for
+from skills.hand_control import ACTIONS, HAND, HAND_FAMILY, HANDLE, OBJECT, command_for
 from skills.skill import LearnedSkill, SkillKind
 
 HOME_M, GOAL_M = (0.48, -0.12), (0.62, 0.12)
@@ -20,6 +20,8 @@ REACH_M = ((0.4, 0.7), (-0.2, 0.2))
 """x and y between which fingers can close on the object. What is beyond stays there until a person comes."""
 BORDER_M = 0.025
 """So near to the end of its reach no task begins: a push is enough, and the object is lost."""
+HANDLE_ROOM_M = 0.055
+"""Nearer than this to the handle of the door, which is above it, no hand comes down to the object."""
 ZONE_M = 0.05
 """Radius of a zone: the object is in it if its middle is."""
 SCALE_M = 0.2
@@ -28,8 +30,8 @@ HAND_SHARE = 0.25
 """Of the reward, for a hand that is near the object."""
 FINGERS_OPEN = -0.8
 """Action of fingers that have room for the object."""
-LYING_BELOW_M = 0.07
-"""Height of an object's middle from which on it is in the hand."""
+LYING_BELOW_M = 0.055
+"""Height of an object's middle from which on it is in the hand: lying on the tray, it is at 0.045 m."""
 LOST_BELOW_M = 0.0
 """Height of an object's middle below which it has fallen off the tray."""
 _FORCE_STOP = ARM_CHANNELS.index(FORCE_STOP)
@@ -68,7 +70,7 @@ class Carry(LearnedSkill):
         return CarryScript(spec, (float(x), float(y)))
 
     def start_problem(self, observation: Observation) -> str | None:
-        """Not where the arm has stopped itself, or the object is unseen, out of reach, or in the zone already."""
+        """Not where the arm has stopped itself, or the object is unseen, out of reach, covered, or in the zone."""
         if observation.extra[_FORCE_STOP] > 0.5:
             return "the arm has stopped itself"
         if not observation.base_valid:
@@ -77,6 +79,9 @@ class Carry(LearnedSkill):
         border = 0.0 if self.kind is SkillKind.RESET else BORDER_M
         if z < LOST_BELOW_M or not _within_reach(x, y, border):
             return f"the object is out of reach, at ({x:.2f}, {y:.2f}, {z:.2f}) m"
+        handle_x, handle_y, _ = observation.extra[HANDLE]
+        if x > handle_x - HANDLE_ROOM_M and abs(y - handle_y) < HANDLE_ROOM_M:
+            return "the handle of the door is over the object"
         return "the object is where it is to be" if self.over(observation) else None
 
     def over(self, observation: Observation) -> str | None:

@@ -83,10 +83,10 @@ class DecisionController:
             self._safer,
         )
 
-    def act_idle(self, observation: Observation) -> Command:
-        """As `act`, with actions of 0 from here on."""
+    def act_idle(self, observation: Observation, action: FloatArray) -> Command:
+        """As `act`, with the same action from here on. Its shape: (n_actions,)."""
         del observation
-        return self._follow(lambda phase_rad: np.zeros_like(self._sent), None)
+        return self._follow(lambda phase_rad: action, None)
 
     def _follow(
         self,

@@ -39,6 +39,14 @@ class Family(ABC):
     marches: bool = False
     """Whether an action of 0 steps on the spot. That brings a robot to rest: its feet come back below the body."""
 
+    def coming_to_rest(self, spec: RobotSpec) -> tuple[tuple[float, FloatArray], ...]:
+        """What is done after an attempt, before the robot takes up its stance: seconds and action, one after the other.
+
+        Each action has shape (n_actions,).
+        """
+        del spec
+        return ()
+
     @abstractmethod
     def problem(self, spec: RobotSpec) -> str | None:
         """Why a robot cannot have the skills of this family, or None when it can."""

@@ -21,6 +21,8 @@ TURN_RADPS = 1.5
 MOST_TURN_RAD = 0.5 * math.pi
 """Either way: fingers that close along a line need no more."""
 ACTIONS = 5
+LET_GO_S, LIFT_S = 0.4, 0.5
+"""After an attempt: how long fingers open, and how long the hand rises."""
 NEAR_M = 0.2
 """Distance that counts as one between the hand and what it moves, and of how far that is to go."""
 _SPEED_SHARE = 0.9
@@ -128,6 +130,11 @@ class HandFamily(Family):
         if spec.extra_names[: len(ARM_CHANNELS)] != ARM_CHANNELS:
             return f"robot {spec.name!r} does not begin its further channels with {', '.join(ARM_CHANNELS)}"
         return None
+
+    def coming_to_rest(self, spec: RobotSpec) -> tuple[tuple[float, FloatArray], ...]:
+        """Let go of whatever is in the hand, then lift the hand off it: else it comes along."""
+        del spec
+        return ((LET_GO_S, np.array((0.0, 0.0, 0.0, 0.0, -1.0))), (LIFT_S, np.array((0.0, 0.0, 1.0, 0.0, -1.0))))
 
     def action_size(self, spec: RobotSpec) -> int:
         """Three directions, a turn, the fingers."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from fakes import DT_S, FakeRobot
@@ -9,11 +11,11 @@ from fakes import DT_S, FakeRobot
 from agent.clock import SimulatedClock
 from agent.config import SafetyConfig
 from agent.loop import ControlLoop
-from agent.postures import MARCH_S, Postures
+from agent.postures import Postures
 from agent.safety import ActionGate, Monitors
 from sim.workspace import Workspace
 from skills.decisions import DecisionController
-from skills.gait import GAIT
+from skills.gait import GAIT, MARCH_S
 from skills.pose_control import BODY
 from skills.return_home import ReturnHome
 
@@ -40,7 +42,7 @@ class TestComingToRest:
         for _ in range(20):
             loop.tick(walk.act)
         before_s, phase_rad = loop.reading.robot_s, walk.phase_rad
-        loop.tick(walk.act_idle)
+        loop.tick(partial(walk.act_idle, action=np.zeros(GAIT.action_size(loop.robot.spec))))
         assert 0.0 < walk.phase_rad - phase_rad < 1.0
         assert walk.decision is not None
         assert walk.decision.sent.min() > 0.1
@@ -53,6 +55,6 @@ class TestComingToRest:
         Postures(loop, loop.tick).come_to_rest(ReturnHome().controller(loop.robot.spec, DT_S))
         assert loop.reading.robot_s == pytest.approx(MARCH_S)
 
-    def test_what_cannot_march_is_left_alone(self, loop):
+    def test_what_needs_no_coming_to_rest_is_left_alone(self, loop):
         Postures(loop, loop.tick).come_to_rest(controller(loop, BODY))
         assert loop.reading.robot_s == 0.0

@@ -100,7 +100,9 @@ def test_where_nothing_can_start_a_person_is_called_and_it_is_remembered(world):
 
 def test_for_a_task_that_has_waited_long_a_detour_is_made(world):
     """One task can always start, the other not from here: it must not starve."""
-    made = world(attempts=40, tasks=(anywhere("always"), in_middle("rare")), resets=(centre(),))
+    always, rare = anywhere("always"), in_middle("rare")
+    rare.undone_by = "always"  # else it would be reset at once
+    made = world(attempts=40, tasks=(always, rare), resets=(centre(),))
 
     def script(robot):
         skill = made.pilot.practice.skill_name
@@ -128,6 +130,15 @@ def test_where_a_reset_can_start_no_task_begins_that_could_not_be_undone(helps):
     )
     assert scene.situation(observation(x_m=0.0)) == {"task"}
     assert scene.situation(observation(x_m=-0.2)) == ({"centre"} if helps else {"task"})
+
+
+def test_a_pair_that_can_start_neither_way_is_reset_at_once_whatever_else_can_start(world):
+    there, back = in_middle("there"), Placed("back", Kind.TASK, 0.3, 1.0)
+    there.undone_by, back.undone_by = "back", "there"
+    made = world(attempts=4, tasks=(anywhere("always"), there, back), resets=(centre(),))
+    made.run(astray_after_first_attempt(made))
+    assert names(made)[1] == "centre"
+    assert names(made).count("centre") == 1  # in the middle one of the pair can start
 
 
 def test_what_could_start_is_in_the_books_of_each_attempt(world):
@@ -179,3 +190,10 @@ class Seen(FakeSkill):
 
     def start_problem(self, observation):
         return None if observation.base_valid else "not seen"
+
+
+def test_a_reset_that_gets_nowhere_is_tried_once_where_something_else_can_be_done(world):
+    made = world(attempts=3, tasks=(anywhere("always"), in_middle("rare")), resets=(centre(),))
+    made.run(astray_after_first_attempt(made, back=()))
+    assert names(made) == ["rare", "centre", "always", "centre", "always", "centre"]
+    assert made.rows("SELECT count(*) FROM interventions") == [(0,)]

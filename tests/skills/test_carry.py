@@ -117,7 +117,7 @@ class TestReach:
     """Where tasks begin, where only the reset does, and what is lost."""
 
     (_, FAR), (_, LEFT) = REACH_M
-    BORDER = (FAR - 0.5 * BORDER_M, 0.0)
+    BORDER = (FAR - 0.5 * BORDER_M, 0.1)
     BEYOND = (0.55, LEFT + 0.01)
 
     def test_at_the_border_only_the_reset_begins(self):
@@ -126,6 +126,17 @@ class TestReach:
         assert CENTRE_OBJECT.start_problem(at_border) is None
         assert "out of reach" in CENTRE_OBJECT.start_problem(reading(thing=(*self.BEYOND, ON_TRAY_M, 0.0)))
         assert "is to be" in CENTRE_OBJECT.start_problem(reading(thing=(*MIDDLE_M, ON_TRAY_M, 0.0)))
+
+    def test_under_the_handle_of_the_door_nothing_begins(self):
+        under, beside = (
+            [
+                skill.start_problem(reading(thing=(0.65, y, ON_TRAY_M, 0.0), handle=(0.665, 0.05, 0.105)))
+                for skill in (OUT, HOME)
+            ]
+            for y in (0.03, -0.02)
+        )
+        assert all("handle" in problem for problem in under)
+        assert beside == [None, None]
 
     def test_where_the_reset_ends_both_tasks_can_begin(self):
         for angle in np.linspace(0.0, 2 * math.pi, 8):

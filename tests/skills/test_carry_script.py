@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sim.arm_scene import DOOR_TRAVEL_M
 from sim.kuka import kuka_spec, make_kuka
 from skills.carry import CARRYING_SKILLS, CENTRE_OBJECT
 from skills.decisions import DecisionController
@@ -29,6 +30,7 @@ def brings(skill, seed, x, y):
     rng = np.random.default_rng(seed)
     with make_kuka(seed) as arm:
         arm.put_object(x, y, rng.uniform(-np.pi, np.pi))
+        arm.put_door(DOOR_TRAVEL_M if y < 0.0 else 0.0)  # out of the way
         arm.step(0.3)
         controller = DecisionController(
             HAND_FAMILY,
