@@ -20,8 +20,9 @@ TRAY_HALF_M = 0.3 * TRAY_SCALE
 """From the middle of the tray to its rim."""
 CUBE_HALF_M = 0.025
 OBJECT_START_M = (0.55, 0.0)
-HANDLE_CLOSED_M = (0.665, -0.1, 0.105)
-"""Free end of the handle of the closed door. The cube passes below the handle, in the hand also above it."""
+HANDLE_CLOSED_M = (0.685, -0.1, 0.105)
+"""Free end of the handle of the closed door: near enough for fingers at the far end of the hand's box, and no nearer,
+as it stops a hand that comes down on it at an end stop. The cube passes below it, in the hand also above it."""
 DOOR_TRAVEL_M = 0.16
 """Between its end stops, to the left."""
 DOOR_FRICTION_N = 4.0

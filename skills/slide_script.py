@@ -16,8 +16,8 @@ BESIDE_M = 0.055
 """From the middle of the handle to that of the hand, where there is room to come down between them."""
 TOUCHING_M = 0.034
 """The same where they touch."""
-PAST_END_M = 0.01
-"""How far past its end of the handle the hand pushes it."""
+SHORT_M = 0.005
+"""The middle of the hand stays this far short of the handle, which its fingers, 70 mm across, meet all the same."""
 
 
 class SlideScript(HandScript):
@@ -34,7 +34,7 @@ class SlideScript(HandScript):
 
         def beside(extra: FloatArray, gap_m: float, above_m: float) -> Array:
             x, y, z = extra[HANDLE]
-            return np.array((x + PAST_END_M, y - direction * gap_m, z + above_m))
+            return np.array((x - SHORT_M, y - direction * gap_m, z + above_m))
 
         def pushed(extra: FloatArray) -> Array:
             x, y, z = beside(extra, TOUCHING_M, -BELOW_M)

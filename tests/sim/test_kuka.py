@@ -54,8 +54,8 @@ def push(driver, to_y_m=-0.06):
     """Push the handle of the closed door to the left; returns whether the arm stopped by itself."""
     x, y, z = HANDLE_CLOSED_M
     for height in (0.2, z - 0.01):
-        driver.to((x + 0.01, y - 0.06, height), fingers=0.0, seconds=1.5)
-    return driver.to((x + 0.01, to_y_m, z - 0.01), seconds=2.0, speed=0.1)
+        driver.to((x - 0.005, y - 0.06, height), fingers=0.0, seconds=1.5)
+    return driver.to((x - 0.005, to_y_m, z - 0.01), seconds=2.0, speed=0.1)
 
 
 @pytest.fixture
@@ -207,8 +207,8 @@ class TestDoor:
         driver = Driver(arm)
         x, y, z = handle_at(0.1)
         for height in (0.2, z - 0.01):
-            driver.to((x + 0.01, y - 0.06, height), fingers=0.0)
-        assert driver.to((x + 0.01, handle_at(DOOR_TRAVEL_M)[1] + 0.05, z - 0.01), speed=0.1, seconds=3.0)
+            driver.to((x - 0.005, y - 0.06, height), fingers=0.0)
+        assert driver.to((x - 0.005, handle_at(DOOR_TRAVEL_M)[1] + 0.05, z - 0.01), speed=0.1, seconds=3.0)
         assert arm.truth().door_m == pytest.approx(DOOR_TRAVEL_M, abs=5e-3)
 
     def test_the_cube_lies_below_its_handle(self, arm):

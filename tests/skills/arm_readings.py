@@ -16,7 +16,7 @@ def reading(
     stopped=0.0,
     seen=True,
     door=0.08,
-    handle=(0.665, -0.02, 0.105),
+    handle=(0.685, -0.02, 0.105),
 ):
     """The hand somewhere over the tray, the door half open."""
     n = SPEC.n_joints

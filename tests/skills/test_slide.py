@@ -20,7 +20,7 @@ class TestReward:
     @pytest.mark.parametrize(("skill", "end_m", "inward"), ENDS)
     def test_reward_by_hand(self, skill, end_m, inward):
         """The door 0.1 m off its end, the hand 0.05 m above where it pushes: 1 - tanh(1), 0.25 (1 - tanh(0.25))."""
-        x, y, z = 0.665, 0.02, 0.105
+        x, y, z = 0.685, 0.02, 0.105
         hand = (x, y + inward * BESIDE_M, z + 0.05, 0.0)
         terms = skill.reward_terms(steps(reading(door=end_m + 0.1 * inward, handle=(x, y, z), hand=hand)))
         assert terms["placed"][0] == pytest.approx(1.0 - math.tanh(0.1 / SCALE_M), abs=1e-6)
