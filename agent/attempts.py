@@ -54,7 +54,7 @@ class AttemptResult:
 
 
 TickFunction = Callable[[Callable[[Observation], Command]], Tick]
-Judge = Callable[[Observation], bool]
+Judge = Callable[[Observation], frozenset[str]]
 
 
 class AttemptRunner:
@@ -89,8 +89,8 @@ class AttemptRunner:
             skill: what is attempted.
             controller: what drives the robot.
             to_middle: whether to go no further than across the middle of the workspace.
-            hopeless: whether what is done from a reading on could not be undone: the attempt ends there, unless it has
-                begun so.
+            hopeless: skills that could not undo any more what they are for, from a reading on. The attempt ends where
+                one comes to them that was not among them when it began.
         """
         self._loop.monitors.reset()  # what was before, such as a joint at its limit, does not end this attempt
         now = self._loop.reading
@@ -105,8 +105,7 @@ class AttemptRunner:
         fence = FenceWatch(self._workspace, to_middle=to_middle) if skill.kind is SkillKind.TASK else None
         # Who gets up from a heap is knocked about; who walks is not.
         upright = skill.kind is not SkillKind.RECOVERY and not skill.lies_down
-        if hopeless is not None and hopeless(now.observation):
-            hopeless = None
+        given_up = hopeless(now.observation) if hopeless is not None else frozenset()
         interrupt, reason, progress = None, "", Progress.RUNNING
 
         def act(observation: Observation) -> Command:
@@ -123,7 +122,7 @@ class AttemptRunner:
                 place = fence.update(now.robot_s, now.observation) if fence is not None else ""
                 reason = skill.over(now.observation) or self._over(now, progress, end_s, place, upright=upright)
                 if not reason and hopeless is not None and deciding is not None and deciding.decision is not None:
-                    reason = CANNOT_BE_UNDONE if hopeless(now.observation) else ""
+                    reason = CANNOT_BE_UNDONE if hopeless(now.observation) - given_up else ""
         except Interrupt as caught:
             interrupt, reason = caught, caught.cause
         self._recording = None

@@ -149,9 +149,9 @@ class Brain:
         )
         return controller, weights.version
 
-    def hopeless(self, skill: Skill, observation: Observation) -> bool:
-        """Whether what a skill does from here on could hardly be undone; False while that is not known."""
-        return self.undo_critic is not None and self.undo_critic.hopeless(skill, observation)
+    def hopeless(self, observation: Observation) -> frozenset[str]:
+        """Skills that undo others and would hardly ever succeed from here on; none while that is not known."""
+        return self.undo_critic.hopeless(observation) if self.undo_critic is not None else frozenset()
 
     def _script(self, skill: LearnedSkill) -> Decide | None:
         """What decides in the next attempt instead of a policy that hardly ever succeeds: every other time, so that it

@@ -187,7 +187,8 @@ class Studies:
             if skill.name not in undo.skills:
                 continue
             if skill.name == episode.skill:
-                undo.tried(skill.name, features[:-1], success=skill.success(steps))
+                by_script = not episode.policy_version.isdecimal()
+                undo.tried(skill.name, features[:-1], success=skill.success(steps), by_script=by_script)
             if skill.irreversible(steps)[-1]:
                 undo.lost(skill.name, features)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from functools import partial
 
 from agent.attempts import AttemptResult, AttemptRunner, Interrupt, TickFunction
 from agent.brain import Brain
@@ -106,7 +105,7 @@ class Practice:
         to_middle = not evaluation and self._scheduler.turn_follows(skill.name, start.robot_s)
         # An evaluation shows what the policy does by itself; a reset is what help there is.
         watched = skill.kind is SkillKind.TASK and not evaluation
-        hopeless = partial(self._brain.hopeless, skill) if watched else None
+        hopeless = self._brain.hopeless if watched else None
         result = self._runner.run(skill, controller, to_middle=to_middle, hopeless=hopeless)
         end = self._loop.reading
         finished = self._ledger.finish_attempt(

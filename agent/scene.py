@@ -31,7 +31,7 @@ class Scene:
         abilities: Abilities,
         workspace: Workspace,
         known: Iterable[Passage] = (),
-        hopeless: Callable[[Skill, Observation], bool] = lambda skill, observation: False,
+        hopeless: Callable[[Observation], frozenset[str]] = lambda observation: frozenset(),
     ) -> None:
         """Begin with what earlier runs have found.
 
@@ -39,7 +39,7 @@ class Scene:
             abilities: the skills of the run.
             workspace: a task has room to start where its fence is not near.
             known: attempts of earlier runs.
-            hopeless: whether what a skill would do from here on could hardly be undone.
+            hopeless: skills that undo others and would hardly ever succeed from a reading on.
         """
         self._skills = (*abilities.tasks, *abilities.resets, *abilities.stand_ups)
         self._tasks = Situation(skill.name for skill in abilities.tasks)
@@ -64,7 +64,8 @@ class Scene:
         ]
         here = Situation(skill.name for skill in able)
         if here & self._resets:
-            here -= {skill.name for skill in able if skill.name in self._tasks and self._hopeless(skill, observation)}
+            hopeless = self._hopeless(observation)
+            here -= {skill.name for skill in able if skill.name in self._tasks and skill.undone_by in hopeless}
         return here
 
     def skill(self, name: str) -> Skill:

@@ -18,7 +18,6 @@ from safetensors.numpy import load, save
 from sim.robot import FloatArray, FrameLayout, Frames, Observation, RobotSpec
 from skills import ensemble
 from skills.family import Family
-from skills.skill import Skill
 
 Float32 = NDArray[np.float32]
 _CLIP = 10.0
@@ -106,15 +105,16 @@ class UndoCritic:
             )
         self.weights = weights
         self._spec, self._family, self._layout = spec, family, FrameLayout.of(spec)
-        self._index = {name: index for index, name in enumerate(weights.skills)}
+        self._skills = np.array(weights.skills)
 
-    def hopeless(self, skill: Skill, observation: Observation) -> bool:
-        """Whether what ``skill`` does from here on could hardly be undone."""
-        index = self._index.get(skill.undone_by or "")
-        if index is None or self.weights.least[index] <= 0.0:
-            return False
-        probability = float(self.probabilities(self._layout.pack(observation)[None])[0, index])
-        return probability < float(self.weights.least[index])
+    def hopeless(self, observation: Observation) -> frozenset[str]:
+        """The skills that would hardly ever succeed from here on: what they are for can hardly be undone."""
+        return frozenset(self._skills[self.hopeless_at(self._layout.pack(observation)[None])[0]])
+
+    def hopeless_at(self, frames: FloatArray) -> NDArray[np.bool_]:
+        """Whether each skill would hardly ever succeed from each frame. Shape: (T, frame width) to (T, K)."""
+        below: NDArray[np.bool_] = self.probabilities(frames) < self.weights.least
+        return below
 
     def probabilities(self, frames: FloatArray) -> FloatArray:
         """Of each skill's success, were it to begin at each frame. Shape: (T, frame width) to (T, K)."""

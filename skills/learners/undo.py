@@ -2,7 +2,8 @@
 
 An attempt that succeeds says so of every place on its way, one that fails likewise; with a known answer for each stored
 moment an ensemble learns it by cross-entropy. What led to where nothing can be brought back from counts as a failure of
-the skills that would have had to.
+the skills that would have had to. Of a skill that has a script, too, only those attempts count that have succeeded more
+often of late, by the script or by the policy: what one of them can still undo is not lost.
 """
 
 from __future__ import annotations
@@ -51,6 +52,24 @@ class UndoConfig:
             raise ValueError(f"hopeless_below is {self.hopeless_below}; it must be between 0 and 1")
 
 
+class _Way:
+    """Attempts of one skill, made in one way."""
+
+    def __init__(self, width: int, config: UndoConfig) -> None:
+        self.moments = Ring(config.capacity, width + 1)
+        """Feature rows, each with whether the attempt succeeded."""
+        self.outcomes: deque[bool] = deque(maxlen=config.recent)
+
+    @property
+    def rate(self) -> float:
+        """Share of the newest attempts that succeeded."""
+        return sum(self.outcomes) / len(self.outcomes) if self.outcomes else 0.0
+
+    def add(self, features: Float32, success: bool) -> None:
+        label = np.full((len(features), 1), success, np.float32)
+        self.moments.add(np.concatenate((features, label), axis=1))
+
+
 class UndoLearner:
     """Learns critics of the success of K skills of a family."""
 
@@ -73,19 +92,20 @@ class UndoLearner:
         generator = torch.Generator().manual_seed(seed)
         self._network = EnsembleNetwork(c.ensemble, (width, *c.hidden, len(skills)), generator)
         self._adam = torch.optim.AdamW(self._network.parameters(), c.learning_rate, weight_decay=c.weight_decay)
-        self._moments = {name: Ring(c.capacity, width + 1) for name in self.skills}
-        """Feature rows, each with whether the attempt succeeded."""
-        self._outcomes: dict[str, deque[bool]] = {name: deque(maxlen=c.recent) for name in self.skills}
+        self._ways = {name: {by: _Way(width, c) for by in (False, True)} for name in self.skills}
+        """Attempts of each skill, by its policy and by its script."""
         self._mean, self._std = np.zeros(width, np.float32), np.ones(width, np.float32)
 
-    def tried(self, skill: str, features: Float32, *, success: bool) -> None:
+    def tried(self, skill: str, features: Float32, *, success: bool, by_script: bool = False) -> None:
         """An attempt of one of the skills went through these places. Shape: (T, F)."""
-        self._outcomes[skill].append(success)
-        self._add(skill, features, success)
+        way = self._ways[skill][by_script]
+        way.outcomes.append(success)
+        way.add(features, success)
 
     def lost(self, skill: str, features: Float32) -> None:
         """An attempt, of whatever skill, led to where this one can bring nothing back from. Shape: (T, F)."""
-        self._add(skill, features[-self.config.before_loss :], False)
+        for way in self._ways[skill].values():
+            way.add(features[-self.config.before_loss :], False)
 
     def update(self, n: int) -> dict[str, float]:
         """Take ``n`` gradient updates.
@@ -95,7 +115,7 @@ class UndoLearner:
             that are not finite and were undone.
         """
         self.refused_reason = ""
-        known = [index for index, name in enumerate(self.skills) if len(self._moments[name])]
+        known = [index for index, name in enumerate(self.skills) if len(self._best(name).moments)]
         if n <= 0 or not known:
             return {}
         self._normalise(known)
@@ -124,30 +144,24 @@ class UndoLearner:
             caution=self.config.caution,
         )
 
-    def _least(self, skill: str) -> float:
-        outcomes = self._outcomes[skill]
-        if len(outcomes) < self.config.least_attempts:
-            return 0.0
-        return self.config.hopeless_below * sum(outcomes) / len(outcomes)
+    def _best(self, skill: str) -> _Way:
+        by_policy, by_script = self._ways[skill].values()
+        return by_script if by_script.rate > by_policy.rate else by_policy
 
-    def _add(self, skill: str, features: Float32, success: bool) -> None:
-        label = np.full((len(features), 1), success, np.float32)
-        self._moments[skill].add(np.concatenate((features, label), axis=1))
+    def _least(self, skill: str) -> float:
+        way = self._best(skill)
+        return self.config.hopeless_below * way.rate if len(way.outcomes) >= self.config.least_attempts else 0.0
 
     def _normalise(self, known: Sequence[int]) -> None:
-        rows = np.concatenate([self._moments[self.skills[index]].all[:, :-1] for index in known])
+        rows = np.concatenate([self._best(self.skills[index]).moments.all[:, :-1] for index in known])
         self._mean = rows.mean(axis=0)
         self._std = np.maximum(rows.std(axis=0), 1e-3)
 
     def _step(self, known: Sequence[int]) -> torch.Tensor:
         """One gradient step; each member draws its own minibatch, so that they differ where there is little data."""
         share = max(1, self.config.batch // len(known))
-        drawn = np.stack(
-            [
-                [self._moments[self.skills[index]].draw(share, self._rng) for index in known]
-                for _ in range(self.config.ensemble)
-            ]
-        )
+        rings = [self._best(self.skills[index]).moments for index in known]
+        drawn = np.stack([[ring.draw(share, self._rng) for ring in rings] for _ in range(self.config.ensemble)])
         x = np.clip((drawn[..., :-1] - self._mean) / self._std, -10.0, 10.0)
         members, skills = drawn.shape[:2]
         out = self._network(torch.from_numpy(x.reshape(members, skills * share, -1)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from learner_kit import learner_job
@@ -47,28 +49,31 @@ def told(tmp_path):
     home = Home(tmp_path / "home").prepare()
     job = learner_job(tmp_path, tmp_path, spec=SPEC, family="hand", skills=SKILLS, hopeless_below=0.25)
     studies, heard = Studies(job), []
-    studies.undo.tried = lambda skill, features, success: heard.append((skill, len(features), success))
+    studies.undo.tried = lambda skill, features, success, by_script: heard.append(
+        (skill, len(features), success, by_script)
+    )
     studies.undo.lost = lambda skill, features: heard.append((skill, "lost"))
 
-    def ingest(skill, end_m):
-        studies.ingest(home.episodes / write_episode(home, episode(skill, end_m)).name)
+    def ingest(skill, end_m, version="1"):
+        told = replace(episode(skill, end_m), policy_version=version)
+        studies.ingest(home.episodes / write_episode(home, told).name)
         return heard
 
     return ingest
 
 
 def test_an_attempt_says_of_its_own_skill_whether_it_succeeded_from_there(told):
-    assert told("carry_out", GOAL_M) == [("carry_out", STEPS, True)]
+    assert told("carry_out", GOAL_M) == [("carry_out", STEPS, True, False)]
 
 
 def test_one_that_ends_elsewhere_failed(told):
-    assert told("carry_home", (0.6, 0.05)) == [("carry_home", STEPS, False)]
+    assert told("carry_home", (0.6, 0.05), version="None") == [("carry_home", STEPS, False, True)]
 
 
 def test_what_went_out_of_reach_is_lost_to_both(told):
     assert told("carry_home", BEYOND_M) == [
         ("carry_out", "lost"),
-        ("carry_home", STEPS, False),
+        ("carry_home", STEPS, False, False),
         ("carry_home", "lost"),
     ]
 

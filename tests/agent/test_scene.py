@@ -122,11 +122,13 @@ def test_for_a_task_that_has_waited_long_a_detour_is_made(world):
 
 @pytest.mark.parametrize("helps", [True, False])
 def test_where_a_reset_can_start_no_task_begins_that_could_not_be_undone(helps):
-    task, reset = in_middle(), Placed("centre", Kind.RESET, -0.3 if helps else -2.0, -0.1 if helps else -1.0)
+    task = in_middle()
+    task.undone_by = "back"
+    reset = Placed("centre", Kind.RESET, -0.3 if helps else -2.0, -0.1 if helps else -1.0)
     scene = Scene(
         Abilities(tasks=(task,), resets=(reset,), stand_ups=()),
         Workspace(),
-        hopeless=lambda skill, reading: skill is task and reading.base_position[0] < -0.1,
+        hopeless=lambda reading: frozenset({"back"} if reading.base_position[0] < -0.1 else ()),
     )
     assert scene.situation(observation(x_m=0.0)) == {"task"}
     assert scene.situation(observation(x_m=-0.2)) == ({"centre"} if helps else {"task"})
