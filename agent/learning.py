@@ -109,8 +109,24 @@ class Studies:
         if not len(steps):
             return None
         costs = steps.costs if self._costs else None
-        buffer.add_episode(steps.features, steps.actions, steps.rewards, steps.terminated, steps.valid, costs)
+        buffer.add_episode(
+            steps.features,
+            steps.actions,
+            steps.rewards,
+            steps.terminated,
+            steps.valid,
+            costs,
+            self._shown(episode),
+        )
         return steps
+
+    def _shown(self, episode: Episode) -> int | None:
+        """The skill that an attempt shows how to do: one of a script that succeeded."""
+        for index, skill in enumerate(self._skills):
+            if skill.name == episode.skill and not episode.policy_version.isdecimal():
+                steps = transitions(FrameLayout.of(self._job.spec), attempt_arrays(episode))
+                return index if skill.success(steps) else None
+        return None
 
     def _new_buffer(self, capacity: int) -> ReplayBuffer:
         spec, family = self._job.spec, self._skills[0].family

@@ -318,6 +318,7 @@ def learner_settings(c: LearnerConfig) -> dict[str, Any]:
         "ensemble",
         "target_subset",
         "actor_mean",
+        "imitation",
         "batch_norm",
         "reset_every",
         "actor_delay",

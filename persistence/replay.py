@@ -30,6 +30,8 @@ class Batch(NamedTuple):
     """1 where the step ended the episode for a skill by itself; 0 where time ran out. Shape: (batch, K)."""
     cost: Float32
     """Costs of the step, the same for every skill. Shape: (batch, C)."""
+    shown: Float32
+    """Index of the skill that the step shows how to do; -1: of none. Shape: (batch,)."""
 
 
 class ReplayBuffer:
@@ -67,8 +69,8 @@ class ReplayBuffer:
         # on top is ample for episodes of eight steps and more; shorter ones are evicted a little earlier.
         self._rows = capacity + capacity // 8 + 2
         self._features = np.zeros((self._rows, features), np.float32)
-        # Action, rewards, terminations, costs and age of a step lie side by side: one cache miss per drawn step.
-        self._facts = np.zeros((self._rows, actions + 2 * skills + costs + 1), np.float32)
+        # Action, rewards, ends, costs, what is shown and age of a step lie side by side: one cache miss per draw.
+        self._facts = np.zeros((self._rows, actions + 2 * skills + costs + 2), np.float32)
         self._actions = actions
         self._skills = skills
         self._costs = costs
@@ -137,6 +139,7 @@ class ReplayBuffer:
         terminated: NDArray[Any],
         valid: NDArray[np.bool_] | None = None,
         costs: NDArray[np.floating[Any]] | None = None,
+        shown: int | None = None,
     ) -> None:
         """Append one episode, evicting the oldest ones where there is no room.
 
@@ -147,6 +150,7 @@ class ReplayBuffer:
             terminated: true where the step is the end for a skill; an episode cut by time has none. Shape: (T, K).
             valid: false where a step must not be learned from, such as without a tracker. Shape: (T,); None: all true.
             costs: Shape: (T, C); None only where the buffer keeps none.
+            shown: index of the skill that the episode shows how to do; None: of none.
 
         Raises:
             ValueError: shapes disagree, a value is not finite, or the episode is longer than the capacity.
@@ -166,13 +170,16 @@ class ReplayBuffer:
         )
         if not 1 <= steps <= self.capacity:
             raise ValueError(f"the episode has {steps} steps; between 1 and the capacity {self.capacity} are needed")
+        if shown is not None and not 0 <= shown < self.skills:
+            raise ValueError(f"the episode shows skill {shown}; there are {self.skills}")
         first = self._end
         while self._steps + steps > self.capacity or first + steps + 1 - self._oldest() > self._rows:
             self._evict()
         self._write(self._features, first, features)
         # How many rows back the stack may reach; no more than the history is ever asked for.
         age = np.minimum(np.arange(steps), self.history)[:, None]
-        self._write(self._facts, first, np.hstack((actions, rewards, terminated, paid, age), dtype=np.float32))
+        skill = np.full((steps, 1), -1.0 if shown is None else shown)
+        self._write(self._facts, first, np.hstack((actions, rewards, terminated, paid, skill, age), dtype=np.float32))
         drawable = (first + np.flatnonzero(good)) % self._rows
         self._write(self._drawable, self._drawable_head + self._drawable_count, drawable)
         self._drawable_count += len(drawable)
@@ -226,7 +233,8 @@ class ReplayBuffer:
             reward=facts[:, reward_at:terminated_at],
             next_obs=block[:, width:],
             terminated=facts[:, terminated_at:cost_at],
-            cost=facts[:, cost_at:-1],
+            cost=facts[:, cost_at:-2],
+            shown=facts[:, -2],
         )
 
     def _oldest(self) -> int:

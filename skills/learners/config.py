@@ -37,6 +37,10 @@ class SacConfig:
     """Normalise the critics' hidden layers; keeps many updates per step stable."""
     dropout: float = 0.0
     """Share of the critics' hidden units dropped at each update; 0.01 with ``layer_norm`` is DroQ."""
+    imitation: float = 0.0
+    """How much the actor also imitates what was shown, where the critics find that better than what it does itself
+    (Nair et al. 2018, arXiv 1709.10089): weight of the mean squared difference, in mean sizes of Q (Fujimoto and Gu
+    2021, arXiv 2106.06860, use 0.4)."""
     actor_delay: int = 0
     """Updates before actor and temperatures begin to move, also after a reset: what new critics say of actions is
     chance, and an actor that follows it makes a robot stumble."""
@@ -97,7 +101,7 @@ class SacConfig:
         for name in ("cost_limit", "lambda_max", "cost_window"):
             value = getattr(self, name)
             self._need(name, math.isfinite(value) and value > 0, "positive and finite")
-        for name in ("kp", "ki", "kd", "least_multiplier"):
+        for name in ("kp", "ki", "kd", "least_multiplier", "imitation"):
             self._need(name, 0 <= getattr(self, name) < math.inf, "zero or positive, and finite")
         self._need("discount", 0 <= self.discount < 1, "in [0, 1)")
         self._need("tau", 0 < self.tau <= 1, "in (0, 1]")

@@ -101,6 +101,8 @@ class SacCore:
         q = self._evaluate(minibatch)
         target = self._soft_target(minibatch, self._next_values(minibatch, q), alpha, drawn.log_prob[batch:])
         action_grad = self._learn_critic(minibatch, q, target)
+        if self.config.imitation:
+            self._imitate(minibatch, q, drawn.action[:batch], action_grad)
         self._learn_actor(minibatch, alpha, action_grad, drawn)
         # Temperature, per skill: J(alpha) = -log(alpha) E[log pi + target entropy]  (eq. 18, in log alpha).
         self._log_prob.copy_(drawn.log_prob[:batch])
@@ -279,6 +281,14 @@ class SacCore:
         for passed, by_action in self._passed_grads:
             action_grad.addmm_(passed, by_action)
         return action_grad
+
+    def _imitate(self, minibatch: Minibatch, q: Tensor, action: Tensor, by_action: Tensor) -> None:
+        """Add d(w E[|u - a|^2 / A]) / du where a was shown and is better than u by the critics. Shapes: (B, A)."""
+        batch = self.config.batch
+        own, shown = q[:, :batch].amin(0), q[:, batch : 2 * batch].amin(0)
+        weight = self.config.imitation * 2.0 / (batch * self._actions) * shown.abs().mean()
+        better = minibatch.shown * (shown > own) * weight
+        by_action.add_(better[:, None] * (action - minibatch.inputs[batch : 2 * batch, : self._actions]))
 
     def _learn_actor(self, minibatch: Minibatch, alpha: Tensor, by_action: Tensor, drawn: SquashedAction) -> None:
         """Gradients of the actor's loss E[alpha log pi(u | s) - Q(s, u)]  (eq. 7), by reparametrisation."""

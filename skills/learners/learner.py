@@ -62,6 +62,10 @@ class TransitionBatch(Protocol):
     def cost(self) -> Float32:
         """Safety costs of the step, each at least 0. Shape: (batch, C)."""
 
+    @property
+    def shown(self) -> Float32:
+        """Index of the skill that the step shows how to do; -1: of none. Shape: (batch,)."""
+
 
 class Replay(Protocol):
     """Where a learner draws its transitions from."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skills.learners.config import SacConfig
 from skills.learners.lagrangian import penalised
-from skills.learners.learner import Float32, Replay
+from skills.learners.learner import Float32, Replay, TransitionBatch
 from skills.learners.networks import with_ones
 from skills.policy import prior_preactivation
 from skills.symmetry import Mirror
@@ -37,6 +37,8 @@ class Minibatch(NamedTuple):
     """atanh of the skill's prior action, for u and for u'. Shape: (2 B, A)."""
     noise: Tensor
     """Standard normal, for u and for u'. Shape: (2 B, A)."""
+    shown: Tensor
+    """1 where a shows how to do the skill, 0 elsewhere; only where the actor imitates. Shape: (B,)."""
 
 
 class Sampler:
@@ -138,10 +140,17 @@ class Sampler:
             torch.from_numpy(self._one_hot[skill]),
             torch.from_numpy(np.concatenate((prior, prior), axis=1)),
             torch.randn(updates, 2 * batch, self._replay.actions, generator=generator),
+            self._shown(drawn, source),
         )
         on_device = (tensor.to(self._config.device) for tensor in tensors)
         parts = [Minibatch(*part) for part in zip(*(tensor.unbind(0) for tensor in on_device), strict=True)]
         return parts, float(np.abs(reward).max())
+
+    def _shown(self, drawn: TransitionBatch, source: NDArray[np.intp]) -> Tensor:
+        """Which transitions show how to do the skill that they are given to. Shape: (updates, B)."""
+        if not self._config.imitation:
+            return torch.zeros(source.shape)
+        return torch.from_numpy((drawn.shown.reshape(source.shape) == source).astype(np.float32))
 
     def _fill(self, updates: int, skill: NDArray[np.intp], obs: Float32, next_obs: Float32, action: Float32) -> None:
         """Write observations, commands and stored actions of the minibatches, mirrored and normalised."""

@@ -43,6 +43,25 @@ def episode(skill, end_m, number=1):
     )
 
 
+def test_only_what_a_script_did_well_is_shown(tmp_path):
+    home = Home(tmp_path / "home").prepare()
+    studies = Studies(learner_job(tmp_path, tmp_path, spec=SPEC, family="hand", skills=SKILLS))
+    shown = []
+    for number, (skill, end_m, version) in enumerate(
+        [
+            ("carry_home", GOAL_M, "None"),
+            ("carry_out", GOAL_M, "3"),
+            ("centre_object", GOAL_M, "None"),
+            ("carry_home", HOME_M, "None"),
+        ],
+        1,
+    ):
+        attempt = replace(episode(skill, end_m, number), policy_version=version)
+        studies.ingest(home.episodes / write_episode(home, attempt).name)
+        shown.append(set(studies.buffer.sample(np.random.default_rng(0), 200).shown))
+    assert shown == [{-1.0}] * 3 + [{-1.0, 1.0}]
+
+
 @pytest.fixture
 def told(tmp_path):
     """What the critics are told of an attempt."""

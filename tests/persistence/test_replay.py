@@ -25,7 +25,7 @@ def episode(number, steps, skills=2):
 
 def check(batch, history):
     """Every number of every drawn transition follows from its action's tag."""
-    for obs, action, reward, next_obs, terminated, cost in zip(*batch, strict=True):
+    for obs, action, reward, next_obs, terminated, cost, shown in zip(*batch, strict=True):
         number, step = divmod(int(action[0]), 1000)
         now = [max(step - back, 0) for back in reversed(range(history))]
         then = [max(step + 1 - back, 0) for back in reversed(range(history))]
@@ -34,6 +34,7 @@ def check(batch, history):
         assert reward.tolist() == [action[0], action[0] + 100_000]
         assert terminated[1] == 0
         assert cost.tolist() == [action[0] / 2]
+        assert shown == number % 3 - 1
 
 
 class TestStack:
@@ -61,7 +62,7 @@ class TestStack:
         for number, steps in enumerate(lengths):
             valid = rng.random(steps) < 0.7
             arrays = episode(number, steps)
-            buffer.add_episode(*arrays, valid, arrays[1] / 2)
+            buffer.add_episode(*arrays, valid, arrays[1] / 2, shown=number % 3 - 1 if number % 3 else None)
             allowed |= {number * 1000 + int(step) for step in np.flatnonzero(valid)}
             assert buffer.steps <= capacity
             if len(buffer):
@@ -120,7 +121,10 @@ def constant(value, steps, capacity=400, **widths):
     buffer = ReplayBuffer(capacity, **({"features": 3, "actions": 1, "skills": 2, "history": 2, "costs": 2} | widths))
     if steps:
         shapes = ((steps + 1, buffer.features), (steps, 1), (steps, 2), (steps, 2))
-        buffer.add_episode(*(np.full(shape, value) for shape in shapes), costs=np.full((steps, buffer.costs), value))
+        costs = np.full((steps, buffer.costs), value)
+        buffer.add_episode(
+            *(np.full(shape, value) for shape in shapes), costs=costs, shown=value if value in (0, 1) else None
+        )
     return buffer
 
 
@@ -132,7 +136,9 @@ class TestMixture:
         from_prior = drawn.action[:, 0]
         assert from_prior.sum() == prior
         for field in drawn:
-            assert np.array_equal(field, np.broadcast_to(from_prior[:, None], field.shape))
+            assert np.array_equal(
+                field, np.broadcast_to(from_prior[:, None], field.shape) if field.ndim > 1 else from_prior
+            )
         for part in np.split(from_prior, 2):
             assert abs(part.sum() - prior / 2) <= 1
 
@@ -204,6 +210,12 @@ class TestBadInput:
         features, actions, rewards, terminated = episode(0, 4)
         with pytest.raises(ValueError, match=r"features .* \(4, 2\); \(5, 2\)"):
             ReplayBuffer(10, 2, 1, 2).add_episode(features[:-1], actions, rewards, terminated)
+
+    def test_a_skill_that_there_is_not_cannot_be_shown(self):
+        buffer = ReplayBuffer(10, 2, 1, 2)
+        with pytest.raises(ValueError, match="shows skill 2; there are 2"):
+            buffer.add_episode(*episode(1, 4), shown=2)
+        assert buffer.steps == 0
 
     def test_sizes_must_be_positive(self):
         with pytest.raises(ValueError, match="history is 0"):

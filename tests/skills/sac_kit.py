@@ -19,12 +19,14 @@ SMALL = {"hidden": (16, 12), "batch": 8}
 def filled(seed=0, skills=SKILLS, steps=40, reward=None, costs=0, history=1):
     rng = np.random.default_rng(seed)
     replay = ReplayBuffer(500, OBS, ACTIONS, skills, history, costs)
-    for _ in range(4):
+    for episode in range(4):
         rewards = rng.standard_normal((steps, skills)) if reward is None else np.full((steps, skills), reward)
         terminated = rng.random((steps, skills)) < 0.1
         features, actions = rng.standard_normal((steps + 1, OBS)), rng.uniform(-1, 1, (steps, ACTIONS))
         paid = np.random.default_rng(seed + 1).random((steps, costs)) if costs else None
-        replay.add_episode(features, actions, rewards, terminated, costs=paid)
+        replay.add_episode(
+            features, actions, rewards, terminated, costs=paid, shown=episode if episode < skills else None
+        )
     return replay
 
 
@@ -119,7 +121,11 @@ def reference(subject, m, chosen=None):
     u, log_prob = act(state, m.prior[:batch], m.noise[:batch])
     q_pi = mlp(critic, torch.cat((u, state), -1), norm, frozen)[..., 0]
     q_pi = q_pi.mean(0) if c.actor_mean else q_pi.min(0).values
-    actor_grads = torch.autograd.grad((alpha * log_prob - q_pi).mean(), [t for la in actor for t in la])
+    own, shown = (mlp(critic, torch.cat((a, state), -1), norm, frozen)[..., 0].min(0).values for a in (u, stored))
+    shown = q.min(0).values if c.batch_norm else shown
+    weight = (c.imitation * m.shown * (shown > own) * shown.abs().mean() / first).detach()
+    loss = alpha * log_prob - q_pi + weight * (u - stored).square().sum(-1)
+    actor_grads = torch.autograd.grad(loss.mean(), [t for la in actor for t in la])
     excess = (log_prob + core.entropy_target).detach()
     (alpha_grad,) = torch.autograd.grad(-((m.skill @ log_alpha) * excess).mean(), [log_alpha])
     return target, [*actor_grads, *critic_grads, alpha_grad]

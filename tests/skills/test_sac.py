@@ -36,6 +36,9 @@ class TestGradients:
             {"batch_norm": True},
             {"batch_norm": True, "hidden": (7,), "actor_mean": True},
             {"batch_norm": True, "layer_norm": True, "ensemble": 3},
+            {"imitation": 0.7},
+            {"imitation": 0.7, "ensemble": 3, "actor_mean": True, "layer_norm": True},
+            {"imitation": 0.7, "batch_norm": True},
         ],
     )
     def test_hand_written_gradients_are_those_of_autograd(self, settings):
@@ -188,6 +191,30 @@ class TestRelabelling:
     def test_bad_skill_weights_are_refused(self, weights):
         with pytest.raises(ValueError, match="skill weights"):
             learner(skill_weights=weights)
+
+
+class TestImitation:
+    def test_what_shows_a_skill_counts_for_that_skill_alone(self):
+        subject = learner(imitation=1.0, normalise=False, batch=64)
+        (minibatch,) = draw(subject)
+        assert 0.0 < minibatch.shown.mean() < 0.5  # three of four episodes show a skill each, of three
+        assert not draw(learner())[0].shown.any()
+
+    def test_a_policy_does_what_was_shown_rather_than_what_is_as_good(self):
+        """Either of two actions earns the same; one of them was shown."""
+        rng, replay = np.random.default_rng(0), ReplayBuffer(3000, 1, 1, 1)
+        for episode in range(60):
+            side = 1.0 if episode % 2 else -1.0
+            u = np.full((20, 1), 0.6 * side) if rng.random() < 0.5 else rng.uniform(-1, 1, (20, 1))
+            good = np.abs(np.abs(u) - 0.6) < 1e-6
+            shown = 0 if side > 0 and good.all() else None
+            replay.add_episode(rng.standard_normal((21, 1)), u, good - 1.0, np.ones((20, 1), bool), shown=shown)
+        settings = SacConfig(hidden=(32, 32), batch=64, learning_rate=3e-3, imitation=1.0)
+        for seed in (0, 1):
+            subject = SacLearner(replay, np.zeros((1, 1)), np.zeros((1, 1)), settings, seed)
+            subject.update(800)
+            act = MlpPolicy(subject.snapshot()).act
+            assert act(np.zeros(1), np.zeros(1), np.zeros(1))[0] == pytest.approx(0.6, abs=0.2)
 
 
 class TestPolicyParity:
