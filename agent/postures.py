@@ -54,10 +54,14 @@ class Postures:
         """End the motion that ``controller`` was driving as its family does."""
         if not isinstance(controller, DecisionController):
             return
-        for seconds, action in controller.family.coming_to_rest(self._loop.robot.spec):
-            act = partial(controller.act_idle, action=action)
-            for _ in range(math.ceil(seconds / self._loop.clock.dt_s)):
-                self._tick(act)
+        retreat = controller.family.coming_to_rest(self._loop.robot.spec)
+        began_s = self._loop.reading.robot_s
+        while retreat is not None:
+            now = self._loop.reading
+            action = retreat(now.observation, now.robot_s - began_s)
+            if action is None:
+                return
+            self._tick(partial(controller.act_idle, action=action))
 
     def sit_down(self) -> None:
         """Damp until the robot has sunk to the floor, then no torque; nothing interrupts this."""

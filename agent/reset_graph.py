@@ -19,8 +19,9 @@ HOPE = 1.0
 """Attempts that are assumed of every skill in every situation: half of them lead to what is wanted, half nowhere."""
 PERSON_S = 600.0
 """What having to call a person costs, in robot time."""
-TRIES = 30
-"""Attempts of a skill from a situation before it counts as known what it never leads to."""
+TRIES, TRIES_EACH = 30, 3
+"""Attempts from all situations that can be come to, and of each skill from each, before it counts as known what none of
+them leads to."""
 FADED = 0.05
 """An arrival whose count has faded to less does not count any more."""
 SWEEPS = 300
@@ -103,7 +104,7 @@ class ResetGraph:
 
     def cut_off(self, here: Situation, wanted: Situation) -> bool:
         """Whether all that can be done from a situation has been tried often, and none of it leads to a wanted one."""
-        seen, ahead = {here}, [here]
+        seen, ahead, tries = {here}, [here], 0
         while ahead:
             situation = ahead.pop()
             if wanted & situation:
@@ -112,12 +113,13 @@ class ResetGraph:
                 if skill not in situation:
                     continue
                 counted = self._counted.get((situation, skill))
-                if counted is None or counted.tries < TRIES:
+                if counted is None or counted.tries < TRIES_EACH:
                     return False
+                tries += counted.tries
                 new = {after for after, share in counted.after.items() if share >= FADED} - seen
                 seen |= new
                 ahead += new
-        return True
+        return not any(skill in here for skill in self._horizons_s) or tries >= TRIES
 
     def _costs(self, wanted: Situation) -> dict[Situation, float]:
         """Expected robot time from each situation that was seen, by value iteration."""

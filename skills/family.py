@@ -16,6 +16,10 @@ Decide = Callable[[Observation, float, NDArray[np.float32]], FloatArray]
 """(observation, actuator phase, last sent action) -> proposed action, each in [-1, 1]."""
 
 
+Retreat = Callable[[Observation, float], FloatArray | None]
+"""(observation, seconds since it began) -> action, shape (n_actions,); None: it is over."""
+
+
 class Actuator(Protocol):
     """Turns the action in force into a command for each control period."""
 
@@ -39,13 +43,10 @@ class Family(ABC):
     marches: bool = False
     """Whether an action of 0 steps on the spot. That brings a robot to rest: its feet come back below the body."""
 
-    def coming_to_rest(self, spec: RobotSpec) -> tuple[tuple[float, FloatArray], ...]:
-        """What is done after an attempt, before the robot takes up its stance: seconds and action, one after the other.
-
-        Each action has shape (n_actions,).
-        """
+    def coming_to_rest(self, spec: RobotSpec) -> Retreat | None:
+        """What is done after an attempt, before the robot takes up its stance; None: nothing."""
         del spec
-        return ()
+        return None
 
     @abstractmethod
     def problem(self, spec: RobotSpec) -> str | None:

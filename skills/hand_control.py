@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.robot import ARM_CHANNELS, Array, Command, CommandMode, FloatArray, Frames, Observation, RobotSpec
+from sim.robot import ARM_CHANNELS, FORCE_STOP, Array, Command, CommandMode, FloatArray, Frames, Observation, RobotSpec
 from skills.arm_kinematics import hand_pose, pointing_down, step_towards
 from skills.family import Family
 
@@ -21,8 +21,13 @@ TURN_RADPS = 1.5
 MOST_TURN_RAD = 0.5 * math.pi
 """Either way: fingers that close along a line need no more."""
 ACTIONS = 5
-LET_GO_S, LIFT_S = 0.4, 0.5
-"""After an attempt: how long fingers open, and how long the hand rises."""
+LET_GO_S, BACK_S, RETREAT_S = 0.4, 0.4, 4.0
+"""After an attempt: how long fingers open, how long the hand backs off what it meets on its way up, and the most that
+all of it takes."""
+CLEAR_M = 0.2
+"""Height of a hand that is above all that there is."""
+MET_N = 20.0
+"""Force on a hand that has met something."""
 NEAR_M = 0.2
 """Distance that counts as one between the hand and what it moves, and of how far that is to go."""
 _SPEED_SHARE = 0.9
@@ -44,6 +49,7 @@ DOOR = _channels("door_m", "door_m")
 HANDLE = _channels("handle_x", "handle_z")
 """Where its handle is."""
 _FORCE = _channels("force_x", "force_z")
+_FORCE_STOP = ARM_CHANNELS.index(FORCE_STOP)
 THINGS = ("object", "door")
 """What the hand can move."""
 
@@ -118,6 +124,24 @@ class HandActuator:
         return boxed
 
 
+class HandRetreat:
+    """Fingers open, then the hand rises; what it meets on its way it backs off from, towards the arm."""
+
+    def __init__(self) -> None:
+        """Begin."""
+        self._back_until_s = 0.0
+
+    def __call__(self, observation: Observation, seconds: float) -> FloatArray | None:
+        """What to do now; None: the hand is clear of everything, or has tried for long enough."""
+        extra = observation.extra
+        if seconds >= LET_GO_S and (extra[_FORCE_STOP] > 0.5 or float(np.linalg.norm(extra[_FORCE])) > MET_N):
+            self._back_until_s = seconds + BACK_S
+        if seconds >= RETREAT_S or (seconds >= LET_GO_S and extra[HAND][2] >= CLEAR_M):
+            return None
+        back, rise = seconds < self._back_until_s, seconds >= max(LET_GO_S, self._back_until_s)
+        return np.array((-float(back), 0.0, float(rise), 0.0, -1.0))
+
+
 class HandFamily(Family):
     """What can be done with one hand, an object and a door; the command is which of them is to be where."""
 
@@ -131,10 +155,10 @@ class HandFamily(Family):
             return f"robot {spec.name!r} does not begin its further channels with {', '.join(ARM_CHANNELS)}"
         return None
 
-    def coming_to_rest(self, spec: RobotSpec) -> tuple[tuple[float, FloatArray], ...]:
+    def coming_to_rest(self, spec: RobotSpec) -> HandRetreat:
         """Let go of whatever is in the hand, then lift the hand off it: else it comes along."""
         del spec
-        return ((LET_GO_S, np.array((0.0, 0.0, 0.0, 0.0, -1.0))), (LIFT_S, np.array((0.0, 0.0, 1.0, 0.0, -1.0))))
+        return HandRetreat()
 
     def action_size(self, spec: RobotSpec) -> int:
         """Three directions, a turn, the fingers."""

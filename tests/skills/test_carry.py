@@ -21,7 +21,18 @@ from skills.carry import (
     SCALE_M,
     ZONE_M,
 )
-from skills.hand_control import HAND_FAMILY, MOST_TURN_RAD, SPEED_MPS, TURN_RADPS, HandActuator
+from skills.hand_control import (
+    BACK_S,
+    CLEAR_M,
+    HAND_FAMILY,
+    LET_GO_S,
+    MET_N,
+    MOST_TURN_RAD,
+    RETREAT_S,
+    SPEED_MPS,
+    TURN_RADPS,
+    HandActuator,
+)
 
 ARM = SPEC.arm
 DT_S = 0.02
@@ -77,6 +88,29 @@ class TestActuator:
         for _ in range(50):
             command = actuator.command(np.array((0.0, 0.0, 0.0, 0.0, action)))
         assert command.target[-1] == pytest.approx(fingers)
+
+
+class TestRetreat:
+    """What the hand does after an attempt."""
+
+    LOW, CLEAR = (0.5, 0.0, 0.05, 0.0), (0.5, 0.0, CLEAR_M + 0.01, 0.0)
+
+    def test_it_lets_go_before_it_rises_and_is_done_once_it_is_clear(self):
+        retreat = HAND_FAMILY.coming_to_rest(SPEC)
+        assert retreat(reading(hand=self.CLEAR), 0.0).tolist() == [0, 0, 0, 0, -1]
+        assert retreat(reading(hand=self.LOW), LET_GO_S).tolist() == [0, 0, 1, 0, -1]
+        assert retreat(reading(hand=self.CLEAR), LET_GO_S + 0.5) is None
+
+    @pytest.mark.parametrize("met", [{"force": (0.0, 0.0, -MET_N - 1.0)}, {"stopped": 1.0}])
+    def test_it_backs_off_what_it_meets_then_rises_again(self, met):
+        retreat = HAND_FAMILY.coming_to_rest(SPEC)
+        assert retreat(reading(hand=self.LOW, **met), 1.0).tolist() == [-1, 0, 0, 0, -1]
+        assert retreat(reading(hand=self.LOW), 1.0 + 0.9 * BACK_S).tolist() == [-1, 0, 0, 0, -1]
+        assert retreat(reading(hand=self.LOW), 1.0 + BACK_S).tolist() == [0, 0, 1, 0, -1]
+
+    def test_it_does_not_try_for_ever(self):
+        retreat = HAND_FAMILY.coming_to_rest(SPEC)
+        assert retreat(reading(hand=self.LOW, stopped=1.0), RETREAT_S) is None
 
 
 class TestFamily:
