@@ -56,6 +56,8 @@ class Postures:
             return
         retreat = controller.family.coming_to_rest(self._loop.robot.spec)
         began_s = self._loop.reading.robot_s
+        if controller.family.rests_from_here:
+            controller.start(self._loop.reading.observation)
         while retreat is not None:
             now = self._loop.reading
             action = retreat(now.observation, now.robot_s - began_s)

@@ -24,6 +24,8 @@ HANDLE_ROOM_M = 0.055
 """Nearer than this to the handle of the door, which is above it, no hand comes down to the object."""
 ZONE_M = 0.05
 """Radius of a zone: the object is in it if its middle is."""
+CLEARLY_M = 0.015
+"""So far outside of the zone is clearly outside: no attempt begins that the noise of the camera would end."""
 SCALE_M = 0.2
 """Distance at which most of the reward for being near is gone."""
 HAND_SHARE = 0.25
@@ -82,7 +84,8 @@ class Carry(LearnedSkill):
         handle_x, handle_y, _ = observation.extra[HANDLE]
         if x > handle_x - HANDLE_ROOM_M and abs(y - handle_y) < HANDLE_ROOM_M:
             return "the handle of the door is over the object"
-        return "the object is where it is to be" if self.over(observation) else None
+        there = self._off_m(x, y) < ZONE_M + CLEARLY_M
+        return "the object is where it is to be" if there and z < LYING_BELOW_M else None
 
     def over(self, observation: Observation) -> str | None:
         """The object is where it is to be, or has fallen off the tray."""

@@ -48,6 +48,10 @@ class Family(ABC):
         del spec
         return None
 
+    rests_from_here: bool = False
+    """Whether that begins from where the robot is, rather than from where it was told to be: something may have stopped
+    it on the way."""
+
     @abstractmethod
     def problem(self, spec: RobotSpec) -> str | None:
         """Why a robot cannot have the skills of this family, or None when it can."""

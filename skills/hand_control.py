@@ -146,6 +146,7 @@ class HandFamily(Family):
     """What can be done with one hand, an object and a door; the command is which of them is to be where."""
 
     name = "hand"
+    rests_from_here = True
 
     def problem(self, spec: RobotSpec) -> str | None:
         """Needs an arm that measures where its hand, an object and a door are."""

@@ -14,6 +14,8 @@ CLOSED_M, OPEN_M = 0.0, 0.16
 """How far the door is open at its ends."""
 END_M = 0.03
 """The door is at its end if it is no further from it."""
+CLEARLY_M = 0.01
+"""So far off is clearly off: no attempt begins that the noise of the encoder would end."""
 SCALE_M = 0.1
 """Distance at which most of the reward for a door near its end is gone."""
 HAND_SCALE_M, HAND_SHARE = 0.2, 0.25
@@ -52,7 +54,8 @@ class Slide(LearnedSkill):
         """Not where the arm has stopped itself, or the door is where it is to be; the object does not matter."""
         if observation.extra[_FORCE_STOP] > 0.5:
             return "the arm has stopped itself"
-        return "the door is where it is to be" if self.over(observation) else None
+        there = self._off_m(observation.extra[DOOR]).item() < END_M + CLEARLY_M
+        return "the door is where it is to be" if there else None
 
     def over(self, observation: Observation) -> str | None:
         """The door is where it is to be."""

@@ -13,6 +13,7 @@ from skills.carry import (
     BORDER_M,
     CARRYING_SKILLS,
     CENTRE_OBJECT,
+    CLEARLY_M,
     GOAL_M,
     HAND_SHARE,
     HOME_M,
@@ -160,6 +161,13 @@ class TestReach:
         assert CENTRE_OBJECT.start_problem(at_border) is None
         assert "out of reach" in CENTRE_OBJECT.start_problem(reading(thing=(*self.BEYOND, ON_TRAY_M, 0.0)))
         assert "is to be" in CENTRE_OBJECT.start_problem(reading(thing=(*MIDDLE_M, ON_TRAY_M, 0.0)))
+
+    def test_none_begins_that_the_noise_of_the_camera_would_end(self):
+        x, y = GOAL_M
+        almost, clearly = (reading(thing=(x - ZONE_M - far * CLEARLY_M, y, ON_TRAY_M, 0.0)) for far in (0.5, 1.5))
+        assert OUT.over(almost) is None
+        assert "is to be" in OUT.start_problem(almost)
+        assert OUT.start_problem(clearly) is None
 
     def test_under_the_handle_of_the_door_nothing_begins(self):
         under, beside = (

@@ -64,6 +64,12 @@ class TestAttempt:
         assert CLOSE.start_problem(reading(door=CLOSED_M)) == "the door is where it is to be"
         assert OPEN.start_problem(reading(stopped=1.0)) == "the arm has stopped itself"
 
+    def test_none_begins_that_the_noise_of_the_encoder_would_end(self):
+        almost = reading(door=OPEN_M - END_M - 0.5 * CLEARLY_M)
+        assert OPEN.over(almost) is None
+        assert OPEN.start_problem(almost) == "the door is where it is to be"
+        assert OPEN.start_problem(reading(door=OPEN_M - END_M - 1.5 * CLEARLY_M)) is None
+
     @pytest.mark.parametrize("how", [{"seen": False}, {"thing": (0.9, 0.0, -0.5, 0.0)}])
     def test_an_object_that_cannot_be_carried_leaves_the_door_to_practise(self, how):
         assert OPEN.start_problem(reading(**how)) is None
