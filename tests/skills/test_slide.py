@@ -10,7 +10,7 @@ from sim.arm_scene import DOOR_TRAVEL_M, handle_at
 from skills.carry import CARRYING_SKILLS
 from skills.hand_control import THINGS, command_for
 from skills.registry import learned, skills
-from skills.slide import BESIDE_M, CLOSED_M, END_M, HAND_SCALE_M, HAND_SHARE, OPEN_M, SCALE_M, SLIDING_SKILLS
+from skills.slide import BESIDE_M, CLEARLY_M, CLOSED_M, END_M, HAND_SCALE_M, HAND_SHARE, OPEN_M, SCALE_M, SLIDING_SKILLS
 
 OPEN, CLOSE = SLIDING_SKILLS
 ENDS = [(OPEN, OPEN_M, -1.0), (CLOSE, CLOSED_M, 1.0)]
