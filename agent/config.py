@@ -154,7 +154,7 @@ class LearnerConfig(Section):
     """Mean of each safety cost per step that is allowed; a cost is by how much a limit is exceeded, relative to it."""
     least_multiplier: float | None = setting(None, 0.0, 10.0)
     """Least Lagrange multiplier of each safety cost, at which it begins; left out: the robot's own."""
-    predict_falls: bool = setting(False)
+    predict_falls: bool = setting(True)
     """Whether a predictor of falls is learned from all attempts. It begins a catch (``safety.catch``) before the lean
     of the body does."""
     false_alarms_per_min: float = setting(0.2, 0.001, 10.0, unit="per minute of attempts")

@@ -62,12 +62,12 @@ def conclude(cells: Cells) -> dict[str, Any]:
 
 KINDS = {
     "alone": {"safety.catch": False},
-    "caught": {"safety.catch": True},
+    "caught": {"safety.catch": True, "learner.predict_falls": False},
     "foreseen": {"safety.catch": True, "learner.predict_falls": True},
 }
 """Settings of each way: nothing is done about falls; leans are caught; falls are predicted, too."""
 ROBOT_MINUTES = {"a1": 15, "minitaur": DEFAULT_N}
-SHIELDED = {**KINDS["caught"], "learner.shield": True}
+SHIELDED = {"safety.catch": True, "learner.shield": True}
 """Leans are caught, and what a learned critic finds too risky is replaced before."""
 CLEARED = {**KINDS["foreseen"], "safety.clearance_every": 10}
 """Besides, only policies act that have passed a safety evaluation, the newest of every ten attempts."""
