@@ -24,6 +24,7 @@ from sim.tabletop import HOME, TARGETS, Tabletop, demonstrated_action, demonstra
 @pytest.fixture(autouse=True)
 def little(monkeypatch):
     monkeypatch.setattr(tabletop, "UPDATES_PER_STEP", 0.1)
+    monkeypatch.setattr(tabletop, "PRETRAINING_UPDATES", 5)
     monkeypatch.setattr(tabletop, "RANDOM_STEPS", 100)
     monkeypatch.setattr(tabletop, "EVALUATE_EVERY", 200)
 
@@ -39,6 +40,11 @@ class Demonstrator:
 class Still:
     def act(self, seen, command, prior, noise=None):
         return np.array([0, 0, -1], np.float32)
+
+
+def practice_of(variant):
+    settings = VARIANTS[variant]
+    return Practice(0, 400, demonstrations=settings["demonstrations"], continuing=settings["continuing"])
 
 
 def everything_in(memory):
@@ -83,14 +89,14 @@ def test_every_variant_runs_and_counts(variant):
     assert [row[0] for row in figures["curve"]] == [200, 400]
     assert figures["steps"] == 400
     assert figures["interventions"] == 1
-    assert figures["updates"] == 6 * 5
+    assert figures["updates"] == 6 * 5 + 5 * VARIANTS[variant]["demonstrations"]
     assert figures["steps_to_80"] is None
     assert 0 <= figures["final_held"] <= figures["final"] <= 1
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_demonstrations_are_only_where_the_variant_has_them(variant):
-    practice = Practice(0, 400, **VARIANTS[variant])
+    practice = practice_of(variant)
     if not VARIANTS[variant]["demonstrations"]:
         assert len(practice.shown) == 0
         return
@@ -120,6 +126,21 @@ def test_from_outside_come_goals_only(monkeypatch):
     assert practised[HOME, 0] == 0
 
 
+def test_what_is_evaluated_is_an_average(monkeypatch):
+    monkeypatch.setattr(tabletop, "AVERAGING", 0.25)
+    practice = practice_of("nothing")
+    expected = practice.policy.weights.to_flat()
+    for _ in range(4):
+        practice.go_on()
+        if practice.learner.updates:
+            expected = 0.75 * expected + 0.25 * practice.policy.weights.to_flat()
+    average = practice.averaged().weights
+    assert practice.learner.updates == 10
+    assert average.to_flat() == pytest.approx(expected, abs=1e-6)
+    assert not np.array_equal(average.to_flat(), practice.policy.weights.to_flat())
+    assert np.array_equal(average.obs_std, practice.policy.weights.obs_std)
+
+
 def test_an_evaluation_begins_at_home_and_asks_for_every_goal():
     assert evaluate(Demonstrator()) == (1.0, 1.0)
     assert evaluate(Still()) == (0.0, 0.0)
@@ -129,7 +150,7 @@ def test_successful_steps_and_the_step_of_the_record(monkeypatch):
     """With a demonstrator for a policy, all but the ways to the goal is success."""
     monkeypatch.setattr(tabletop, "RANDOM_STEPS", 0)
     monkeypatch.setattr(tabletop, "PUBLISHED_RECORD", 100)
-    monkeypatch.setattr(tabletop, "MlpPolicy", lambda weights: Demonstrator())
+    monkeypatch.setattr(Practice, "_act", lambda self: demonstrated_action(self._seen).astype(np.float32))
     figures = run(0, 400, VARIANTS["continuing"])
     assert 320 <= figures["successful_steps"] <= 370
     assert figures["steps_to_record"] == 150
