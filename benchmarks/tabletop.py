@@ -1,19 +1,18 @@
-"""A mug moved about a table for days, by one learner of five skills: EARL's tabletop task (`sim.tabletop`).
+"""A mug moved about a table and home again, by one learner of five skills: EARL's tabletop task (`sim.tabletop`).
 
     python -m benchmarks.tabletop [--only demonstrations] [--seeds 0 1 2 3 4]
 
-Each step has the reward of all five skills, four goals and bringing the mug home, whichever was practised. A person
-puts the mug back every 2e5 steps (``interventions``, the first laying of the table included); in between the robot
-chooses itself what to practise. The reward of a skill is sparse: every step costs the same until the one that leads
-there, which is the end to the learner but not to the world.
+Each step has the reward of all five skills, four goals and bringing the mug home, whichever was practised. The robot
+chooses itself what to practise; a person may put the mug back every 2e5 steps (``interventions``, the first laying of
+the table included). The reward of a skill is sparse: every step costs the same until the one that leads there, which is
+the end to the learner but not to the world. Besides the protocol's observation the policy sees where the mug is from
+the gripper, and it learns from the mirror image of each step, too.
 
 Every 10,000 steps the average of the latest policies is sent to each goal from the start, without exploration, for 200
-steps. ``final`` is the
-share of goals reached over the last 10 evaluations, ``final_held`` the share where it also was there at the last step;
-``steps_to_50`` and ``steps_to_80`` are where the mean of five evaluations in a row first is that high. The published
-best is 0.994 after 2.5 million steps, with 80 % after 0.49 million (VaPRL); plain learning without resets has 0.326.
-These runs end after
-150,000 steps.
+steps. ``final`` is the share of goals reached over the last 10 evaluations, ``final_held`` the share where it also was
+there at the last step; ``steps_to_50`` and ``steps_to_80`` are where the mean of five evaluations in a row first is
+that high. The published best is 0.994 after 2.5 million steps, with 80 % after 0.49 million (VaPRL); plain learning
+without resets has 0.326. These runs end after 150,000 steps.
 
 ``demonstrations``: with 12 ways to the goals and 12 back home, by a script, as prior data. ``nothing``: without them.
 ``continuing``: with them; the goal comes from outside, another draw every 400 steps, and the mug is put back every 5e4.
