@@ -22,6 +22,7 @@ from skills.learners.risk import RiskConfig, RiskLearner
 from skills.learners.sac import SacLearner
 from skills.learners.undo import UndoConfig, UndoLearner
 from skills.registry import learned
+from skills.success_classifier import SuccessClassifier
 from skills.undo_critic import timeless_features
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Studies:
         """
         self._job = job
         self._skills = learned(job.skills, job.family)
+        family = self._skills[0].family
+        self._goals = {name: SuccessClassifier(job.spec, family, shown) for name, shown in job.goals.items()}
         self._costs = cost_names(job.spec, self._skills[0]) if job.constrained else ()
         self.buffer = self._new_buffer(job.capacity)
         """What this home's attempts teach; prior data is kept apart."""
@@ -187,7 +190,9 @@ class Studies:
             if skill.name not in undo.skills:
                 continue
             if skill.name == episode.skill:
-                undo.tried(skill.name, features[:-1], success=skill.success(steps))
+                goal = self._goals.get(skill.name)
+                success = skill.success(steps) if goal is None else bool(goal.reached_in(episode.frames[-1:])[0])
+                undo.tried(skill.name, features[:-1], success=success)
             if skill.irreversible(steps)[-1]:
                 undo.lost(skill.name, features)
 

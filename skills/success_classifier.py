@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -85,7 +86,12 @@ class SuccessClassifier:
 
     def reached(self, observation: Observation) -> bool:
         """Whether the goal is reached at this reading."""
-        return self.probability(observation) > self.weights.threshold
+        return bool(self.reached_in(self._layout.pack(observation)[None])[0])
+
+    def reached_in(self, frames: FloatArray) -> NDArray[np.bool_]:
+        """Whether the goal is reached at each frame. Shape: (T, frame width) to (T,)."""
+        reached: NDArray[np.bool_] = self.probabilities(frames) > self.weights.threshold
+        return reached
 
     def probabilities(self, frames: FloatArray) -> FloatArray:
         """That the goal is reached at each frame. Shape: (T, frame width) to (T,)."""

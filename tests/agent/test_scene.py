@@ -1,5 +1,7 @@
 """Ways back to where a task can start: resets in turn, chains to a task that waits, a person where nothing helps."""
 
+from types import SimpleNamespace
+
 import pytest
 from fakes import observation
 from pilot_world import FakeSkill
@@ -125,6 +127,14 @@ def test_where_a_reset_can_start_no_task_begins_that_could_not_be_undone(helps):
     )
     assert scene.situation(observation(x_m=0.0)) == {"task"}
     assert scene.situation(observation(x_m=-0.2)) == ({"centre"} if helps else {"task"})
+
+
+def test_what_is_where_a_person_wants_it_need_not_be_brought_there():
+    reached = SimpleNamespace(reached=lambda reading: reading.base_position[0] < -0.1)
+    tasks = (anywhere("shown"), anywhere("other"))
+    scene = Scene(Abilities(tasks=tasks, resets=(), stand_ups=(), goals={"shown": reached}), Workspace())
+    assert scene.situation(observation(x_m=0.0)) == {"shown", "other"}
+    assert scene.situation(observation(x_m=-0.2)) == {"other"}
 
 
 def test_what_could_start_is_in_the_books_of_each_attempt(world):
