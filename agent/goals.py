@@ -97,8 +97,8 @@ def learn_goal(
         config: settings of the learner.
 
     Returns:
-        ``skill``, ``successes``, ``failures`` (attempts), ``negatives`` (moments of failures, with those well before
-        their end), ``held_out`` (attempts not learned from), ``held_out_accuracy``, ``held_out_false_positives``,
+        ``skill``, ``successes``, ``failures`` (attempts), ``negatives`` (moments learned from as no
+        success), ``held_out`` (attempts not learned from), ``held_out_accuracy``, ``held_out_false_positives``,
         ``held_out_false_negatives``, ``threshold``, ``file``, ``sha256``.
 
     Raises:

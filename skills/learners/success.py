@@ -65,7 +65,7 @@ class LearnedSuccess:
     held_out_false_positives: int
     held_out_false_negatives: int
     negatives: int
-    """Moments of failures, held back or not."""
+    """Moments that were learned from as no success."""
 
 
 def learn_success(
@@ -90,19 +90,20 @@ def learn_success(
                 f"at least {c.least_examples} of success and {c.least_examples} of failure are needed"
             )
     rng = np.random.default_rng(seed)
-    positive, held_positive = _split([rows[-1:] for rows in successes], c, rng)
-    negative, held_negative = _split([_negatives(rows, c) for rows in failures], c, rng)
-    weights = _fit(np.concatenate(positive), np.concatenate(negative), c, rng, seed)
-    weights = _calibrated(weights, np.concatenate(held_positive), np.concatenate(held_negative), c)
-    missed = weights.probabilities(np.concatenate(held_positive)) <= weights.threshold
-    taken = weights.probabilities(np.concatenate([rows[-1:] for rows in held_negative])) > weights.threshold
+    positive, held_positive = _split(successes, c, rng)
+    negative, held_negative = _split(failures, c, rng)
+    no_goal = np.concatenate([*(_failure(rows, c) for rows in negative), *(_start(rows, c) for rows in positive)])
+    weights = _fit(_ends(positive), no_goal, c, rng, seed)
+    # Only of an end did the person say what it is.
+    weights = _calibrated(weights, _ends(held_positive), _ends(held_negative), c)
+    found, taken = (weights.probabilities(_ends(held)) > weights.threshold for held in (held_positive, held_negative))
     return LearnedSuccess(
         weights=weights,
-        held_out=len(missed) + len(taken),
-        held_out_accuracy=1.0 - float(np.mean(np.concatenate((missed, taken)))),
+        held_out=len(found) + len(taken),
+        held_out_accuracy=float(np.mean(np.concatenate((found, ~taken)))),
         held_out_false_positives=int(taken.sum()),
-        held_out_false_negatives=int(missed.sum()),
-        negatives=sum(map(len, negative)) + sum(map(len, held_negative)),
+        held_out_false_negatives=int((~found).sum()),
+        negatives=len(no_goal),
     )
 
 
@@ -112,14 +113,25 @@ def lowest_threshold(negatives: FloatArray, rate: float) -> float:
     return float(ordered[len(ordered) - 1 - int(rate * len(ordered))])
 
 
-def _negatives(rows: Float32, c: SuccessConfig) -> Float32:
+def _ends(attempts: Sequence[Float32]) -> Float32:
+    return np.concatenate([rows[-1:] for rows in attempts])
+
+
+def _start(rows: Float32, c: SuccessConfig) -> Float32:
+    """Of a success: no attempt begins where its goal is reached. None of one that ends before it has left its start."""
+    return rows[: int(len(rows) > c.before_end)]
+
+
+def _failure(rows: Float32, c: SuccessConfig) -> Float32:
     """Moments of a failure well before its end, and its end, which comes last."""
     early = len(rows) - c.before_end
     chosen = np.unique(np.linspace(0, early - 1, c.most_before_end).astype(int)) if early > 0 else ()
     return rows[[*chosen, len(rows) - 1]]
 
 
-def _split(attempts: list[Float32], c: SuccessConfig, rng: np.random.Generator) -> tuple[list[Float32], list[Float32]]:
+def _split(
+    attempts: Sequence[Float32], c: SuccessConfig, rng: np.random.Generator
+) -> tuple[list[Float32], list[Float32]]:
     """What to learn from and what to hold back; whole attempts, for moments of one are alike."""
     order = rng.permutation(len(attempts))
     held = len(attempts) // c.held_back
