@@ -3,8 +3,8 @@
 Attempts of the simulated arm to bring the object out and to open the door: by the skill's script to its end and a
 little further, cut off wherever they are, or none at all, with things scattered over the tray. A person who sees what
 really is marks as many successes as failures; the classifier learns from what the robot measured. ``n`` is the number
-of fresh attempts of each task that it is judged by, beside the hand-written rule, which knows where the zone is and sees
-the same noise.
+of fresh attempts of each task that it is judged by. Beside it the hand-written rule: it knows where the zone is, and
+sees the same noise.
 """
 
 from __future__ import annotations

@@ -67,8 +67,27 @@ def test_long_before_its_end_a_failure_is_a_failure_too():
     weights = learn_success(successes, failures, CONFIG).weights
     assert weights.probabilities(attempt(0.08))[0] < 0.5
     # Just before the end it may have been nearly there: nothing is said of that.
-    assert learn_success(successes, [attempt(*np.full(9, 0.08), 0.02)] * 8, CONFIG).negatives == 8
-    assert learn_success(successes, failures, CONFIG).negatives == 8 * 9
+    learned_from = 8 - 8 // CONFIG.held_back
+    near = [attempt(*np.full(9, 0.08), 0.02)] * 8
+    assert learn_success(successes, near, CONFIG).negatives == learned_from
+    assert learn_success(successes, failures, CONFIG).negatives == learned_from * 9
+
+
+def test_no_attempt_begins_where_its_goal_is_reached():
+    # Successes and failures end alike but for the door; where the successes came from is no success.
+    successes = [attempt(0.1, *np.full(20, 0.12), 0.155)] * 8
+    failures = [attempt(0.02)] * 8
+    start, end = learn_success(successes, failures, CONFIG).weights.probabilities(attempt(0.1, 0.155))
+    assert start < 0.5 < end
+    # Of one that ends where it began, the end is what counts.
+    assert learn_success([attempt(0.155)] * 8, failures, CONFIG).negatives == 6
+
+
+def test_the_threshold_rests_on_what_the_person_said():
+    # Long before their end these failures were where success is, which nobody judged.
+    successes, failures = [attempt(0.155)] * 20, [attempt(*np.full(20, 0.155), 0.02)] * 20
+    learned = learn_success(successes, failures, dataclasses.replace(CONFIG, most_before_end=1))
+    assert learned.held_out_false_negatives == learned.held_out_false_positives == 0
 
 
 def test_one_success_among_many_failures_counts_as_much():
