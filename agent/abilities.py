@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from skills.skill import LearnedSkill, ScriptedSkill, Skill
+from skills.success_classifier import SuccessClassifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +18,8 @@ class Abilities:
     """What brings the world to where a task can start."""
     stand_ups: tuple[ScriptedSkill, ...]
     """Ways to stand up, in the order in which they are tried; the last one is tried again."""
+    goals: Mapping[str, SuccessClassifier] = field(default_factory=dict)
+    """What tells the success of skills whose goal a person has shown, by name; others go by rules of their own."""
 
     @property
     def learned(self) -> tuple[LearnedSkill, ...]:

@@ -15,11 +15,16 @@ from sim.workspace import Workspace
 from skills.decisions import DecisionController
 from skills.experience import AttemptArrays, attempt_return, mean_reward_terms, transitions
 from skills.skill import Controller, LearnedSkill, Progress, Skill, SkillKind
+from skills.success_classifier import SuccessClassifier
 
 UNSAFE_ENDS = frozenset({"saturated", "power", "jolt", "joint_limit", "force"})
 """Ends of an attempt at a limit of the robot."""
 CANNOT_BE_UNDONE = "cannot_be_undone"
 """End of an attempt that went where no other skill could bring the world back from."""
+GOAL = "goal"
+"""End of an attempt whose goal, as a person has shown it, is reached."""
+GOAL_DECISIONS = 3
+"""So many policy decisions in a row find it reached before the attempt ends."""
 SIMULATION = "simulation"
 """Cause of an interrupt by physics that exploded."""
 
@@ -81,7 +86,13 @@ class AttemptRunner:
             recorder.caught(observation, controller.phase_rad)
 
     def run(
-        self, skill: Skill, controller: Controller, *, to_middle: bool = False, hopeless: Judge | None = None
+        self,
+        skill: Skill,
+        controller: Controller,
+        *,
+        to_middle: bool = False,
+        hopeless: Judge | None = None,
+        goal: SuccessClassifier | None = None,
     ) -> AttemptResult:
         """Drive ``controller`` until the attempt is over.
 
@@ -91,6 +102,7 @@ class AttemptRunner:
             to_middle: whether to go no further than across the middle of the workspace.
             hopeless: skills that could not undo any more what they are for, from a reading on. The attempt ends where
                 one comes to them that was not among them when it began.
+            goal: decides whether the attempt has succeeded, and ends it once it has; None: the skill's own rule does.
         """
         self._loop.monitors.reset()  # what was before, such as a joint at its limit, does not end this attempt
         now = self._loop.reading
@@ -106,7 +118,7 @@ class AttemptRunner:
         # Who gets up from a heap is knocked about; who walks is not.
         upright = skill.kind is not SkillKind.RECOVERY and not skill.lies_down
         given_up = hopeless(now.observation) if hopeless is not None else frozenset()
-        interrupt, reason, progress = None, "", Progress.RUNNING
+        interrupt, reason, progress, reached = None, "", Progress.RUNNING, 0
 
         def act(observation: Observation) -> Command:
             command = controller.act(observation)
@@ -121,8 +133,13 @@ class AttemptRunner:
                 progress = controller.progress(now.observation)
                 place = fence.update(now.robot_s, now.observation) if fence is not None else ""
                 reason = skill.over(now.observation) or self._over(now, progress, end_s, place, upright=upright)
-                if not reason and hopeless is not None and deciding is not None and deciding.decision is not None:
-                    reason = CANNOT_BE_UNDONE if hopeless(now.observation) - given_up else ""
+                if reason or deciding is None or deciding.decision is None:
+                    continue
+                reached = reached + 1 if goal is not None and goal.reached(now.observation) else 0
+                if reached >= GOAL_DECISIONS:
+                    reason = GOAL
+                elif hopeless is not None and hopeless(now.observation) - given_up:
+                    reason = CANNOT_BE_UNDONE
         except Interrupt as caught:
             interrupt, reason = caught, caught.cause
         self._recording = None
@@ -130,7 +147,7 @@ class AttemptRunner:
         arrays = recorder.finish(last, deciding.phase_rad) if deciding is not None and recorder is not None else None
         if interrupt is not None and interrupt.cause == SIMULATION:
             arrays = None  # nothing true can be learned from physics that exploded
-        result = self._judge(skill, arrays, reason, progress, interrupt)
+        result = self._judge(skill, arrays, reason, progress, interrupt, goal)
         shares = {
             "shielded": recorder.shielded if recorder is not None else 0.0,
             "limited": (gate.changed - changed) / max(1, ticks),
@@ -157,10 +174,19 @@ class AttemptRunner:
         return place or ("time" if now.robot_s >= end_s else "")
 
     def _judge(
-        self, skill: Skill, arrays: AttemptArrays | None, reason: str, progress: Progress, interrupt: Interrupt | None
+        self,
+        skill: Skill,
+        arrays: AttemptArrays | None,
+        reason: str,
+        progress: Progress,
+        interrupt: Interrupt | None,
+        goal: SuccessClassifier | None,
     ) -> AttemptResult:
         steps = transitions(self._layout, arrays) if arrays is not None else None
-        success = progress is Progress.SUCCEEDED or (steps is not None and skill.success(steps))
+        if goal is not None:
+            success = reason == GOAL or goal.reached(self._loop.reading.observation)
+        else:
+            success = progress is Progress.SUCCEEDED or (steps is not None and skill.success(steps))
         return_: float | None = None
         terms: dict[str, float] = {}
         if steps is not None and isinstance(skill, LearnedSkill):

@@ -103,6 +103,43 @@ def graph(
     out(f"drawn in {file}")
 
 
+@app.command()
+def goal(
+    skill: SkillArgument,
+    success: Annotated[
+        str, typer.Option("--success", metavar="IDS", help="Attempts that ended in the goal, such as 12,15-18.")
+    ] = "",
+    failure: Annotated[str, typer.Option("--failure", metavar="IDS", help="Attempts that did not.")] = "",
+    remove: Annotated[bool, typer.Option("--remove", help="Go back to the skill's own rule.")] = False,
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Show a skill's goal by stored attempts: from the next run on, what is learned of them decides its success."""
+    from agent.goals import attempt_ids, learn_goal, remove_goal
+    from persistence.home import Home, lock_holder
+    from skills.skill import LearnedSkill
+
+    chosen, paths = _skill(skill), Home(existing_home(home))
+    if remove:
+        if success or failure:
+            raise CliError("--remove takes neither --success nor --failure")
+        remove_goal(paths, skill)
+        facts: dict[str, Any] = {"skill": skill, "removed": True}
+    else:
+        if not isinstance(chosen, LearnedSkill):
+            raise CliError(f"skill {skill!r} is scripted: it tells by itself how it went")
+        if not (success and failure):
+            raise CliError("name attempts with both --success and --failure, or --remove")
+        if lock_holder(paths) is not None:
+            # Learning needs to know the robot, and a driver serves one process.
+            raise CliError(f"a daemon uses {paths.root}; goals are read when a run starts: `perdure stop` it first")
+        facts = learn_goal(paths, chosen, attempt_ids(success), attempt_ids(failure))
+    if json_:
+        out_json(facts)
+    else:
+        out_facts(facts)
+
+
 @app.command("eval")
 def eval_(
     skill: SkillArgument,

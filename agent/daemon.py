@@ -9,19 +9,21 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import structlog
 
 from agent import inbox
+from agent.abilities import Abilities
 from agent.attempts import Interrupt
 from agent.balance import Balance
 from agent.brain import Brain
 from agent.clearance import Clearance, Exam, Examiner, Verdict
 from agent.clock import SimulatedClock, Steppable, WallClock
 from agent.config import Config
+from agent.goals import read_goals
 from agent.guard import is_guarded, permit_path, replaces_after_s
 from agent.guard_link import GONE, GuardLink
 from agent.jobs import RobotClockJobs
@@ -56,10 +58,11 @@ from agent.safety import ActionGate, Monitors
 from agent.scene import Scene
 from agent.scheduler import Scheduler
 from agent.states import Event, Limits, State
+from agent.success_watch import SUCCESS_WITHOUT_CAUSE, Jump, SuccessWatch, earlier_attempts
 from persistence.backup import backup
 from persistence.home import Home, HomeLock
 from persistence.passages import passages
-from persistence.records import CheckpointRow, PolicyRow, ResumeState
+from persistence.records import CheckpointRow, DriftEvent, PolicyRow, ResumeState
 from persistence.store import Store
 from persistence.writer import StoreWriter
 from sim.robot import Clock, FrameLayout, Frames, Observation, Robot, RobotSpec
@@ -184,6 +187,8 @@ class Run:
             with_resets=config.run.resets,
         )
         # What cannot work is refused here, before the run is in the books.
+        goals = read_goals(self._home, robot.spec, abilities.learned)
+        abilities = replace(abilities, goals={name: goal.classifier for name, goal in goals.items()})
         fixed: tuple[PolicyWeights, ...] = ()
         learning = abilities.learned
         if learning and not config.learner.enabled:
@@ -199,7 +204,10 @@ class Run:
         latches = writer.submit(lambda store: restore_latches(store, resume, now_s)).result()
         permit = writer.submit(restore_permit).result()
         limits = robot.spec.limits
-        run_id = writer.submit(lambda store: open_run(store, config, resume, latches, now_s, limits)).result()
+        shas = {name: goal.sha256 for name, goal in goals.items()}
+        run_id = writer.submit(lambda store: open_run(store, config, resume, latches, now_s, limits, shas)).result()
+        if goals:
+            self._log.info("goals.read", goals=shas)
         workspace = Workspace(size_m=config.workspace.size_m, soft_margin_m=config.workspace.soft_margin_m)
         gate = ActionGate(robot.spec, dt_s)
         monitors = Monitors(robot.spec, workspace, config.safety, 1.0 / dt_s)
@@ -210,7 +218,7 @@ class Run:
             "attempt.finished", attempt=end.attempt_id, outcome=end.outcome.value, end_reason=end.end_reason
         )
         self._family = learning[0].family.name if learning else ""
-        self._link = self._start_learner(robot.spec, learning, resume) if learning and config.learner.enabled else None
+        self._link = self._start_learner(robot.spec, abilities, resume) if learning and config.learner.enabled else None
         self._brain = Brain(
             self._link,
             robot.spec,
@@ -250,6 +258,7 @@ class Run:
             run_jobs=self._run_jobs,
             self_test=self._self_test,
             release=self._guard.acknowledge if self._guard is not None else lambda by: True,
+            success_watch=SuccessWatch(self._success_jumped, writer.submit(earlier_attempts).result()),
         )
         schedule = config.schedule
         self._jobs.every("evaluation", schedule.evaluate_every_min, self._evaluate)
@@ -267,8 +276,9 @@ class Run:
             attempts_before=resume.attempts,
         )
 
-    def _start_learner(self, spec: RobotSpec, tasks: Sequence[LearnedSkill], resume: ResumeState) -> LearnerLink:
-        job = learner_job(self._config, self._home, spec, tasks, resume.checkpoint_seq)
+    def _start_learner(self, spec: RobotSpec, abilities: Abilities, resume: ResumeState) -> LearnerLink:
+        tasks, goals = abilities.learned, abilities.goals
+        job = learner_job(self._config, self._home, spec, tasks, resume.checkpoint_seq, goals)
 
         def episodes() -> StoredAttempts:
             return self._writer.submit(lambda store: stored_attempts(store, self._home, job.capacity)).result()
@@ -296,6 +306,11 @@ class Run:
     def _examined(self, verdict: Verdict) -> None:
         self._log.info("policy.examined", **asdict(verdict))
         self._ledger.clearance(asdict(verdict), self._clock.now_s())
+
+    def _success_jumped(self, jump: Jump, robot_s: float) -> None:
+        """Success is not what it was and nothing else tells why: perhaps it is only told wrongly now."""
+        self._log.warning("success.without_cause", **asdict(jump))
+        self._ledger.drift(DriftEvent(kind=SUCCESS_WITHOUT_CAUSE, robot_s=robot_s, detail=asdict(jump)))
 
     def _end_learner(self) -> None:
         """The learner ignores signals: after an error of ours it would keep this process from ending."""

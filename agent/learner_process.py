@@ -14,7 +14,8 @@ import signal
 import time
 from bisect import bisect_left
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from skills.learners.learner import AttemptSummary
     from skills.policy import PolicyWeights
     from skills.shield import ShieldWeights
+    from skills.success_classifier import SuccessWeights
     from skills.undo_critic import UndoCriticWeights
 
 RISK = "risk/"
@@ -103,6 +105,8 @@ class LearnerJob:
     """Of the fall predictor; None: none is learned."""
     hopeless_below: float | None = None
     """Of the undo critic; None: none is learned."""
+    goals: Mapping[str, SuccessWeights] = field(default_factory=dict)
+    """What tells the success of skills in the place of their own rules, by name."""
     harm_lean_rad: float = math.inf
     """Lean of the body from which on the safety critic counts harm and the fall predictor a fall."""
     prior_episodes: tuple[Path, ...] = ()

@@ -22,6 +22,8 @@ from skills.learners.risk import RiskConfig, RiskLearner
 from skills.learners.sac import SacLearner
 from skills.learners.undo import UndoConfig, UndoLearner
 from skills.registry import learned
+from skills.skill import LearnedSkill
+from skills.success_classifier import SuccessClassifier
 from skills.undo_critic import timeless_features
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class Studies:
         """
         self._job = job
         self._skills = learned(job.skills, job.family)
+        family = self._skills[0].family
+        self._goals = {name: SuccessClassifier(job.spec, family, shown) for name, shown in job.goals.items()}
         self._costs = cost_names(job.spec, self._skills[0]) if job.constrained else ()
         self.buffer = self._new_buffer(job.capacity)
         """What this home's attempts teach; prior data is kept apart."""
@@ -124,9 +128,14 @@ class Studies:
         """The skill that an attempt shows how to do: one of a script that succeeded."""
         for index, skill in enumerate(self._skills):
             if skill.name == episode.skill and not episode.policy_version.isdecimal():
-                steps = transitions(FrameLayout.of(self._job.spec), attempt_arrays(episode))
-                return index if skill.success(steps) else None
+                return index if self._succeeded(skill, episode) else None
         return None
+
+    def _succeeded(self, skill: LearnedSkill, episode: Episode) -> bool:
+        """Whether an attempt of a skill succeeded: by what a person has shown, else by its own rule."""
+        if (goal := self._goals.get(skill.name)) is not None:
+            return bool(goal.reached_in(episode.frames[-1:])[0])
+        return skill.success(transitions(FrameLayout.of(self._job.spec), attempt_arrays(episode)))
 
     def _new_buffer(self, capacity: int) -> ReplayBuffer:
         spec, family = self._job.spec, self._skills[0].family
@@ -204,7 +213,7 @@ class Studies:
                 continue
             if skill.name == episode.skill:
                 by_script = not episode.policy_version.isdecimal()
-                undo.tried(skill.name, features[:-1], success=skill.success(steps), by_script=by_script)
+                undo.tried(skill.name, features[:-1], success=self._succeeded(skill, episode), by_script=by_script)
             if skill.irreversible(steps)[-1]:
                 undo.lost(skill.name, features)
 

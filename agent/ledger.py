@@ -22,6 +22,7 @@ from persistence.records import (
     AttemptEnd,
     AttemptStart,
     CheckpointRow,
+    DriftEvent,
     Evaluation,
     Fault,
     InterruptClass,
@@ -39,6 +40,8 @@ LATCHES = "latches.changed"
 """Kind of the event that holds the newest latches."""
 PERMIT = "permit.changed"
 CLEARANCE = "policy.examined"
+GOALS = "goals.read"
+"""Kind of the event that says which goals a run goes by: sha256 of the classifier, by skill."""
 
 
 @dataclass
@@ -220,6 +223,10 @@ class Ledger:
         """Note a fault."""
         row = Fault(kind=kind, robot_s=now_s, severity=severity, attempt_id=self._attempt_id)
         self._submit(lambda store: store.add_fault(row))
+
+    def drift(self, row: DriftEvent) -> None:
+        """Note a drift that was detected."""
+        self._submit(lambda store: store.add_drift(row))
 
     def checkpoint(self, row: CheckpointRow, policy: PolicyRow | None) -> None:
         """Note a checkpoint that is on disk, and the policy version in it."""

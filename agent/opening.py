@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from agent.guard import LATCHES as GUARD_LATCHES
 from agent.guard import replaces_after_s
 from agent.latches import Latches, Level
 from agent.learner_process import LearnerJob, StoredAttempts
-from agent.ledger import LATCHES, PERMIT
+from agent.ledger import GOALS, LATCHES, PERMIT
 from agent.machine import machine_facts, versions
 from agent.policies import zoo_directory
 from agent.settings import ConfigError
@@ -37,6 +37,7 @@ from sim.robot import Limit, RobotSpec
 from skills.get_up import GetUp
 from skills.registry import of_kind, skills
 from skills.skill import LearnedSkill, ScriptedSkill, SkillKind
+from skills.success_classifier import SuccessClassifier
 
 LIMITS = "limits"
 """Where the versions of a run keep the limits of its robot."""
@@ -174,8 +175,23 @@ def open_run(
     latches: Latches,
     now_s: float,
     limits: Sequence[Limit] = (),
+    goals: Mapping[str, str] | None = None,
 ) -> int:
-    """Enter a new run, its skills, its phase and the robot's limits into the books. Returns the number of the run."""
+    """Enter a new run, its skills, its phase, the robot's limits and its goals into the books.
+
+    Args:
+        store: the books.
+        config: of the run.
+        resume: where the last run ended.
+        latches: what holds the robot.
+        now_s: robot time.
+        limits: of the robot.
+        goals: sha256 of the classifiers that tell the success of skills, by name.
+
+    Returns:
+        The number of the run.
+    """
+    goals = dict(goals or {})
     before = store.rows("SELECT config, versions FROM runs ORDER BY id DESC LIMIT 1")
     run_id = store.start_run(
         RunStart(
@@ -199,7 +215,11 @@ def open_run(
             name=skill.name, kind=records.SkillKind(skill.kind.value), family=family, description=skill.summary
         )
         store.register_skill(row, now_s)
-    _open_phase(store, config, before[0] if before else None, limits, now_s)
+    goals_before = _stored_goals(store)
+    if goals or goals_before:
+        store.append_event(GOALS, now_s, {"goals": goals})
+    changes = _goal_changes(goals_before, goals)
+    _open_phase(store, config, before[0] if before else None, limits, changes, now_s)
     if latches.held_state is None:
         # Whoever started the daemon again has answered the crash; a robot that waited for a person still does.
         for item in store.open_interventions():
@@ -209,12 +229,17 @@ def open_run(
 
 
 def _open_phase(
-    store: Store, config: Config, before: dict[str, Any] | None, limits: Sequence[Limit], now_s: float
+    store: Store,
+    config: Config,
+    before: dict[str, Any] | None,
+    limits: Sequence[Limit],
+    goals: Sequence[str],
+    now_s: float,
 ) -> None:
     """Begin a new phase where the agent is not what it was: growth curves are fitted within a phase only.
 
-    Settings of [run] (how long, which seed) do not make another agent; all others, the version and the robot's limits
-    do. What changed is said aloud: a resume must not drift silently.
+    Settings of [run] (how long, which seed) do not make another agent; all others, the version, the robot's limits and
+    what counts as success do. What changed is said aloud: a resume must not drift silently.
     """
     version = versions().get("perdure")
     name = f"perdure {version}"
@@ -233,12 +258,34 @@ def _open_phase(
     if moved:
         structlog.get_logger().warning("limits.changed", changes=moved)
         sys.stderr.write("limits of the robot changed since the last run: " + "; ".join(moved) + "\n")
-    reasons = [change for change in changes if not change.startswith("run.")] + moved
+    if goals:
+        structlog.get_logger().warning("goals.changed", changes=goals)
+        sys.stderr.write("goals changed since the last run: " + "; ".join(goals) + "\n")
+    reasons = [change for change in changes if not change.startswith("run.")] + moved + list(goals)
     old = old_versions.get("perdure")
     if old != version:
         reasons.append(f"version: {old} -> {version}")
     if reasons:
         store.start_phase(name, now_s, "; ".join(reasons))
+
+
+def _stored_goals(store: Store) -> dict[str, str]:
+    """The goals of the last run that had some, or that no longer had any."""
+    rows = store.rows("SELECT data FROM events WHERE kind = ? ORDER BY seq DESC LIMIT 1", (GOALS,))
+    return dict(json.loads(rows[0]["data"])["goals"]) if rows else {}
+
+
+def _goal_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What told the success of skills and does now, where these differ."""
+
+    def name(goals: Mapping[str, str], skill: str) -> str:
+        return goals[skill][:12] if skill in goals else "own rule"
+
+    return [
+        f"goal of {skill}: {name(before, skill)} -> {name(now, skill)}"
+        for skill in sorted(before.keys() | now.keys())
+        if before.get(skill) != now.get(skill)
+    ]
 
 
 def _bounds(limits: Sequence[Limit]) -> dict[str, dict[str, list[float]]]:
@@ -258,9 +305,14 @@ def _limit_changes(before: dict[str, Any] | None, limits: Sequence[Limit]) -> li
 
 
 def learner_job(
-    config: Config, home: Home, spec: RobotSpec, tasks: Sequence[LearnedSkill], checkpoint_seq: int | None
+    config: Config,
+    home: Home,
+    spec: RobotSpec,
+    tasks: Sequence[LearnedSkill],
+    checkpoint_seq: int | None,
+    goals: Mapping[str, SuccessClassifier] | None = None,
 ) -> LearnerJob:
-    """How to start the learner of a family, for its skills ``tasks``.
+    """How to start the learner of a family, for its skills ``tasks``; ``goals`` tell the success of some of them.
 
     Raises:
         ValueError: prior data or the zoo's state is not there.
@@ -285,6 +337,7 @@ def learner_job(
         risk_updates_per_update=min(1.0, SHIELD_UPDATES_PER_STEP / c.updates_per_step),
         false_alarms_per_min=c.false_alarms_per_min if c.predict_falls else None,
         hopeless_below=c.hopeless_below or None,
+        goals={name: goal.weights for name, goal in (goals or {}).items()},
         harm_lean_rad=config.safety.catch_lean_rad or spec.catch_lean_rad,
         prior_episodes=tuple(path for name in c.prior_data for path in prior_episodes(Path(name), c.replay_steps)),
         prior_share=c.prior_share,

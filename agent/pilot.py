@@ -27,6 +27,7 @@ from agent.practice import Practice
 from agent.scene import Scene
 from agent.scheduler import Scheduler
 from agent.states import LATCHING, Event, Limits, State, torque_allowed
+from agent.success_watch import SuccessWatch
 from persistence.passages import Situation
 from persistence.records import FALL, NOTHING_CAN_START, TASK_CUT_OFF, Outcome, SelfRecovery
 from sim.robot import Command, Observation
@@ -81,6 +82,7 @@ class Pilot:
         self_test: Callable[[Observation], list[str]],
         release: Callable[[Acknowledgement], bool] = lambda by: True,
         permit: bool = True,
+        success_watch: SuccessWatch | None = None,
     ) -> None:
         """Take over a robot that stands in BOOT.
 
@@ -102,6 +104,7 @@ class Pilot:
             self_test: names what is wrong before anything moves.
             release: tells whoever else holds the robot what a person has said; returns whether nobody does any more.
             permit: whether motion may start without a further word: whoever starts a daemon allows it.
+            success_watch: looks for success that changes without cause; None: nothing does.
         """
         self.loop = loop
         self.ledger = ledger
@@ -127,6 +130,8 @@ class Pilot:
             workspace=workspace,
             postures=self._postures,
             tick=self._tick,
+            goals=abilities.goals,
+            success_watch=success_watch,
         )
         self._next: tuple[Skill, bool] | None = None
         self._lies_down = all(skill.lies_down for skill in abilities.tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
 from agent.attempts import AttemptResult, AttemptRunner, Interrupt, TickFunction
 from agent.brain import Brain
@@ -11,10 +12,12 @@ from agent.loop import ControlLoop, Tick
 from agent.postures import Postures
 from agent.scene import Scene
 from agent.scheduler import Pose2D, Scheduler
+from agent.success_watch import SuccessWatch
 from persistence.records import AttemptEnd, Evaluation, Outcome
 from sim.robot import Observation
 from sim.workspace import Workspace
 from skills.skill import Controller, LearnedSkill, Skill, SkillKind
+from skills.success_classifier import SuccessClassifier
 
 
 class Practice:
@@ -31,6 +34,8 @@ class Practice:
         workspace: Workspace,
         postures: Postures,
         tick: TickFunction,
+        goals: Mapping[str, SuccessClassifier],
+        success_watch: SuccessWatch | None = None,
     ) -> None:
         """Make attempts on one control loop.
 
@@ -43,6 +48,8 @@ class Practice:
             workspace: where the robot may be.
             postures: what the robot does while an attempt waits for its row.
             tick: runs a control period; may raise `Interrupt`.
+            goals: what decides the success of skills in the place of their own rules, by name.
+            success_watch: told of what comes of each attempt.
         """
         self.skill_name = ""
         """Skill of the running attempt; empty between attempts."""
@@ -57,6 +64,8 @@ class Practice:
         self._scene = scene
         self._postures = postures
         self._tick = tick
+        self._goals = goals
+        self._success_watch = success_watch
         self._runner = AttemptRunner(loop, workspace, tick)
         self._controller: Controller | None = None
 
@@ -106,7 +115,8 @@ class Practice:
         # An evaluation shows what the policy does by itself; a reset is what help there is.
         watched = skill.kind is SkillKind.TASK and not evaluation
         hopeless = self._brain.hopeless if watched else None
-        result = self._runner.run(skill, controller, to_middle=to_middle, hopeless=hopeless)
+        goal = self._goals.get(skill.name)
+        result = self._runner.run(skill, controller, to_middle=to_middle, hopeless=hopeless, goal=goal)
         end = self._loop.reading
         finished = self._ledger.finish_attempt(
             AttemptEnd(
@@ -125,6 +135,8 @@ class Practice:
             evaluation=evaluation,
         )
         self._brain.attempted(finished, skill.name, version, success=result.outcome is Outcome.SUCCESS)
+        if self._success_watch is not None and result.return_ is not None:
+            self._success_watch.attempted(skill.name, result.outcome, result.mean_reward, end.robot_s)
         if "speed_mps" in result.measures:
             self.last_speed_mps[skill.name] = result.measures["speed_mps"]
         if result.steps and result.interrupt is None:

@@ -44,6 +44,7 @@ class Scene:
         self._skills = (*abilities.tasks, *abilities.resets, *abilities.stand_ups)
         self._tasks = Situation(skill.name for skill in abilities.tasks)
         self._resets = Situation(skill.name for skill in abilities.resets)
+        self._goals = abilities.goals
         self._workspace = workspace
         self._hopeless = hopeless
         self._graph = ResetGraph({skill.name: skill.horizon_s for skill in (*abilities.tasks, *abilities.resets)})
@@ -53,14 +54,17 @@ class Scene:
     def situation(self, observation: Observation) -> Situation:
         """Names of the skills that can start.
 
-        Where there is a reset that can, no task begins that could hardly be undone.
+        What is where a person wants it need not be brought there. Where there is a reset that can start, no task begins
+        that could hardly be undone.
         """
         x, y, _ = observation.base_position
         crowded = self._workspace.margin_m(float(x), float(y)) < 0.5 * self._workspace.soft_margin_m
         able = [
             skill
             for skill in self._skills
-            if skill.start_problem(observation) is None and not (crowded and skill.name in self._tasks)
+            if skill.start_problem(observation) is None
+            and not (crowded and skill.name in self._tasks)
+            and not (skill.name in self._goals and self._goals[skill.name].reached(observation))
         ]
         here = Situation(skill.name for skill in able)
         if here & self._resets:

@@ -49,6 +49,11 @@ class Home:
         return self.root / "backups"
 
     @property
+    def goals(self) -> Path:
+        """Directory with one success classifier per skill whose goal a person has shown; it may be missing."""
+        return self.root / "goals"
+
+    @property
     def lock(self) -> Path:
         """Lock file of the daemon."""
         return self.root / "daemon.lock"

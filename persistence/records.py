@@ -270,7 +270,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class DriftEvent:
-    """A change of the robot's dynamics: injected by a person, or detected by the agent."""
+    """A change of the robot's dynamics or of how success is told: injected by a person, or detected by the agent."""
 
     kind: str
     robot_s: float

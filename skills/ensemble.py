@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,77 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 Layers = tuple[tuple[Float32, Float32], ...]
 """Weight (E, in, out) and bias (E, 1, out) of each layer of an ensemble of E, with ReLU between two layers."""
+CLIP = 10.0
+"""Bound of a normalised feature, in standard deviations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureEnsemble:
+    """An ensemble that foretells from feature rows, with how it normalises them. Its arrays are never written to."""
+
+    layers: Layers
+    """From normalised features to log-odds."""
+    mean: Float32
+    std: Float32
+    """Of the features that it learned from. Shapes: (F,)."""
+    caution: float
+    """Standard deviations of the ensemble's log-odds that are taken off their mean."""
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit together."""
+        if not self.layers or not self.layers[0][0].shape[1:2] == self.mean.shape == self.std.shape:
+            raise ValueError(f"the networks do not take {self.mean.size} features")
+        for weight, bias in self.layers:
+            if weight.ndim != 3 or bias.shape != (len(weight), 1, weight.shape[2]):
+                raise ValueError(f"a layer has weights {weight.shape} and biases {bias.shape}")
+        for (first, _), (second, _) in pairwise(self.layers):
+            if first.shape[::2] != second.shape[:2]:
+                raise ValueError(f"a layer {first.shape} comes before one of {second.shape}")
+
+    @property
+    def outputs(self) -> int:
+        """How many log-odds there are of each row."""
+        return int(self.layers[-1][0].shape[2])
+
+    @property
+    def finite(self) -> bool:
+        """Whether no number is NaN or infinite."""
+        return finite(self.layers) and bool(np.isfinite((*self.mean, *self.std, self.caution)).all())
+
+    def log_odds(self, features: Float32) -> Float32:
+        """The lower, the less the members agree. Shape: (B, F) to (B, outputs)."""
+        return cautious(forward(self.layers, normalised(features, self.mean, self.std)), -self.caution)
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Itself by names, to store."""
+        caution = np.array(self.caution, np.float64)
+        return {"mean": self.mean, "std": self.std, "caution": caution, **dict(to_tensors(self.layers, "layer"))}
+
+    @staticmethod
+    def fields_of(tensors: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        """Arguments that make an ensemble of what `tensors` gave.
+
+        Raises:
+            KeyError: a tensor is missing.
+        """
+        return {
+            "layers": from_tensors(tensors, "layer"),
+            "mean": tensors["mean"],
+            "std": tensors["std"],
+            "caution": float(tensors["caution"]),
+        }
+
+
+def normalised(features: Float32, mean: Float32, std: Float32) -> Float32:
+    """Features as networks take them. Shapes: (..., F), (F,), (F,) to (..., F)."""
+    result: Float32 = np.clip((features - mean) / std, -CLIP, CLIP).astype(np.float32)
+    return result
+
+
+def probability(log_odds: Float32) -> NDArray[np.float64]:
+    """Shape: any to the same."""
+    result: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.clip(log_odds, -60.0, 60.0).astype(np.float64)))
+    return result
 
 
 def forward(layers: Layers, x: Float32) -> Float32:

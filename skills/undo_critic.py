@@ -8,7 +8,6 @@ control loop; `skills.learners.undo` learns it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,55 +15,39 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from sim.robot import FloatArray, FrameLayout, Frames, Observation, RobotSpec
-from skills import ensemble
+from skills.ensemble import FeatureEnsemble, probability
 from skills.family import Family
 
 Float32 = NDArray[np.float32]
-_CLIP = 10.0
-"""Bound of a normalised feature, in standard deviations."""
 _SKILL = "skill."
 """Beginning of the names of tensors that belong to one skill."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class UndoCriticWeights:
-    """One version of the critics. Its arrays are never written to."""
+class UndoCriticWeights(FeatureEnsemble):
+    """One version of the critics."""
 
     skills: tuple[str, ...]
     """Skills whose success is foretold, in the order of the networks' outputs."""
-    layers: ensemble.Layers
-    """From normalised features to the log-odds of each skill's success."""
-    mean: Float32
-    std: Float32
-    """Of the features that they learned from. Shapes: (F,)."""
     least: NDArray[np.float64]
     """Probability of each skill's success below which nothing is to be done that it would have to undo; 0: anything may
     be done. Shape: (K,)."""
-    caution: float
-    """Standard deviations of the ensemble's log-odds that are taken off their mean."""
 
     def __post_init__(self) -> None:
-        fits = bool(self.layers) and self.layers[0][0].shape[1] == len(self.mean) == len(self.std)
-        if not fits or not self.layers[-1][0].shape[2] == len(self.skills) == len(self.least):
-            raise ValueError(f"the networks do not foretell {len(self.skills)} skills from {len(self.mean)} features")
+        """Refuse what does not fit together."""
+        super().__post_init__()
+        if not self.outputs == len(self.skills) == len(self.least):
+            raise ValueError(f"the networks do not foretell {len(self.skills)} skills")
 
     @property
     def finite(self) -> bool:
         """Whether no number is NaN or infinite."""
-        return ensemble.finite(self.layers) and bool(
-            np.isfinite((*self.mean, *self.std, *self.least, self.caution)).all()
-        )
+        return super().finite and bool(np.isfinite(self.least).all())
 
     def to_bytes(self) -> bytes:
         """Serialise to safetensors."""
-        tensors: dict[str, NDArray[Any]] = {
-            "mean": self.mean,
-            "std": self.std,
-            "caution": np.array(self.caution, np.float64),
-            **dict(ensemble.to_tensors(self.layers, "layer")),
-            **{f"{_SKILL}{i:02d}.{name}": self.least[i : i + 1] for i, name in enumerate(self.skills)},
-        }
-        return save(tensors)
+        least = {f"{_SKILL}{i:02d}.{name}": self.least[i : i + 1] for i, name in enumerate(self.skills)}
+        return save(self.tensors() | least)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> UndoCriticWeights:
@@ -78,11 +61,8 @@ class UndoCriticWeights:
             names = sorted(name for name in tensors if name.startswith(_SKILL))
             return cls(
                 skills=tuple(name.split(".", 2)[2] for name in names),
-                layers=ensemble.from_tensors(tensors, "layer"),
-                mean=tensors["mean"],
-                std=tensors["std"],
                 least=np.array([float(tensors[name][0]) for name in names]),
-                caution=float(tensors["caution"]),
+                **cls.fields_of(tensors),
             )
         except (SafetensorError, KeyError, IndexError) as error:
             raise ValueError(f"undo critic bytes cannot be read ({error}); use the last good version") from error
@@ -130,7 +110,4 @@ def timeless_features(spec: RobotSpec, family: Family, frames: FloatArray) -> Fl
 
 def success_probabilities(weights: UndoCriticWeights, features: Float32) -> FloatArray:
     """Of each skill's success, the lower the less the ensemble agrees. Shape: (B, F) to (B, K)."""
-    x = np.clip((features - weights.mean) / weights.std, -_CLIP, _CLIP).astype(np.float32)
-    log_odds = ensemble.cautious(ensemble.forward(weights.layers, x), -weights.caution)
-    result: FloatArray = 1.0 / (1.0 + np.exp(-np.clip(log_odds, -60.0, 60.0)))
-    return result
+    return probability(weights.log_odds(features))

@@ -263,12 +263,12 @@ def calm_blocks(walk: Walk, length_s: float) -> list[NDArray[np.intp]]:
     return np.split(calm, np.flatnonzero(np.diff(number)) + 1)
 
 
-def platt(log_odds: FloatArray, labels: Bools) -> tuple[float, float]:
+def platt(log_odds: FloatArray, labels: Bools | FloatArray) -> tuple[float, float]:
     """Slope and offset with which log-odds become those of the labels: logistic regression by Newton's method.
 
     Args:
         log_odds: of a model. Shape: (B,).
-        labels: what came true. Shape: (B,).
+        labels: what came true, or how probably. Shape: (B,).
     """
     x = np.stack((log_odds.astype(np.float64), np.ones(len(log_odds))), axis=1)
     # A slight pull to zero: without it, data that can be told apart perfectly has no answer.

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from skills.ensemble import normalised
 from skills.learners.ensemble_network import EnsembleNetwork
 from skills.learners.ring import Ring
 from skills.undo_critic import UndoCriticWeights
@@ -162,7 +163,7 @@ class UndoLearner:
         share = max(1, self.config.batch // len(known))
         rings = [self._best(self.skills[index]).moments for index in known]
         drawn = np.stack([[ring.draw(share, self._rng) for ring in rings] for _ in range(self.config.ensemble)])
-        x = np.clip((drawn[..., :-1] - self._mean) / self._std, -10.0, 10.0)
+        x = normalised(drawn[..., :-1], self._mean, self._std)
         members, skills = drawn.shape[:2]
         out = self._network(torch.from_numpy(x.reshape(members, skills * share, -1)))
         own = out.reshape(members, skills, share, -1)[:, range(skills), :, list(known)]

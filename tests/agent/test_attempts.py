@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fakes import DT_S, FakeRobot
 
-from agent.attempts import CANNOT_BE_UNDONE, AttemptResult, AttemptRunner, Interrupt
+from agent.attempts import CANNOT_BE_UNDONE, GOAL, GOAL_DECISIONS, AttemptResult, AttemptRunner, Interrupt
 from agent.clock import SimulatedClock
 from agent.config import SafetyConfig
 from agent.fence import BRAKING_S
@@ -76,6 +76,7 @@ def run(
     event=None,
     cause="x",
     hopeless=None,
+    goal=None,
 ):
     monitors = Monitors(robot.spec, WORKSPACE, SafetyConfig(), 50.0)
     loop = ControlLoop(robot, SimulatedClock(robot, DT_S), ActionGate(robot.spec, DT_S), monitors)
@@ -87,7 +88,8 @@ def run(
         return now
 
     begun_s = loop.reading.robot_s
-    result = AttemptRunner(loop, WORKSPACE, tick).run(skill or Task(), controller or Script(robot), hopeless=hopeless)
+    runner = AttemptRunner(loop, WORKSPACE, tick)
+    result = runner.run(skill or Task(), controller or Script(robot), hopeless=hopeless, goal=goal)
     return result, loop.reading.robot_s - begun_s
 
 
@@ -254,6 +256,56 @@ class TestFence:
         result, _ = run(robot, skill=task(20.0))
         assert result.end_reason == "fence"
         assert -robot.x_m + speed_mps * BRAKING_S == pytest.approx(WORKSPACE.soft_half_m, abs=0.05)
+
+
+class Goal:
+    """Stands in for a success classifier."""
+
+    def __init__(self, reached) -> None:
+        self.reached = lambda reading: reached(reading.stamp_s)
+
+
+class TestGoal:
+    def attempt(self, robot, reached, speed_mps=0.0, **given):
+        controller, skill = walk(robot)
+        robot.velocity_mps, robot.x_m = (speed_mps, 0.0), -1.9
+        return run(robot, controller, skill, goal=Goal(reached), **given)
+
+    def test_it_ends_once_the_goal_was_reached_at_so_many_decisions_in_a_row(self, robot):
+        result, seconds = self.attempt(robot, lambda stamp_s: stamp_s >= 1.0 - 1e-9)
+        assert (result.outcome, result.end_reason) == (Outcome.SUCCESS, GOAL)
+        assert seconds == pytest.approx(1.0 + 2 * DT_S * (GOAL_DECISIONS - 1), abs=2 * DT_S)  # every other period
+
+    def test_a_glimpse_of_it_does_not(self, robot):
+        # Two decisions of every three.
+        result, seconds = self.attempt(robot, lambda stamp_s: round(stamp_s / DT_S) % 6 < 4 and stamp_s < 9.0)
+        assert (result.outcome, result.end_reason) == (Outcome.TIMEOUT, "time")
+        assert seconds == pytest.approx(10.0)
+
+    def test_at_the_end_of_its_time_it_is_what_counts(self, robot):
+        result, _ = self.attempt(robot, lambda stamp_s: stamp_s >= 9.99)
+        assert (result.outcome, result.end_reason) == (Outcome.SUCCESS, "time")
+
+    def test_the_skills_own_rule_counts_no_more(self, robot):
+        # Fast enough for the rule (see TestLearnedSkill), but not where the person wants it.
+        result, _ = self.attempt(robot, lambda stamp_s: False, speed_mps=0.41)
+        assert result.outcome is not Outcome.SUCCESS
+
+    def test_nor_does_a_script_of_its_own_mind(self, robot):
+        script = Script(robot, lambda seconds: Progress.SUCCEEDED)
+        assert run(robot, script, goal=Goal(lambda stamp_s: False))[0].outcome is Outcome.TIMEOUT
+
+    def test_a_fall_is_a_fall_wherever_it_ends(self, robot):
+        result, _ = self.attempt(
+            robot, lambda stamp_s: stamp_s >= 1.99, interrupt_at_s=2.0, event=Event.FALL_PREDICTED, cause="fallen"
+        )
+        assert result.outcome is Outcome.FALL
+
+    def test_the_goal_is_asked_before_whether_it_can_be_undone(self, robot):
+        result, _ = self.attempt(
+            robot, lambda stamp_s: stamp_s >= 0.5, hopeless=lambda reading: reading.stamp_s >= 0.5 + 4 * DT_S
+        )
+        assert result.end_reason == GOAL
 
 
 class TestInterrupt:

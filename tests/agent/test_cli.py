@@ -40,6 +40,7 @@ COMMANDS = (
     ["skills", "show"],
     ["skills", "eval"],
     ["skills", "graph"],
+    ["skills", "goal"],
     ["doctor"],
     ["limits"],
     ["bench"],

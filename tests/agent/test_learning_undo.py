@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from goal_kit import door_goal
 from learner_kit import learner_job
 
 from agent.learning import Studies
@@ -66,14 +67,15 @@ def test_only_what_a_script_did_well_is_shown(tmp_path):
 def told(tmp_path):
     """What the critics are told of an attempt."""
     home = Home(tmp_path / "home").prepare()
-    job = learner_job(tmp_path, tmp_path, spec=SPEC, family="hand", skills=SKILLS, hopeless_below=0.25)
-    studies, heard = Studies(job), []
-    studies.undo.tried = lambda skill, features, success, by_script: heard.append(
-        (skill, len(features), success, by_script)
-    )
-    studies.undo.lost = lambda skill, features: heard.append((skill, "lost"))
 
-    def ingest(skill, end_m, version="1"):
+    def ingest(skill, end_m, goals=(), version="1"):
+        known = dict(goals)
+        job = learner_job(tmp_path, tmp_path, spec=SPEC, family="hand", skills=SKILLS, hopeless_below=0.25, goals=known)
+        studies, heard = Studies(job), []
+        studies.undo.tried = lambda skill, features, success, by_script: heard.append(
+            (skill, len(features), success, by_script)
+        )
+        studies.undo.lost = lambda skill, features: heard.append((skill, "lost"))
         told = replace(episode(skill, end_m), policy_version=version)
         studies.ingest(home.episodes / write_episode(home, told).name)
         return heard
@@ -95,6 +97,12 @@ def test_what_went_out_of_reach_is_lost_to_both(told):
         ("carry_home", STEPS, False, False),
         ("carry_home", "lost"),
     ]
+
+
+@pytest.mark.parametrize("open_from_m", [-1.0, 1.0])
+def test_where_a_person_has_shown_the_goal_that_is_what_success_is(told, open_from_m):
+    goals = {"carry_out": door_goal(open_from_m)}
+    assert told("carry_out", GOAL_M, goals) == [("carry_out", STEPS, open_from_m < 0.0, False)]
 
 
 def test_a_script_of_another_purpose_is_no_attempt_of_theirs(told):

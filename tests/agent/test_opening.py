@@ -1,5 +1,6 @@
 """How a run enters the books."""
 
+import json
 from dataclasses import fields
 
 import pytest
@@ -8,7 +9,7 @@ from agent.config import Config
 from agent.guard import GUARDED_S
 from agent.guard import LATCHES as GUARD_LATCHES
 from agent.latches import Latches, Level
-from agent.ledger import LATCHES, PERMIT
+from agent.ledger import GOALS, LATCHES, PERMIT
 from agent.opening import (
     learner_job,
     learner_settings,
@@ -37,11 +38,11 @@ def home(tmp_path):
     return Home(tmp_path).prepare()
 
 
-def open_and_end(home, changes, now_s, limits=()):
+def open_and_end(home, changes, now_s, limits=(), goals=None):
     """One run of a second with a configuration; returns what it said on standard error's behalf: the phases so far."""
     with Store.open(home.db) as store:
         resume = store.recover()
-        run_id = open_run(store, Config.load(None, changes), resume, Latches(), now_s, limits)
+        run_id = open_run(store, Config.load(None, changes), resume, Latches(), now_s, limits, goals)
         store.end_run(run_id, now_s + 1.0, "test", [StateInterval.of("STANDBY", now_s, now_s + 1.0)])
         return [(row["name"].split()[0], row["reason"]) for row in store.rows("SELECT * FROM phases ORDER BY id")]
 
@@ -72,6 +73,19 @@ class TestPhases:
         assert told in capsys.readouterr().err
         # A robot without a table says nothing of the one before.
         assert len(open_and_end(home, {}, 3.0)) == 2
+
+    def test_another_goal_is_another_agent_and_is_told(self, home, capsys):
+        open_and_end(home, {}, 0.0)
+        first, second = {"carry_out": "a" * 64}, {"carry_out": "b" * 64}
+        assert open_and_end(home, {}, 1.0, goals=first)[1][1] == "goal of carry_out: own rule -> aaaaaaaaaaaa"
+        assert len(open_and_end(home, {}, 2.0, goals=first)) == 2
+        assert open_and_end(home, {}, 3.0, goals=second)[2][1] == "goal of carry_out: aaaaaaaaaaaa -> bbbbbbbbbbbb"
+        assert open_and_end(home, {}, 4.0)[3][1] == "goal of carry_out: bbbbbbbbbbbb -> own rule"
+        assert len(open_and_end(home, {}, 5.0)) == 4
+        assert "bbbbbbbbbbbb -> own rule" in capsys.readouterr().err
+        with Store.open(home.db, read_only=True) as store:
+            events = store.rows("SELECT data FROM events WHERE kind = ? ORDER BY seq", (GOALS,))
+        assert [json.loads(row["data"])["goals"] for row in events] == [first, first, second, {}]
 
     def test_another_version_is_another_agent(self, home, monkeypatch):
         open_and_end(home, {}, 0.0)

@@ -1,6 +1,7 @@
 """Ways back to where a task can start: resets in turn, chains to a task that waits, a person where nothing helps."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from fakes import observation
@@ -141,6 +142,14 @@ def test_a_pair_that_can_start_neither_way_is_reset_at_once_whatever_else_can_st
     made.run(astray_after_first_attempt(made))
     assert names(made)[1] == "centre"
     assert names(made).count("centre") == 1  # in the middle one of the pair can start
+
+
+def test_what_is_where_a_person_wants_it_need_not_be_brought_there():
+    reached = SimpleNamespace(reached=lambda reading: reading.base_position[0] < -0.1)
+    tasks = (anywhere("shown"), anywhere("other"))
+    scene = Scene(Abilities(tasks=tasks, resets=(), stand_ups=(), goals={"shown": reached}), Workspace())
+    assert scene.situation(observation(x_m=0.0)) == {"shown", "other"}
+    assert scene.situation(observation(x_m=-0.2)) == {"other"}
 
 
 def test_what_could_start_is_in_the_books_of_each_attempt(world):
