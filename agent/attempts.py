@@ -9,7 +9,7 @@ from agent.fence import FenceWatch
 from agent.loop import ControlLoop, Tick
 from agent.recorder import AttemptRecorder
 from agent.states import Event
-from persistence.records import Outcome
+from persistence.records import CANNOT_BE_UNDONE, Outcome
 from sim.robot import Command, FrameLayout, Observation
 from sim.workspace import Workspace
 from skills.decisions import DecisionController
@@ -19,8 +19,6 @@ from skills.success_classifier import SuccessClassifier
 
 UNSAFE_ENDS = frozenset({"saturated", "power", "jolt", "joint_limit", "force"})
 """Ends of an attempt at a limit of the robot."""
-CANNOT_BE_UNDONE = "cannot_be_undone"
-"""End of an attempt that went where no other skill could bring the world back from."""
 GOAL = "goal"
 """End of an attempt whose goal, as a person has shown it, is reached."""
 GOAL_DECISIONS = 3

@@ -125,7 +125,15 @@ class Brain:
         script = self._script(skill) if explore else None
         if script is not None:
             actuator, resting = skill.family.actuator(self._spec, self._dt_s), skill.prior_action(self._spec)
-            return DecisionController(skill.family, actuator, script, resting, decimation=self._decimation), None
+            noise, spread = np.random.default_rng((self._seed, self._count)), skill.family.disturbance(self._spec)
+            return DecisionController(
+                skill.family,
+                actuator,
+                script,
+                resting,
+                decimation=self._decimation,
+                disturb=lambda action: action + spread * noise.standard_normal(len(spread)),
+            ), None
         self._refresh(skill)
         able = [weights for weights in self._cleared() if weights.skill in (None, skill.name)]
         if not able:

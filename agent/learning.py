@@ -121,6 +121,7 @@ class Studies:
             steps.valid,
             costs,
             self._shown(episode),
+            episode.proposed[: len(steps)],
         )
         return steps
 
@@ -140,7 +141,8 @@ class Studies:
     def _new_buffer(self, capacity: int) -> ReplayBuffer:
         spec, family = self._job.spec, self._skills[0].family
         widths = family.feature_size(spec), family.action_size(spec), len(self._skills)
-        return ReplayBuffer(capacity, *widths, self._job.history, len(self._costs))
+        advice = any(skill.script(spec) is not None for skill in self._skills)
+        return ReplayBuffer(capacity, *widths, self._job.history, len(self._costs), advice=advice)
 
     def _with_prior_data(self) -> Replay:
         """The memory to draw from: this home's own, mixed with prior data where there is some."""
@@ -211,7 +213,7 @@ class Studies:
         for skill in self._skills:
             if skill.name not in undo.skills:
                 continue
-            if skill.name == episode.skill:
+            if skill.name == episode.skill and not episode.cut_short:
                 by_script = not episode.policy_version.isdecimal()
                 undo.tried(skill.name, features[:-1], success=self._succeeded(skill, episode), by_script=by_script)
             if skill.irreversible(steps)[-1]:

@@ -17,6 +17,7 @@ from persistence.episodes import Episode, write_episode
 from persistence.errors import PersistenceError
 from persistence.home import Home
 from persistence.records import (
+    CANNOT_BE_UNDONE,
     CAUGHT,
     FALL,
     AttemptEnd,
@@ -164,7 +165,7 @@ class Ledger:
         def write(store: Store) -> Path | None:
             stored, path = end, None
             if arrays is not None:
-                file = write_episode(home, _episode(end.attempt_id, skill, policy_version, arrays, evaluation))
+                file = write_episode(home, _episode(end, skill, policy_version, arrays, evaluation))
                 stored = replace(end, episode_file=file.name, episode_sha256=file.sha256)
                 path = home.episodes / file.name
             store.finish_attempt(stored, rows, self_recoveries)
@@ -260,11 +261,11 @@ class Ledger:
 
 
 def _episode(
-    attempt_id: int, skill: str, policy_version: int | None, arrays: AttemptArrays, evaluation: bool
+    end: AttemptEnd, skill: str, policy_version: int | None, arrays: AttemptArrays, evaluation: bool
 ) -> Episode:
     """An attempt in the store's words."""
     return Episode(
-        uid=attempt_uid(attempt_id),
+        uid=attempt_uid(end.attempt_id),
         skill=skill,
         action_space=arrays.family,
         policy_version=str(policy_version),
@@ -276,5 +277,6 @@ def _episode(
         phase=arrays.phase_rad,
         terminated=False,
         evaluation=evaluation,
+        cut_short=end.end_reason == CANNOT_BE_UNDONE,
         caught=arrays.caught,
     )

@@ -19,7 +19,7 @@ HOPE = 1.0
 """Attempts that are assumed of every skill in every situation: half of them lead to what is wanted, half nowhere."""
 PERSON_S = 600.0
 """What having to call a person costs, in robot time."""
-TRIES, TRIES_EACH = 30, 3
+TRIES, TRIES_EACH = 30, 1
 """Attempts from all situations that can be come to, and of each skill from each, before it counts as known what none of
 them leads to."""
 FADED = 0.05

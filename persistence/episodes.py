@@ -46,6 +46,8 @@ class Episode:
     """Phase of the trajectory generator at each frame, rad. Shape: (T+1,)."""
     terminated: bool
     """True when the last frame is an end in itself, not a time limit."""
+    cut_short: bool = False
+    """Whether it was ended early, so that nobody knows what would have come of it."""
     evaluation: bool = False
     """True when the policy acted without exploration, to be judged."""
     caught: tuple[int, ...] = ()
@@ -83,6 +85,7 @@ def write_episode(home: Home, episode: Episode) -> EpisodeFile:
     }
     metadata = {name: str(getattr(episode, name)) for name in _METADATA}
     metadata["evaluation"] = str(int(episode.evaluation))
+    metadata["cut_short"] = str(int(episode.cut_short))
     metadata["caught"] = " ".join(str(step) for step in episode.caught)
     if problem := _problem(tensors, metadata):
         raise EpisodeError(f"episode {episode.uid} cannot be stored: {problem}")
@@ -123,7 +126,13 @@ def read_episode(path: Path, sha256: str | None = None) -> Episode:
         caught = tuple(int(step) for step in metadata.get("caught", "").split())
     except ValueError as error:
         raise EpisodeError(f"episode {path} is malformed: caught is {metadata['caught']!r}, needs numbers") from error
-    return Episode(**fields, terminated=terminated, evaluation=metadata.get("evaluation") == "1", caught=caught)
+    return Episode(
+        **fields,
+        terminated=terminated,
+        evaluation=metadata.get("evaluation") == "1",
+        cut_short=metadata.get("cut_short") == "1",
+        caught=caught,
+    )
 
 
 def remove_orphans(home: Home, rows: Iterable[str]) -> list[str]:

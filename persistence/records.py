@@ -206,6 +206,8 @@ class AttemptEnd:
         Outcome(self.outcome)
 
 
+CANNOT_BE_UNDONE = "cannot_be_undone"
+"""End of an attempt that went where no other skill could bring the world back from."""
 FALL = "fall"
 """Kind of self-recovery that counts as a fall."""
 CAUGHT = "caught"

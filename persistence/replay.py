@@ -32,6 +32,8 @@ class Batch(NamedTuple):
     """Costs of the step, the same for every skill. Shape: (batch, C)."""
     shown: Float32
     """Index of the skill that the step shows how to do; -1: of none. Shape: (batch,)."""
+    advised: Float32
+    """What whoever shows it wanted to do, before it was disturbed. Shape: (batch, A); (batch, 0) where none is kept."""
 
 
 class ReplayBuffer:
@@ -42,7 +44,15 @@ class ReplayBuffer:
     """
 
     def __init__(
-        self, capacity: int, features: int, actions: int, skills: int = 1, history: int = 1, costs: int = 0
+        self,
+        capacity: int,
+        features: int,
+        actions: int,
+        skills: int = 1,
+        history: int = 1,
+        costs: int = 0,
+        *,
+        advice: bool = False,
     ) -> None:
         """Allocate room for ``capacity`` steps.
 
@@ -53,6 +63,7 @@ class ReplayBuffer:
             skills: number K of skills whose rewards are stored.
             history: number H of feature rows stacked into an observation.
             costs: number C of costs that are stored with each step.
+            advice: whether what was wanted is stored beside what was done.
 
         Raises:
             ValueError: one of them is not positive, or ``costs`` is negative.
@@ -69,8 +80,9 @@ class ReplayBuffer:
         # on top is ample for episodes of eight steps and more; shorter ones are evicted a little earlier.
         self._rows = capacity + capacity // 8 + 2
         self._features = np.zeros((self._rows, features), np.float32)
-        # Action, rewards, ends, costs, what is shown and age of a step lie side by side: one cache miss per draw.
-        self._facts = np.zeros((self._rows, actions + 2 * skills + costs + 2), np.float32)
+        self._advised = actions if advice else 0
+        # Action, rewards, ends, costs, advice, shown skill and age of a step lie side by side: one cache miss per draw.
+        self._facts = np.zeros((self._rows, actions + 2 * skills + costs + self._advised + 2), np.float32)
         self._actions = actions
         self._skills = skills
         self._costs = costs
@@ -127,6 +139,11 @@ class ReplayBuffer:
         return self._costs
 
     @property
+    def advice(self) -> bool:
+        """Whether what was wanted is stored beside what was done."""
+        return self._advised > 0
+
+    @property
     def obs_width(self) -> int:
         """Width H * D of an observation."""
         return self.history * self.features
@@ -140,6 +157,7 @@ class ReplayBuffer:
         valid: NDArray[np.bool_] | None = None,
         costs: NDArray[np.floating[Any]] | None = None,
         shown: int | None = None,
+        advised: NDArray[np.floating[Any]] | None = None,
     ) -> None:
         """Append one episode, evicting the oldest ones where there is no room.
 
@@ -151,6 +169,7 @@ class ReplayBuffer:
             valid: false where a step must not be learned from, such as without a tracker. Shape: (T,); None: all true.
             costs: Shape: (T, C); None only where the buffer keeps none.
             shown: index of the skill that the episode shows how to do; None: of none.
+            advised: what was wanted; None: what was done. Kept only where the buffer keeps advice. Shape: (T, A).
 
         Raises:
             ValueError: shapes disagree, a value is not finite, or the episode is longer than the capacity.
@@ -158,6 +177,7 @@ class ReplayBuffer:
         steps = len(actions)
         good = np.ones(steps, bool) if valid is None else np.asarray(valid, bool)
         paid = np.zeros((steps, 0)) if costs is None else costs
+        advice = (actions if advised is None else advised)[:, : self._advised]
         self._check(
             {
                 "features": (features, (steps + 1, self.features)),
@@ -166,6 +186,7 @@ class ReplayBuffer:
                 "terminated": (terminated, (steps, self.skills)),
                 "valid": (good, (steps,)),
                 "costs": (paid, (steps, self.costs)),
+                "advised": (advice, (steps, self._advised)),
             }
         )
         if not 1 <= steps <= self.capacity:
@@ -179,7 +200,8 @@ class ReplayBuffer:
         # How many rows back the stack may reach; no more than the history is ever asked for.
         age = np.minimum(np.arange(steps), self.history)[:, None]
         skill = np.full((steps, 1), -1.0 if shown is None else shown)
-        self._write(self._facts, first, np.hstack((actions, rewards, terminated, paid, skill, age), dtype=np.float32))
+        facts = np.hstack((actions, rewards, terminated, paid, advice, skill, age), dtype=np.float32)
+        self._write(self._facts, first, facts)
         drawable = (first + np.flatnonzero(good)) % self._rows
         self._write(self._drawable, self._drawable_head + self._drawable_count, drawable)
         self._drawable_count += len(drawable)
@@ -227,14 +249,16 @@ class ReplayBuffer:
         width, reward_at = self.features, self._actions
         terminated_at = reward_at + self._skills
         cost_at = terminated_at + self._skills
+        advice_at = cost_at + self._costs
         return Batch(
             obs=block[:, :-width],
             action=facts[:, :reward_at],
             reward=facts[:, reward_at:terminated_at],
             next_obs=block[:, width:],
             terminated=facts[:, terminated_at:cost_at],
-            cost=facts[:, cost_at:-2],
+            cost=facts[:, cost_at:advice_at],
             shown=facts[:, -2],
+            advised=facts[:, advice_at:-2],
         )
 
     def _oldest(self) -> int:
@@ -295,7 +319,7 @@ class MixedReplay:
         """
         if not 0.0 <= share <= 1.0:
             raise ValueError(f"share of prior data is {share}; it must be between 0 and 1")
-        for name in ("features", "history", "actions", "skills", "costs"):
+        for name in ("features", "history", "actions", "skills", "costs", "advice"):
             mine, other = getattr(recent, name), getattr(prior, name)
             if mine != other:
                 raise ValueError(f"recent data has {name} {mine}, prior data {other}; only equal ones can be mixed")

@@ -56,6 +56,14 @@ class Family(ABC):
     def problem(self, spec: RobotSpec) -> str | None:
         """Why a robot cannot have the skills of this family, or None when it can."""
 
+    def disturbance(self, spec: RobotSpec) -> FloatArray:
+        """Standard deviations of the noise that a script's actions get, so that it also shows the way back to its way.
+
+        Noise on whoever shows a skill, with what was wanted as the example, makes imitation hold where the policy
+        strays (DART: Laskey et al. 2017, arXiv 1703.09327). Shape: (n_actions,).
+        """
+        return np.zeros(self.action_size(spec))
+
     @abstractmethod
     def action_size(self, spec: RobotSpec) -> int:
         """Number of action dimensions."""

@@ -24,6 +24,8 @@ ACTIONS = 5
 LET_GO_S, BACK_S, RETREAT_S = 0.4, 0.4, 4.0
 """After an attempt: how long fingers open, how long the hand backs off what it meets on its way up, and the most that
 all of it takes."""
+STRAY = 0.3
+"""Standard deviation of the noise on what a script decides: with twice as much every other carry fails."""
 CLEAR_M = 0.2
 """Height of a hand that is above all that there is."""
 MET_N = 20.0
@@ -160,6 +162,11 @@ class HandFamily(Family):
         """Let go of whatever is in the hand, then lift the hand off it: else it comes along."""
         del spec
         return HandRetreat()
+
+    def disturbance(self, spec: RobotSpec) -> FloatArray:
+        """The hand strays; its fingers do not, lest it drop what it holds."""
+        del spec
+        return np.array((*(STRAY,) * 4, 0.0))
 
     def action_size(self, spec: RobotSpec) -> int:
         """Three directions, a turn, the fingers."""

@@ -66,6 +66,10 @@ class TransitionBatch(Protocol):
     def shown(self) -> Float32:
         """Index of the skill that the step shows how to do; -1: of none. Shape: (batch,)."""
 
+    @property
+    def advised(self) -> Float32:
+        """What whoever shows it wanted, before it was disturbed. Shape: (batch, A), or (batch, 0): none is kept."""
+
 
 class Replay(Protocol):
     """Where a learner draws its transitions from."""

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from fakes import DT_S, FakeRobot
 
-from agent.attempts import CANNOT_BE_UNDONE, GOAL, GOAL_DECISIONS, AttemptResult, AttemptRunner, Interrupt
+from agent.attempts import GOAL, GOAL_DECISIONS, AttemptResult, AttemptRunner, Interrupt
 from agent.clock import SimulatedClock
 from agent.config import SafetyConfig
 from agent.fence import BRAKING_S
 from agent.loop import ControlLoop
 from agent.safety import ActionGate, JoltMonitor, Monitors, PowerMonitor
 from agent.states import Event
-from persistence.records import Outcome
+from persistence.records import CANNOT_BE_UNDONE, Outcome
 from sim.robot import FORCE_STOP, Command, CommandMode, Observation
 from sim.workspace import Workspace
 from skills.decisions import DecisionController

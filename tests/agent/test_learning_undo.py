@@ -68,7 +68,7 @@ def told(tmp_path):
     """What the critics are told of an attempt."""
     home = Home(tmp_path / "home").prepare()
 
-    def ingest(skill, end_m, goals=(), version="1"):
+    def ingest(skill, end_m, goals=(), version="1", cut_short=False):
         known = dict(goals)
         job = learner_job(tmp_path, tmp_path, spec=SPEC, family="hand", skills=SKILLS, hopeless_below=0.25, goals=known)
         studies, heard = Studies(job), []
@@ -76,7 +76,7 @@ def told(tmp_path):
             (skill, len(features), success, by_script)
         )
         studies.undo.lost = lambda skill, features: heard.append((skill, "lost"))
-        told = replace(episode(skill, end_m), policy_version=version)
+        told = replace(episode(skill, end_m), policy_version=version, cut_short=cut_short)
         studies.ingest(home.episodes / write_episode(home, told).name)
         return heard
 
@@ -103,6 +103,11 @@ def test_what_went_out_of_reach_is_lost_to_both(told):
 def test_where_a_person_has_shown_the_goal_that_is_what_success_is(told, open_from_m):
     goals = {"carry_out": door_goal(open_from_m)}
     assert told("carry_out", GOAL_M, goals) == [("carry_out", STEPS, open_from_m < 0.0, False)]
+
+
+def test_of_one_that_was_cut_short_nobody_knows(told):
+    """Counted as failures, such attempts would make more of them."""
+    assert told("carry_home", (0.6, 0.05), cut_short=True) == []
 
 
 def test_a_script_of_another_purpose_is_no_attempt_of_theirs(told):

@@ -1,6 +1,7 @@
 """The books: intervals that join, attempts that are never lost, and an error that is not swallowed."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from agent.ledger import Ledger
 from persistence.episodes import read_episode
 from persistence.home import Home
 from persistence.metrics import metrics
-from persistence.records import AttemptEnd, Outcome, RunStart, SelfRecovery, SkillKind, SkillRow
+from persistence.records import CANNOT_BE_UNDONE, AttemptEnd, Outcome, RunStart, SelfRecovery, SkillKind, SkillRow
 from persistence.store import Store
 from persistence.writer import StoreWriter
 from skills.experience import AttemptArrays
@@ -93,6 +94,14 @@ def test_an_episode_is_on_disk_before_its_row_says_so(home, writer):
     assert path == home.episodes / stored[0]
     assert (episode.skill, episode.policy_version, episode.steps) == ("walk", "3", 2)
     np.testing.assert_array_equal(episode.proposed, arrays().proposed)
+    assert not episode.cut_short
+
+
+def test_an_episode_says_that_its_attempt_was_cut_short(home, writer):
+    ledger = books(home, writer)
+    attempt_id = ledger.start_attempt("walk", 0.0, 3, evaluation=False, could_start=()).result()
+    end = replace(ended(attempt_id, 1.0), end_reason=CANNOT_BE_UNDONE)
+    assert read_episode(ledger.finish_attempt(end, "walk", 3, arrays()).result()).cut_short
 
 
 def test_an_attempt_without_steps_has_no_file(home, writer):

@@ -28,6 +28,7 @@ def episode(steps: int = 5, uid: str = "attempt-00000001") -> Episode:
         phase=rng.normal(size=steps + 1).astype(np.float32),
         terminated=True,
         evaluation=steps == 1,
+        cut_short=steps > 2,
         caught=(0, 3) if steps > 3 else (),
     )
 

@@ -25,7 +25,7 @@ def episode(number, steps, skills=2):
 
 def check(batch, history):
     """Every number of every drawn transition follows from its action's tag."""
-    for obs, action, reward, next_obs, terminated, cost, shown in zip(*batch, strict=True):
+    for obs, action, reward, next_obs, terminated, cost, shown, advised in zip(*batch, strict=True):
         number, step = divmod(int(action[0]), 1000)
         now = [max(step - back, 0) for back in reversed(range(history))]
         then = [max(step + 1 - back, 0) for back in reversed(range(history))]
@@ -35,6 +35,7 @@ def check(batch, history):
         assert terminated[1] == 0
         assert cost.tolist() == [action[0] / 2]
         assert shown == number % 3 - 1
+        assert advised.tolist() == ([-action[0]] if number % 2 else [action[0]])
 
 
 class TestStack:
@@ -57,12 +58,13 @@ class TestStack:
     def test_no_stack_crosses_episodes_whatever_was_evicted(self, lengths, capacity, history, seed):
         """Random lengths, ring wraps and validity: each drawn transition is one that was stored, of its own episode."""
         rng = np.random.default_rng(seed)
-        buffer = ReplayBuffer(capacity, 2, 1, 2, history, costs=1)
+        buffer = ReplayBuffer(capacity, 2, 1, 2, history, costs=1, advice=True)
         allowed = set()
         for number, steps in enumerate(lengths):
             valid = rng.random(steps) < 0.7
             arrays = episode(number, steps)
-            buffer.add_episode(*arrays, valid, arrays[1] / 2, shown=number % 3 - 1 if number % 3 else None)
+            shown, advised = number % 3 - 1 if number % 3 else None, -arrays[1] if number % 2 else None
+            buffer.add_episode(*arrays, valid, arrays[1] / 2, shown=shown, advised=advised)
             allowed |= {number * 1000 + int(step) for step in np.flatnonzero(valid)}
             assert buffer.steps <= capacity
             if len(buffer):
