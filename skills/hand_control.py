@@ -30,6 +30,8 @@ CLEAR_M = 0.2
 """Height of a hand that is above all that there is."""
 MET_N = 20.0
 """Force on a hand that has met something."""
+HANDLE_ROOM_M = 0.08
+"""A hand that is nearer than this to the handle of the door, or below it, may have met that."""
 NEAR_M = 0.2
 """Distance that counts as one between the hand and what it moves, and of how far that is to go."""
 _SPEED_SHARE = 0.9
@@ -127,7 +129,10 @@ class HandActuator:
 
 
 class HandRetreat:
-    """Fingers open, then the hand rises; what it meets on its way it backs off from, towards the arm."""
+    """Fingers open, then the hand rises; if it meets the handle of the door there, it backs off, towards the arm.
+
+    Elsewhere it only rises: what lies between its fingers would come along.
+    """
 
     def __init__(self) -> None:
         """Begin."""
@@ -136,7 +141,9 @@ class HandRetreat:
     def __call__(self, observation: Observation, seconds: float) -> FloatArray | None:
         """What to do now; None: the hand is clear of everything, or has tried for long enough."""
         extra = observation.extra
-        if seconds >= LET_GO_S and (extra[_FORCE_STOP] > 0.5 or float(np.linalg.norm(extra[_FORCE])) > MET_N):
+        pressed = extra[_FORCE_STOP] > 0.5 or float(np.linalg.norm(extra[_FORCE])) > MET_N
+        x, y, z = extra[HANDLE] - extra[HAND]
+        if seconds >= LET_GO_S and pressed and x < HANDLE_ROOM_M and abs(y) < HANDLE_ROOM_M and z > -HANDLE_ROOM_M:
             self._back_until_s = seconds + BACK_S
         if seconds >= RETREAT_S or (seconds >= LET_GO_S and extra[HAND][2] >= CLEAR_M):
             return None

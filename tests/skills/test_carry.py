@@ -103,11 +103,18 @@ class TestRetreat:
         assert retreat(reading(hand=self.CLEAR), LET_GO_S + 0.5) is None
 
     @pytest.mark.parametrize("met", [{"force": (0.0, 0.0, -MET_N - 1.0)}, {"stopped": 1.0}])
-    def test_it_backs_off_what_it_meets_then_rises_again(self, met):
+    def test_it_backs_off_from_under_the_handle_then_rises_again(self, met):
+        under = {"hand": (0.65, 0.0, 0.05, 0.0), "handle": (0.685, 0.03, 0.105)}
         retreat = HAND_FAMILY.coming_to_rest(SPEC)
-        assert retreat(reading(hand=self.LOW, **met), 1.0).tolist() == [-1, 0, 0, 0, -1]
-        assert retreat(reading(hand=self.LOW), 1.0 + 0.9 * BACK_S).tolist() == [-1, 0, 0, 0, -1]
-        assert retreat(reading(hand=self.LOW), 1.0 + BACK_S).tolist() == [0, 0, 1, 0, -1]
+        assert retreat(reading(**under, **met), 1.0).tolist() == [-1, 0, 0, 0, -1]
+        assert retreat(reading(**under), 1.0 + 0.9 * BACK_S).tolist() == [-1, 0, 0, 0, -1]
+        assert retreat(reading(**under), 1.0 + BACK_S).tolist() == [0, 0, 1, 0, -1]
+
+    @pytest.mark.parametrize("met", [{"force": (0.0, 0.0, -MET_N - 1.0)}, {"stopped": 1.0}])
+    @pytest.mark.parametrize("hand", [LOW, (0.65, 0.15, 0.05, 0.0), (0.65, 0.03, 0.19, 0.0)])
+    def test_elsewhere_it_only_rises_for_it_would_take_the_object_along(self, hand, met):
+        retreat = HAND_FAMILY.coming_to_rest(SPEC)
+        assert retreat(reading(hand=hand, handle=(0.685, 0.03, 0.105), **met), 1.0).tolist() == [0, 0, 1, 0, -1]
 
     def test_it_does_not_try_for_ever(self):
         retreat = HAND_FAMILY.coming_to_rest(SPEC)
