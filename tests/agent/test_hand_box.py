@@ -34,7 +34,7 @@ def at(place, yaw=0.0):
 
 
 @pytest.mark.parametrize(
-    ("place", "beyond_m"), [((0.55, 0.0, 0.15), 0.0), ((0.45, 0.2, 0.15), 0.02), ((0.5, 0.0, 0.01), 0.03)]
+    ("place", "beyond_m"), [((0.55, 0.0, 0.15), 0.0), ((0.45, 0.22, 0.15), 0.02), ((0.5, 0.0, 0.01), 0.03)]
 )
 def test_how_far_outside_a_hand_is(place, beyond_m):
     assert BOX.beyond_m(at(place)) == pytest.approx(beyond_m, abs=1e-3)
