@@ -131,7 +131,7 @@ class TestFamily:
     def test_features_hold_what_was_measured_and_sent(self):
         row = self.row(
             thing=(0.68, 0.2, 0.04, 0.1),
-            hand=(0.53, 0.0, 0.145, -0.2),
+            hand=(0.54, 0.0, 0.145, -0.2),
             force=(0.0, 30.0, -60.0),
             door=0.1,
             handle=(0.65, -0.02, 0.105),
@@ -139,9 +139,9 @@ class TestFamily:
         assert row.shape == (HAND_FAMILY.feature_size(SPEC),)
         np.testing.assert_allclose(row[:3], 0.0, atol=1e-6)
         np.testing.assert_allclose(row[3:5], 1.0, atol=1e-6)
-        np.testing.assert_allclose(row[6:9], (0.75, 1.0, -0.525), atol=1e-6)
+        np.testing.assert_allclose(row[6:9], (0.7, 1.0, -0.525), atol=1e-6)
         np.testing.assert_allclose(row[9:11], (math.cos(1.2), math.sin(1.2)), atol=1e-6)
-        np.testing.assert_allclose(row[11:15], (0.6, -0.1, -0.2, 0.5), atol=1e-6)
+        np.testing.assert_allclose(row[11:15], (0.55, -0.1, -0.2, 0.5), atol=1e-6)
         np.testing.assert_allclose(row[15:17], (-0.2 / MOST_TURN_RAD, 0.25 / 0.3), atol=1e-6)
         np.testing.assert_allclose(row[17:20], (0.0, 0.5, -1.0), atol=1e-6)
         np.testing.assert_array_equal(row[20:], np.arange(5.0))
