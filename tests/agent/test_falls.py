@@ -119,8 +119,8 @@ def test_a_fall_that_is_foreseen_in_an_attempt_is_caught(tmp_path, monkeypatch):
     alarm = Alarm()
     refresh = Brain._refresh
 
-    def refreshed(brain: Brain) -> None:
-        refresh(brain)
+    def refreshed(brain: Brain, skill) -> None:
+        refresh(brain, skill)
         brain.fall_predictor = alarm
 
     monkeypatch.setattr(Brain, "_refresh", refreshed)
