@@ -392,7 +392,8 @@ class Pilot:
             if name is None:
                 if any(skill.name in here for skill in self._abilities.tasks):
                     self._cause = TASK_CUT_OFF
-                    return Event.RESET_FAIL if self._scene.cut_off(here) else Event.RESET_OK
+                    lost = self._scene.cut_off(here, self.loop.reading.observation) is not None
+                    return Event.RESET_FAIL if lost else Event.RESET_OK
                 self._cause = "reset_failed"
                 return Event.RESET_FAIL if any(name in here for name in left) else Event.RESET_OK
             # Where something else can be done meanwhile, one try has to do: the world may look different after it.

@@ -91,9 +91,13 @@ class Scene:
         way = self._graph.way(here, stranded, resets) if stranded else None
         return way.first if way is not None else None
 
-    def cut_off(self, here: Situation) -> str | None:
-        """A task that no chain of skills leads to from here, as many tries have shown; None: there is none."""
-        return next((name for name in sorted(self._tasks) if self._graph.cut_off(here, Situation({name}))), None)
+    def cut_off(self, here: Situation, observation: Observation) -> str | None:
+        """A task that says that it is lost, or that no chain leads to from here, as many tries have shown."""
+        for skill in self._skills:
+            unable = skill.name in self._tasks and skill.name not in here
+            if unable and (skill.lost(observation) or self._graph.cut_off(here, Situation({skill.name}))):
+                return skill.name
+        return None
 
     def begins(self, skill: Skill, here: Situation, now_s: float) -> None:
         """An attempt begins: what the one before has left behind is known now."""

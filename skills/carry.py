@@ -87,6 +87,11 @@ class Carry(LearnedSkill):
         there = self._off_m(x, y) < ZONE_M + CLEARLY_M
         return "the object is where it is to be" if there and z < LYING_BELOW_M else None
 
+    def lost(self, observation: Observation) -> bool:
+        """The object lies out of reach of the hand."""
+        x, y, z = observation.extra[OBJECT]
+        return observation.base_valid and (z < LOST_BELOW_M or not bool(_within_reach(x, y)))
+
     def over(self, observation: Observation) -> str | None:
         """The object is where it is to be, or has fallen off the tray."""
         if not observation.base_valid:

@@ -87,6 +87,11 @@ class Skill(ABC):
         del observation
         return None
 
+    def lost(self, observation: Observation) -> bool:
+        """Whether nothing that the robot can do brings back what this skill handles."""
+        del observation
+        return False
+
     def measures(self, transition: Transition) -> dict[str, float]:
         """Physical figures of one attempt, such as ``speed_mps``; its transitions come in order."""
         del transition

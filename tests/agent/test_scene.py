@@ -183,6 +183,16 @@ def test_a_person_is_called_for_a_task_that_nothing_leads_to_any_more(world):
     assert calls[1][2] - lost[1] < 5.0
 
 
+def test_a_person_is_called_at_once_for_what_says_that_it_is_lost(world):
+    rare = in_middle("rare")
+    rare.lost = lambda observation: observation.base_position[0] == ASTRAY_M
+    made = world(attempts=3, tasks=(anywhere("always"), rare), stand_ups=())
+    made.run(astray_after_first_attempt(made))
+    ((cause, opened_s),) = made.rows("SELECT cause, opened_s FROM interventions")
+    assert cause == TASK_CUT_OFF
+    assert made.rows(f"SELECT count(*) FROM attempts WHERE ended_s < {opened_s}") == [(1,)]
+
+
 def test_a_moment_without_a_sensor_is_waited_for(world):
     made, blind = world(attempts=1, tasks=(Seen("seen", Kind.TASK),), resets=(centre(),)), []
 

@@ -205,6 +205,12 @@ class TestReach:
         transition = steps(reading(thing=(*place, 0.0), seen=seen))
         assert OUT.irreversible(transition)[-1] == lost
 
+    @pytest.mark.parametrize(
+        ("place", "seen", "lost"), [(BORDER, True, False), (BEYOND, True, True), (BEYOND, False, False)]
+    )
+    def test_a_person_is_needed_for_what_lies_beyond(self, place, seen, lost):
+        assert OUT.lost(reading(thing=(*place, ON_TRAY_M, 0.0), seen=seen)) == lost
+
     def test_the_tasks_undo_each_other(self):
         assert (OUT.undone_by, HOME.undone_by, CENTRE_OBJECT.undone_by) == (HOME.name, OUT.name, None)
 
