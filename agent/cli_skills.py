@@ -99,7 +99,7 @@ def graph(
     columns = ("skill", "enables", "rate", "attempts")
     out_table(columns, ((edge.skill, edge.enables, edge.rate, edge.attempts) for edge in found.edges))
     for skill, count in found.stuck.items():
-        out(f"after {skill} nothing could start: {count} times")
+        out(f"after {skill} a person had to come: {count} times")
     out(f"drawn in {file}")
 
 

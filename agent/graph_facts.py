@@ -45,7 +45,7 @@ class GraphFacts:
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
     stuck: dict[str, int]
-    """Attempts by skill after which nothing could start and a person was called."""
+    """Attempts by skill after which a person had to come: nothing, or not all, could start any more."""
 
 
 def graph_facts(store: Store, newest: int = 50) -> GraphFacts:

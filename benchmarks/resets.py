@@ -20,6 +20,7 @@ from typing import Any
 from agent.evaluation import evaluate_skill
 from benchmarks import _daemon
 from benchmarks._study import Cells, Study, main
+from persistence.home import Home
 from persistence.records import STUCK
 from persistence.reliability import mtbf_interval
 
@@ -64,8 +65,10 @@ def practise(home: Path, seed: int, minutes: float, settings: Mapping[str, Any])
         ``deployed_success`` (by task), ``deployed_least``, ``cut_short`` (attempts ended where they could hardly be
         undone), ``curve`` (by task: successes and attempts in each `SPAN_MINUTES`), ``causes``.
     """
-    done_s = _daemon.query(home, "SELECT max(heartbeat_s) FROM runs")[0][0] if home.exists() else 0.0
-    left_h = minutes / 60 - (done_s or 0.0) / 3600
+    done_s = 0.0
+    if Home(home).db.is_file():
+        done_s = _daemon.query(home, "SELECT max(coalesce(ended_s, heartbeat_s)) FROM runs")[0][0] or 0.0
+    left_h = minutes / 60 - done_s / 3600
     if left_h > 1e-3:
         changes = [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
         length = ("--hours", str(left_h), "--speed", "max", "--seed", str(seed), "--robot", ROBOT)

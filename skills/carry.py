@@ -89,8 +89,7 @@ class Carry(LearnedSkill):
 
     def lost(self, observation: Observation) -> bool:
         """The object lies out of reach of the hand."""
-        x, y, z = observation.extra[OBJECT]
-        return observation.base_valid and (z < LOST_BELOW_M or not bool(_within_reach(x, y)))
+        return observation.base_valid and bool(_gone(observation.extra[OBJECT]))
 
     def over(self, observation: Observation) -> str | None:
         """The object is where it is to be, or has fallen off the tray."""
@@ -118,10 +117,8 @@ class Carry(LearnedSkill):
     def irreversible(self, transition: Transition) -> NDArray[np.bool_]:
         """The object has left the reach of the hand."""
         after = transition.next_frame
-        thing = _object(after)
-        gone = (thing[..., 2] < LOST_BELOW_M) | ~_within_reach(thing[..., 0], thing[..., 1])
-        beyond: NDArray[np.bool_] = gone & after.base_valid
-        return beyond
+        lost: NDArray[np.bool_] = _gone(_object(after)) & after.base_valid
+        return lost
 
     def measures(self, transition: Transition) -> dict[str, float]:
         """``off_m``: how far the object was from the middle of the zone in the end."""
@@ -146,6 +143,11 @@ def _object(frames: Frames) -> FloatArray:
 
 def _hand(frames: Frames) -> FloatArray:
     return frames.extra[..., HAND]
+
+
+def _gone(thing: FloatArray) -> NDArray[np.bool_]:
+    """Whether objects have fallen off, or lie out of reach. Shape: (..., 3) to (...)."""
+    return (thing[..., 2] < LOST_BELOW_M) | ~_within_reach(thing[..., 0], thing[..., 1])
 
 
 def _within_reach(x_m: FloatArray, y_m: FloatArray, border_m: float = 0.0) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -35,3 +36,28 @@ class EnsembleNetwork(nn.Module):
         """Copies of the layers."""
         pairs = zip(self.weights, self.biases, strict=True)
         return tuple((w.detach().numpy().copy(), b.detach().numpy().copy()) for w, b in pairs)
+
+
+def take_updates(
+    network: EnsembleNetwork, optimiser: torch.optim.Optimizer, loss: Callable[[], Tensor], n: int
+) -> float | None:
+    """Take ``n`` gradient updates, each of a loss of a minibatch that is drawn anew.
+
+    Returns:
+        The last loss. None where they led to numbers that are not finite: then all of them are undone, and the
+        optimiser has forgotten what it knew.
+    """
+    good = [parameter.detach().clone() for parameter in network.parameters()]
+    last = torch.zeros(())
+    for _ in range(n):
+        last = loss()
+        optimiser.zero_grad(set_to_none=True)
+        last.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    if all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters()):
+        return float(last.detach())
+    with torch.no_grad():
+        for parameter, before in zip(network.parameters(), good, strict=True):
+            parameter.copy_(before)
+    optimiser.state.clear()
+    return None

@@ -22,7 +22,7 @@ from torch import nn
 from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec
 from skills.fall_predictor import FallPredictorWeights, calibrated, cautious_log_odds, posture, posture_size
 from skills.lean import lean_rad
-from skills.learners.ensemble_network import EnsembleNetwork
+from skills.learners.ensemble_network import EnsembleNetwork, take_updates
 from skills.learners.ring import Ring
 
 NEVER = 1.0
@@ -170,31 +170,13 @@ class FallLearner:
         if n <= 0 or not all(len(rows) for rows in self._rows.values()):
             return {}
         self._normalise()
-        good = [parameter.detach().clone() for parameter in self._network.parameters()]
-        half = self.config.batch // 2
-        labels = torch.cat((torch.zeros(half), torch.ones(half))).expand(self.config.ensemble, -1)
-        loss = torch.zeros(())
-        for _ in range(n):
-            # Each member draws its own minibatch, so that members differ where there is little data.
-            drawn = [
-                np.concatenate([self._rows[fell].draw(half, self._rng) for fell in (False, True)])
-                for _ in range(self.config.ensemble)
-            ]
-            x = torch.from_numpy(np.clip((np.stack(drawn) - self._mean) / self._std, -10.0, 10.0))
-            loss = nn.functional.binary_cross_entropy_with_logits(self._network(x)[..., 0], labels)
-            self._adam.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._adam.step()
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in self._network.parameters()):
-            with torch.no_grad():
-                for parameter, before in zip(self._network.parameters(), good, strict=True):
-                    parameter.copy_(before)
-            self._adam.state.clear()
+        loss = take_updates(self._network, self._adam, self._loss, n)
+        if loss is None:
             self.refused_reason = f"the fall predictor's numbers stopped being finite within {n} updates"
             return {}
         self.updates += n
         self._calibrate()
-        return {"fall_loss": float(loss.detach()), "fall_threshold": self._threshold}
+        return {"fall_loss": loss, "fall_threshold": self._threshold}
 
     def snapshot(self) -> FallPredictorWeights:
         """A copy of the predictor as it is now."""
@@ -208,6 +190,17 @@ class FallLearner:
             offset=self._offset,
             threshold=self._threshold,
         )
+
+    def _loss(self) -> torch.Tensor:
+        """Of a minibatch; each member draws its own, so that they differ where there is little data."""
+        half = self.config.batch // 2
+        drawn = [
+            np.concatenate([self._rows[fell].draw(half, self._rng) for fell in (False, True)])
+            for _ in range(self.config.ensemble)
+        ]
+        x = torch.from_numpy(np.clip((np.stack(drawn) - self._mean) / self._std, -10.0, 10.0))
+        labels = torch.cat((torch.zeros(half), torch.ones(half))).expand(self.config.ensemble, -1)
+        return nn.functional.binary_cross_entropy_with_logits(self._network(x)[..., 0], labels)
 
     def _normalise(self) -> None:
         calm = self._rows[False].all

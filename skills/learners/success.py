@@ -16,7 +16,7 @@ from torch import nn
 
 from sim.robot import FloatArray
 from skills.ensemble import Float32, normalised
-from skills.learners.ensemble_network import EnsembleNetwork
+from skills.learners.ensemble_network import EnsembleNetwork, take_updates
 from skills.learners.falls import platt
 from skills.success_classifier import SuccessWeights
 
@@ -146,20 +146,16 @@ def _fit(positive: Float32, negative: Float32, c: SuccessConfig, rng: np.random.
     adam = torch.optim.AdamW(network.parameters(), c.learning_rate, weight_decay=c.weight_decay)
     half = c.batch // 2
     labels = torch.cat((torch.zeros(half), torch.ones(half))).expand(c.ensemble, -1)
-    for _ in range(c.updates):
+
+    def loss() -> torch.Tensor:
         # Each member draws its own minibatch, so that members differ where there is little data.
         drawn = np.concatenate([kind[rng.integers(len(kind), size=(c.ensemble, half))] for kind in kinds], axis=1)
         out = network(torch.from_numpy(normalised(drawn, mean, std)))[..., 0]
-        loss = nn.functional.binary_cross_entropy_with_logits(out, labels)
-        adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
-    weights = SuccessWeights(
-        layers=network.arrays(), mean=mean, std=std, caution=c.caution, threshold=c.least_threshold
-    )
-    if not weights.finite:
+        return nn.functional.binary_cross_entropy_with_logits(out, labels)
+
+    if take_updates(network, adam, loss, c.updates) is None:
         raise ValueError("the classifier's numbers stopped being finite; look for attempts with broken readings")
-    return weights
+    return SuccessWeights(layers=network.arrays(), mean=mean, std=std, caution=c.caution, threshold=c.least_threshold)
 
 
 def _calibrated(weights: SuccessWeights, positive: Float32, negative: Float32, c: SuccessConfig) -> SuccessWeights:

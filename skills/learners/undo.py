@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from skills.ensemble import normalised
-from skills.learners.ensemble_network import EnsembleNetwork
+from skills.learners.ensemble_network import EnsembleNetwork, take_updates
 from skills.learners.ring import Ring
 from skills.undo_critic import UndoCriticWeights
 
@@ -120,19 +120,12 @@ class UndoLearner:
         if n <= 0 or not known:
             return {}
         self._normalise(known)
-        good = [parameter.detach().clone() for parameter in self._network.parameters()]
-        loss = torch.zeros(())
-        for _ in range(n):
-            loss = self._step(known)
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in self._network.parameters()):
-            with torch.no_grad():
-                for parameter, before in zip(self._network.parameters(), good, strict=True):
-                    parameter.copy_(before)
-            self._adam.state.clear()
+        loss = take_updates(self._network, self._adam, lambda: self._loss(known), n)
+        if loss is None:
             self.refused_reason = f"the undo critic's numbers stopped being finite within {n} updates"
             return {}
         self.updates += n
-        return {"undo_loss": float(loss.detach())}
+        return {"undo_loss": loss}
 
     def snapshot(self) -> UndoCriticWeights:
         """A copy of the critics as they are now."""
@@ -158,8 +151,8 @@ class UndoLearner:
         self._mean = rows.mean(axis=0)
         self._std = np.maximum(rows.std(axis=0), 1e-3)
 
-    def _step(self, known: Sequence[int]) -> torch.Tensor:
-        """One gradient step; each member draws its own minibatch, so that they differ where there is little data."""
+    def _loss(self, known: Sequence[int]) -> torch.Tensor:
+        """Of a minibatch; each member draws its own, so that they differ where there is little data."""
         share = max(1, self.config.batch // len(known))
         rings = [self._best(self.skills[index]).moments for index in known]
         drawn = np.stack([[ring.draw(share, self._rng) for ring in rings] for _ in range(self.config.ensemble)])
@@ -168,8 +161,4 @@ class UndoLearner:
         out = self._network(torch.from_numpy(x.reshape(members, skills * share, -1)))
         own = out.reshape(members, skills, share, -1)[:, range(skills), :, list(known)]
         labels = torch.from_numpy(np.moveaxis(drawn[..., -1], 1, 0).copy())
-        loss = nn.functional.binary_cross_entropy_with_logits(own, labels)
-        self._adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._adam.step()
-        return loss
+        return nn.functional.binary_cross_entropy_with_logits(own, labels)

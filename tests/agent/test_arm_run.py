@@ -56,7 +56,7 @@ def test_a_task_that_is_done_already_is_not_attempted(tmp_path, monkeypatch, zon
     assert attempts[0][1] == "success"
 
 
-def test_a_person_brings_back_an_object_that_has_fallen_off(tmp_path, monkeypatch):
+def lose_the_object(monkeypatch):
     def load(name, seed, **_):
         arm = make_kuka(seed)
         arm.put_object(0.5, 0.7)
@@ -64,6 +64,10 @@ def test_a_person_brings_back_an_object_that_has_fallen_off(tmp_path, monkeypatc
         return arm
 
     monkeypatch.setattr(daemon, "load_robot", load)
+
+
+def test_a_person_brings_back_an_object_that_has_fallen_off(tmp_path, monkeypatch):
+    lose_the_object(monkeypatch)
     assert run_daemon(config(), tmp_path) == 0
     assert rows(tmp_path, "SELECT cause FROM interventions") == [("nothing_can_start",)]
     assert rows(tmp_path, "SELECT count(*) FROM attempts WHERE state = 'finished'") == [(ATTEMPTS,)]
@@ -83,14 +87,8 @@ def test_one_run_practises_two_pairs_of_tasks(tmp_path, monkeypatch):
     assert {skill.split("_")[0] for skill in attempts} == {"carry", "slide"}
 
 
-def test_a_lost_object_leaves_the_door_to_practise(tmp_path, monkeypatch):
-    def load(name, seed, **_):
-        arm = make_kuka(seed)
-        arm.put_object(0.5, 0.7)
-        arm.step(1.0)
-        return arm
-
-    monkeypatch.setattr(daemon, "load_robot", load)
+def test_a_person_is_called_for_a_lost_object_though_the_door_could_be_practised(tmp_path, monkeypatch):
+    lose_the_object(monkeypatch)
     assert run_daemon(config(()), tmp_path) == 0
     # The door is there to be practised, but a person is called for the cube after the first attempt.
     first = rows(tmp_path, "SELECT skill, outcome, ended_s FROM attempts ORDER BY id")[0]

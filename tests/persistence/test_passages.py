@@ -60,6 +60,12 @@ def test_what_a_person_changed_for_another_reason_is_nobodys_doing(store, life, 
     assert passages(store) == [passage(HOME, OUT)]
 
 
+def test_of_many_attempts_the_newest_count(store, attempt):
+    for before in (OUT, HOME, OUT, HOME):
+        attempt(before)
+    assert passages(store, newest=3) == [passage(HOME, OUT), passage(OUT, HOME)]
+
+
 def test_between_runs_the_world_may_change(store, life, new_life, attempt):
     attempt(OUT)
     life.end()

@@ -1,9 +1,15 @@
-"""Readings and attempts made by hand, for the tests of the hand's skills."""
+"""Readings and attempts made by hand, and scripts in simulation, for the tests of the hand's skills."""
+
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from sim.kuka import kuka_spec
 from sim.robot import FrameLayout, Frames, Observation, Transition
+from sim.simulated_arm import SimulatedArm
+from skills.decisions import DecisionController
+from skills.skill import LearnedSkill
 
 SPEC = kuka_spec()
 ON_TRAY_M = 0.04
@@ -43,3 +49,19 @@ def steps(*ends):
     rows = np.array([layout.pack(end) for end in (*ends[:1], *ends)]).reshape(-1, layout.width)
     still = np.zeros((len(ends), 5))
     return Transition(Frames(rows[:-1], layout), still, still, Frames(rows[1:], layout), np.full(len(ends), 0.1))
+
+
+def by_script(arm: SimulatedArm, skill: LearnedSkill) -> Iterator[Observation]:
+    """Readings of an attempt of a skill by its script, until it is over."""
+    family, dt_s = skill.family, 1.0 / arm.spec.control_rate_hz
+    actuator, resting = family.actuator(arm.spec, dt_s), skill.prior_action(arm.spec)
+    controller = DecisionController(family, actuator, skill.script(arm.spec), resting, decimation=5)
+    reading, end_s, sequence = arm.read(), arm.time_s + skill.horizon_s, 0
+    controller.start(reading)
+    yield reading
+    while arm.time_s < end_s and skill.over(reading) is None:
+        sequence += 1
+        arm.write(replace(controller.act(reading), sequence=sequence))
+        arm.step(dt_s)
+        reading = arm.read()
+        yield reading

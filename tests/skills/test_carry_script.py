@@ -1,17 +1,12 @@
 """The script that carries: in simulation, from anywhere that the hand reaches."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from arm_readings import by_script
 
 from sim.arm_scene import DOOR_TRAVEL_M
 from sim.kuka import kuka_spec, make_kuka
 from skills.carry import CARRYING_SKILLS, CENTRE_OBJECT
-from skills.decisions import DecisionController
-from skills.hand_control import HAND_FAMILY
-
-DT_S = 0.02
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -32,20 +27,6 @@ def brings(skill, seed, x, y):
         arm.put_object(x, y, rng.uniform(-np.pi, np.pi))
         arm.put_door(DOOR_TRAVEL_M if y < 0.0 else 0.0)  # out of the way
         arm.step(0.3)
-        controller = DecisionController(
-            HAND_FAMILY,
-            HAND_FAMILY.actuator(arm.spec, DT_S),
-            skill.script(arm.spec),
-            skill.prior_action(arm.spec),
-            decimation=5,
-        )
-        reading = arm.read()
-        controller.start(reading)
-        sequence = 0
-        while arm.time_s < skill.horizon_s and skill.over(reading) is None:
-            sequence += 1
-            arm.write(replace(controller.act(reading), sequence=sequence))
-            arm.step(DT_S)
-            reading = arm.read()
+        *_, reading = by_script(arm, skill)
         assert skill.over(reading) == "in_zone"
         assert not arm.truth().object_lost

@@ -1,16 +1,13 @@
 """The script that slides a door: in simulation, from wherever hand, door and cube are."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from arm_readings import by_script
 
 from sim.kuka import make_kuka
 from sim.robot import ARM_CHANNELS, FORCE_STOP
 from sim.state import Pose
 from skills.arm_kinematics import pointing_down, step_towards
-from skills.decisions import DecisionController
-from skills.hand_control import HAND_FAMILY
 from skills.slide import SLIDING_SKILLS
 
 DT_S = 0.02
@@ -27,22 +24,8 @@ def test_it_slides_the_door_to_its_end_without_pressing_from_anywhere(seed):
         x, y, _ = rng.uniform(low + 0.01, high - 0.01)
         arm.put_object(x, y, rng.uniform(-np.pi, np.pi))
         arm.put_door(rng.uniform(0.04, 0.12))
-        controller = DecisionController(
-            HAND_FAMILY,
-            HAND_FAMILY.actuator(arm.spec, DT_S),
-            skill.script(arm.spec),
-            skill.prior_action(arm.spec),
-            decimation=5,
-        )
-        reading = arm.read()
-        assert skill.start_problem(reading) is None
-        controller.start(reading)
-        sequence = 0
-        while arm.time_s < skill.horizon_s and skill.over(reading) is None:
-            sequence += 1
-            arm.write(replace(controller.act(reading), sequence=sequence))
-            arm.step(DT_S)
-            reading = arm.read()
+        assert skill.start_problem(arm.read()) is None
+        for reading in by_script(arm, skill):
             assert not reading.extra[ARM_CHANNELS.index(FORCE_STOP)]
         assert skill.over(reading) == "at_end"
 

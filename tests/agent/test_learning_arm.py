@@ -1,4 +1,4 @@
-"""How stored attempts come to the undo critic: what counts as a success, as a failure, and as a loss."""
+"""How stored attempts of an arm come to who learns from them: successes, losses, and what a script shows."""
 
 from __future__ import annotations
 

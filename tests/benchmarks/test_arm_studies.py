@@ -1,0 +1,113 @@
+"""The studies of the arm: what they count, what they compare, and whether an early abort would have come in time."""
+
+import math
+
+import numpy as np
+import pytest
+
+from agent.config import Config
+from agent.daemon import run_daemon
+from benchmarks import early_aborts, resets
+from persistence.episodes import Episode, write_episode
+from persistence.home import Home
+from sim.kuka import kuka_spec
+from sim.robot import FrameLayout
+from skills.carry import CARRYING_SKILLS, REACH_M
+from tests.skills.arm_readings import ON_TRAY_M, reading
+
+HOUR_MIN = 60.0
+
+
+def cell(interventions, late, share, minutes=600):
+    return {"interventions": interventions, "interventions_late": late, "success_share": share, "minutes": minutes}
+
+
+def test_ours_is_compared_with_the_others_and_the_end_has_an_interval():
+    found = resets.conclude(
+        {
+            "ours": [cell(4, 1, 0.6), cell(2, 0, 0.8)],
+            "forward-only": [cell(100, 50, 0.2)],
+            "oracle": [cell(0, 0, 0.75), cell(0, 0, 1.0)],
+        }
+    )
+    assert found["intervention_ratio"] == pytest.approx(0.03)
+    assert found["continuing_return_share"] == pytest.approx(0.7 / 0.875)
+    assert (found["late_hours"], found["late_interventions"], found["mtbi_hours"]) == (10.0, 1, 10.0)
+    # One-sided, time-terminated: 2 T / chi2(0.9; 2 r + 2), chi2(0.9; 4) = 7.779.
+    assert found["mtbi_lower_hours"] == pytest.approx(20.0 / 7.779, rel=1e-3)
+
+
+def test_without_an_intervention_there_is_a_lower_bound_alone_and_no_ratio_to_none():
+    found = resets.conclude({"ours": [cell(0, 0, 0.5)], "forward-only": [cell(0, 0, 0.5)]})
+    assert (found["intervention_ratio"], found["mtbi_hours"]) == (None, None)
+    assert found["mtbi_lower_hours"] == pytest.approx(5.0 / -math.log(0.1))
+    assert "continuing_return_share" not in found
+
+
+def test_the_curve_counts_by_span():
+    tried = [("carry_out", 60.0 * minute, success, "") for minute, success in ((5, 1), (29, 0), (31, 1), (60, 0))]
+    assert resets._curve(tried, HOUR_MIN) == [(1, 2), (1, 2)]
+
+
+def test_a_short_practice_is_judged_and_goes_on_where_it_was(tmp_path, monkeypatch):
+    """The daemon runs in this process, for a few attempts; what is asked of it is what is left."""
+    asked = []
+
+    def run(home, *arguments):
+        asked.append(float(arguments[arguments.index("--hours") + 1]))
+        settings = {"run.robot": "kuka", "run.attempts": 2, "learner.hidden": [16], "learner.warmup_steps": 100_000}
+        run_daemon(Config.load(None, settings), home)
+
+    monkeypatch.setattr(resets._daemon, "run_daemon", run)
+    monkeypatch.setattr(resets, "evaluate_skill", lambda *_: {"success_rate": 0.5})
+    first = resets.practise(tmp_path, 0, HOUR_MIN, {})
+    second = resets.practise(tmp_path, 0, HOUR_MIN, {})
+    assert asked[0] == 1.0
+    assert 0.9 < asked[1] < 1.0
+    assert sum(attempts for spans in first["curve"].values() for _, attempts in spans) == 2
+    assert sum(attempts for spans in second["curve"].values() for _, attempts in spans) == 4
+    assert second["deployed_least"] == 0.5
+    assert early_aborts.judge(tmp_path)["attempts"] <= 4
+
+
+class Critic:
+    """Finds everything hopeless from a frame on."""
+
+    def __init__(self, from_frame):
+        self._from = from_frame
+
+    def hopeless_at(self, frames):
+        return (np.arange(len(frames)) >= self._from)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("end_y_m", "from_frame", "wanted"),
+    [
+        (REACH_M[1][1] + 0.02, 5, (True, 1.3)),  # lost after step 18 of 20, cut at frame 5
+        (REACH_M[1][1] + 0.02, 19, (True, None)),  # too late
+        (REACH_M[1][1] + 0.02, 0, (True, None)),  # it began so, and is not ended
+        (0.1, 5, (False, 1.5)),
+        (0.1, 99, (False, None)),
+    ],
+)
+def test_an_early_abort_counts_if_it_comes_before_the_loss(tmp_path, end_y_m, from_frame, wanted):
+    layout, ways = FrameLayout.of(kuka_spec()), np.linspace((0.54, 0.0), (0.54, end_y_m), 21)
+    actions = np.zeros((20, 5), np.float32)
+    attempt = Episode(
+        uid="attempt-00000001",
+        skill="carry_out",
+        action_space="hand",
+        policy_version="1",
+        frames=np.stack([layout.pack(reading(thing=(*way, ON_TRAY_M, 0.0))) for way in ways]),
+        stamps=0.1 * np.arange(21),
+        actions=actions,
+        proposed=actions,
+        resting=actions[0],
+        phase=np.zeros(21, np.float32),
+        terminated=False,
+    )
+    home = Home(tmp_path).prepare()
+    path = home.episodes / write_episode(home, attempt).name
+    lost, lead_s = early_aborts._end(Critic(from_frame), CARRYING_SKILLS, path, kuka_spec())
+    assert lost == wanted[0]
+    assert lead_s == (None if wanted[1] is None else pytest.approx(wanted[1]))
