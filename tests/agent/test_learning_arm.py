@@ -63,6 +63,17 @@ def test_only_what_a_script_did_well_is_shown(tmp_path):
     assert shown == [{-1.0}] * 3 + [{-1.0, 1.0}]
 
 
+def test_what_a_disturbed_script_wanted_is_kept_beside_what_it_did(tmp_path):
+    home = Home(tmp_path / "home").prepare()
+    studies = Studies(learner_job(tmp_path, tmp_path, spec=SPEC, family="hand", skills=SKILLS))
+    attempt = episode("carry_home", HOME_M)
+    attempt = replace(attempt, policy_version="None", proposed=np.full_like(attempt.actions, 0.5))
+    studies.ingest(home.episodes / write_episode(home, attempt).name)
+    drawn = studies.buffer.sample(np.random.default_rng(0), 50)
+    assert (drawn.advised == 0.5).all()
+    assert (drawn.action == 0.0).all()
+
+
 @pytest.fixture
 def told(tmp_path):
     """What the critics are told of an attempt."""

@@ -16,6 +16,7 @@ from agent.safety import ActionGate, Monitors
 from sim.workspace import Workspace
 from skills.decisions import DecisionController
 from skills.gait import GAIT, MARCH_S
+from skills.hand_control import HAND_FAMILY
 from skills.pose_control import BODY
 from skills.return_home import ReturnHome
 
@@ -54,6 +55,16 @@ class TestComingToRest:
     def test_a_scripted_walk_home_ends_so_too(self, loop):
         Postures(loop, loop.tick).come_to_rest(ReturnHome().controller(loop.robot.spec, DT_S))
         assert loop.reading.robot_s == pytest.approx(MARCH_S)
+
+    @pytest.mark.parametrize("from_here", [True, False])
+    def test_what_may_have_been_stopped_on_its_way_begins_from_where_it_is(self, loop, monkeypatch, from_here):
+        walk, begun = controller(loop, GAIT), []
+        monkeypatch.setattr(GAIT, "rests_from_here", from_here)
+        monkeypatch.setattr(walk, "start", begun.append)
+        here = loop.reading.observation
+        Postures(loop, loop.tick).come_to_rest(walk)
+        assert begun == ([here] if from_here else [])
+        assert HAND_FAMILY.rests_from_here
 
     def test_what_needs_no_coming_to_rest_is_left_alone(self, loop):
         Postures(loop, loop.tick).come_to_rest(controller(loop, BODY))

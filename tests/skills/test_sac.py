@@ -200,6 +200,14 @@ class TestImitation:
         assert 0.0 < minibatch.shown.mean() < 0.5  # three of four episodes show a skill each, of three
         assert not draw(learner())[0].shown.any()
 
+    def test_what_was_wanted_is_imitated_not_what_was_done(self):
+        replay = ReplayBuffer(100, 5, 2, 3, advice=True)
+        done, wanted = np.full((20, 2), -0.5), np.full((20, 2), 0.25)
+        replay.add_episode(np.zeros((21, 5)), done, np.zeros((20, 3)), np.zeros((20, 3), bool), shown=1, advised=wanted)
+        (minibatch,) = draw(learner(replay, imitation=1.0))
+        assert (minibatch.advised == 0.25).all()
+        assert (minibatch.inputs[8:16, :2] == -0.5).all()
+
     def test_a_policy_does_what_was_shown_rather_than_what_is_as_good(self):
         """Either of two actions earns the same; one of them was shown."""
         rng, replay = np.random.default_rng(0), ReplayBuffer(3000, 1, 1, 1)
