@@ -60,15 +60,18 @@ def carry_script(spec: RobotSpec, zone_m: tuple[float, float], zone_radius_m: fl
         gap, off = np.hypot(way[..., 0], way[..., 1]), np.hypot(on[..., 0], on[..., 1])
         askew = _askew(frames.extra[..., OBJECT_YAW][..., 0], frames.extra[..., HAND_YAW][..., 0])
 
+        # The object is in the hand, or lies where it is to be, or lies elsewhere.
         between = (np.abs(to_thing[..., :2]).max(axis=-1) < IN_HAND_M[0]) & (np.abs(to_thing[..., 2]) < IN_HAND_M[1])
         held = between & (opening > GRIPPED[0]) & (opening < GRIPPED[1])
         placed = ~held & (off < zone_radius_m) & (thing[..., 2] < low_m + IN_HAND_M[1])
-        beside = np.maximum(ramp(gap, *FUNNEL_M), ramp(np.abs(askew), *ASKEW_RAD))
-        carried = RELEASE_ABOVE_M + (LIFTED_M - RELEASE_ABOVE_M) * ramp(off, *PUT_DOWN_M)
-        rise = (
-            np.where(held, carried, np.where(placed, ABOVE_M, GRIP_ABOVE_M + (ABOVE_M - GRIP_ABOVE_M) * beside))
-            - height
+
+        from_place, from_thing = (
+            ramp(off, *PUT_DOWN_M),
+            np.maximum(ramp(gap, *FUNNEL_M), ramp(np.abs(askew), *ASKEW_RAD)),
         )
+        carrying = RELEASE_ABOVE_M + (LIFTED_M - RELEASE_ABOVE_M) * from_place
+        coming = GRIP_ABOVE_M + (ABOVE_M - GRIP_ABOVE_M) * from_thing
+        rise = np.select([held, placed], [carrying, np.full_like(height, ABOVE_M)], coming) - height
         plane = np.where(held[..., None], on, np.where(placed[..., None], 0.0, way))
         plane = plane * (1.0 - ramp(rise, *UP_FIRST_M))[..., None]
 
