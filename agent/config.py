@@ -50,6 +50,8 @@ class RunConfig(Section):
     """Only for ``gym:`` robots: the environment is reset only when a person would have been called."""
     resets: bool = setting(True)
     """Whether reset skills may run; without them a person is called wherever no task can start. To compare with."""
+    early_aborts: bool = setting(True)
+    """Whether a task is ended where a skill says that what it handles is nearly lost. Off to compare with."""
     web: bool = setting(False)
     """Whether a web page is served. There is none yet, so true is refused."""
 

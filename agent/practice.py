@@ -114,7 +114,7 @@ class Practice:
         to_middle = not evaluation and self._scheduler.turn_follows(skill.name, start.robot_s)
         # An evaluation shows what the policy does by itself; a reset is what help there is.
         watched = skill.kind is SkillKind.TASK and not evaluation
-        hopeless = self._brain.hopeless if watched else None
+        hopeless = self._scene.hopeless if watched else None
         goal = self._goals.get(skill.name)
         result = self._runner.run(skill, controller, to_middle=to_middle, hopeless=hopeless, goal=goal)
         end = self._loop.reading

@@ -32,6 +32,8 @@ class Scene:
         workspace: Workspace,
         known: Iterable[Passage] = (),
         hopeless: Callable[[Observation], frozenset[str]] = lambda observation: frozenset(),
+        *,
+        heeds_skills: bool = True,
     ) -> None:
         """Begin with what earlier runs have found.
 
@@ -39,7 +41,8 @@ class Scene:
             abilities: the skills of the run.
             workspace: a task has room to start where its fence is not near.
             known: attempts of earlier runs.
-            hopeless: skills that undo others and would hardly ever succeed from a reading on.
+            hopeless: skills that undo others and would hardly ever succeed from a reading on, as far as learned.
+            heeds_skills: whether a skill's own word that it is nearly lost makes it hopeless, too.
         """
         self._skills = (*abilities.tasks, *abilities.resets, *abilities.stand_ups)
         self._tasks = Situation(skill.name for skill in abilities.tasks)
@@ -47,6 +50,7 @@ class Scene:
         self._goals = abilities.goals
         self._workspace = workspace
         self._hopeless = hopeless
+        self._heeded = self._skills if heeds_skills else ()
         self._graph = ResetGraph({skill.name: skill.horizon_s for skill in (*abilities.tasks, *abilities.resets)})
         self._graph.learn(known)
         self._begun: _Begun | None = None
@@ -68,9 +72,16 @@ class Scene:
         ]
         here = Situation(skill.name for skill in able)
         if here & self._resets:
-            hopeless = self._hopeless(observation)
+            hopeless = self.hopeless(observation)
             here -= {skill.name for skill in able if skill.name in self._tasks and skill.undone_by in hopeless}
         return here
+
+    def hopeless(self, observation: Observation) -> frozenset[str]:
+        """Skills that undo others and would hardly ever succeed from here on, or that say that they are about to be
+        unable to.
+        """
+        nearly_lost = {skill.name for skill in self._heeded if skill.nearly_lost(observation)}
+        return self._hopeless(observation) | nearly_lost
 
     def skill(self, name: str) -> Skill:
         """One of the run's skills."""

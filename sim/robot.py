@@ -304,6 +304,18 @@ class FrameLayout:
             dtype=np.float32,
         )
 
+    def unpack(self, frame: FloatArray, stamp_s: float = 0.0) -> Observation:
+        """The observation that was packed into a frame of shape (width,), at float32 precision and without an image."""
+        seen: dict[str, Any] = {name: np.asarray(frame[where], np.float64) for name, where in self.slices().items()}
+        single = {name: float(seen.pop(name)[0]) for name in ("battery_v", "base_yaw", "base_valid")}
+        return Observation(
+            stamp_s=stamp_s,
+            battery_v=single["battery_v"],
+            base_yaw=single["base_yaw"],
+            base_valid=single["base_valid"] > 0.5,
+            **seen,
+        )
+
 
 class Frames:
     """A batch of frames with named, read-only access to their fields. Leading shape is free: (..., width)."""

@@ -21,6 +21,8 @@ REACH_M = ((0.39, 0.7), (-0.22, 0.22))
 """x and y between which fingers can close on the object. What is beyond stays there until a person comes."""
 BORDER_M = 0.025
 """So near to the end of its reach no task begins: a push is enough, and the object is lost."""
+NEARLY_M = 0.015
+"""So near no task goes on."""
 HANDLE_ROOM_M = (0.085, 0.065)
 """Nearer than this to the handle of the door, along x and y, no hand comes down to the object: it would meet that."""
 ZONE_M = 0.05
@@ -91,6 +93,11 @@ class Carry(LearnedSkill):
     def lost(self, observation: Observation) -> bool:
         """The object lies out of reach of the hand."""
         return observation.base_valid and bool(_gone(observation.extra[OBJECT]))
+
+    def nearly_lost(self, observation: Observation) -> bool:
+        """The object lies at the end of the hand's reach."""
+        x, y, _ = observation.extra[OBJECT]
+        return observation.base_valid and not _within_reach(x, y, NEARLY_M)
 
     def over(self, observation: Observation) -> str | None:
         """The object is where it is to be, or has fallen off the tray."""

@@ -92,6 +92,11 @@ class Skill(ABC):
         del observation
         return False
 
+    def nearly_lost(self, observation: Observation) -> bool:
+        """Whether what this skill handles is about to be lost, so that no task had better go on, but a reset."""
+        del observation
+        return False
+
     def measures(self, transition: Transition) -> dict[str, float]:
         """Physical figures of one attempt, such as ``speed_mps``; its transitions come in order."""
         del transition

@@ -135,6 +135,33 @@ def test_where_a_reset_can_start_no_task_begins_that_could_not_be_undone(helps):
     assert scene.situation(observation(x_m=-0.2)) == ({"centre"} if helps else {"task"})
 
 
+def test_what_says_that_it_is_nearly_lost_is_as_hopeless_as_what_was_learned():
+    near, far = anywhere("near"), anywhere("far")
+    near.nearly_lost = lambda reading: reading.base_position[0] > 0.5
+    scene = Scene(
+        Abilities(tasks=(near, far), resets=(), stand_ups=()),
+        Workspace(),
+        hopeless=lambda reading: frozenset({"far"} if reading.base_position[0] > 0.7 else ()),
+    )
+    assert [scene.hopeless(observation(x_m=x_m)) for x_m in (0.0, 0.6, 0.8)] == [set(), {"near"}, {"near", "far"}]
+    deaf = Scene(Abilities(tasks=(near, far), resets=(), stand_ups=()), Workspace(), heeds_skills=False)
+    assert deaf.hopeless(observation(x_m=0.8)) == set()
+
+
+def test_tasks_go_no_further_than_the_scene_says_and_resets_as_far_as_they_like(world):
+    made = world(attempts=2, tasks=(in_middle(),), resets=(centre(),))
+    runner, watched = made.pilot.practice._runner, {}
+    run = runner.run
+
+    def spy(skill, controller, *, hopeless, **rest):
+        watched[skill.name] = hopeless
+        return run(skill, controller, hopeless=hopeless, **rest)
+
+    runner.run = spy
+    made.run(astray_after_first_attempt(made))
+    assert watched == {"task": made.pilot.practice._scene.hopeless, "centre": None}
+
+
 def test_a_pair_that_can_start_neither_way_is_reset_at_once_whatever_else_can_start(world):
     there, back = in_middle("there"), Placed("back", Kind.TASK, 0.3, 1.0)
     there.undone_by, back.undone_by = "back", "there"

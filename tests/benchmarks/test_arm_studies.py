@@ -70,14 +70,9 @@ def test_a_short_practice_is_judged_and_goes_on_where_it_was(tmp_path, monkeypat
     assert early_aborts.judge(tmp_path)["attempts"] <= 4
 
 
-class Critic:
+def from_frame_on(number):
     """Finds everything hopeless from a frame on."""
-
-    def __init__(self, from_frame):
-        self._from = from_frame
-
-    def hopeless_at(self, frames):
-        return (np.arange(len(frames)) >= self._from)[:, None]
+    return lambda frames: (np.arange(len(frames)) >= number)[:, None]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +103,9 @@ def test_an_early_abort_counts_if_it_comes_before_the_loss(tmp_path, end_y_m, fr
     )
     home = Home(tmp_path).prepare()
     path = home.episodes / write_episode(home, attempt).name
-    lost, lead_s = early_aborts._end(Critic(from_frame), CARRYING_SKILLS, path, kuka_spec())
-    assert lost == wanted[0]
-    assert lead_s == (None if wanted[1] is None else pytest.approx(wanted[1]))
+    never, then = from_frame_on(99), from_frame_on(from_frame)
+    for said, learned, way in ((then, never, "said_s"), (never, then, "learned_s")):
+        end = early_aborts.end_of(path, kuka_spec(), CARRYING_SKILLS, said, learned)
+        assert end.lost == wanted[0]
+        assert getattr(end, way) == (None if wanted[1] is None else pytest.approx(wanted[1]))
+        assert {"said_s": end.learned_s, "learned_s": end.said_s}[way] is None

@@ -251,6 +251,19 @@ class TestCarry:
         assert OUT.terminated(steps(lost, reading())).tolist() == [True, False]
         assert "out of reach, at (0.90, 0.00, -0.10)" in OUT.start_problem(lost)
 
+    @pytest.mark.parametrize("side", [(-1, 0), (1, 0), (0, -1), (0, 1)])
+    def test_at_the_end_of_the_reach_it_is_nearly_lost_before_it_is_lost(self, side):
+        """Outwards in steps of a millimetre: first no task begins, then none goes on, then it is lost."""
+        way = np.outer(np.arange(0.0, 0.25, 1e-3), side) + MIDDLE_M
+        seen = [reading(thing=(x, y, ON_TRAY_M, 0.0), handle=(0.9, 0.0, 0.1)) for x, y in way]
+        begins = [OUT.start_problem(each) is None or "is to be" in OUT.start_problem(each) for each in seen]
+        nearly, lost = ([judge(each) for each in seen] for judge in (OUT.nearly_lost, OUT.lost))
+        assert 5 <= nearly.index(True) - begins.index(False) <= 15
+        assert 14 <= lost.index(True) - nearly.index(True) <= 16
+        assert all(nearly[nearly.index(True) :])
+        assert not any(nearly[: nearly.index(True)])
+        assert not OUT.nearly_lost(reading(thing=(*way[-1], ON_TRAY_M, 0.0), seen=False))
+
     def test_so_does_an_arm_that_pressed_until_it_stopped(self):
         assert OUT.terminated(steps(reading(), reading(stopped=1.0))).tolist() == [False, True]
 
