@@ -189,6 +189,7 @@ class Studies:
             job.seed,
             family.mirrors(job.spec, commands) if job.symmetry else (),
             harm=lambda seen: family.lean_rad(seen[:, -row:]) > job.harm_lean_rad,
+            aim=family.aim,
         )
 
     def _new_fall_learner(self) -> FallLearner | None:
@@ -230,6 +231,7 @@ class Studies:
             SacConfig(**settings),
             seed,
             mirrors=mirrors,
+            aim=self._skills[0].family.aim,
         )
 
 
