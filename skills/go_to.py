@@ -78,21 +78,23 @@ GOING = GoingFamily()
 class GoingReward:
     """Weights of the rewards of going to a place; a good step is worth about 1."""
 
-    reference_mps: float = 0.5
+    reference_mps: float = 0.3
     """Speed towards the place worth a reward of 1."""
-    cap: float = 4.0
-    """Progress and its opposite count up to this many references: more is a jump of the tracker."""
-    facing_m: float = 0.6
+    cap: float = 2.5
+    """Progress beyond this many references is not rewarded, to keep gaits calm."""
+    setback_cap: float = 4.0
+    """Its opposite counts up to this many, as in walking: rocking to and fro would earn otherwise."""
+    facing_m: float = 0.4
     """What a radian by which neither end of the robot points at the place counts for, as a distance."""
-    hurry: float = 0.1
+    hurry: float = 0.2
     """What a step costs."""
     roughness: float = 0.2
     """Per mean squared change of the action."""
-    there: float = 5.0
+    there: float = 10.0
     """Once, on arrival."""
-    fall: float = 20.0
+    fall: float = 30.0
     """Once, at the step that tips over: more than standing still for ever costs."""
-    caught: float = 5.0
+    caught: float = 7.5
     """Once, at the step after which a fall had to be caught, which costs a second besides."""
 
 
@@ -101,7 +103,7 @@ class GoTo(LearnedSkill):
 
     kind = SkillKind.TASK
     family = GOING
-    horizon_s = 20.0
+    horizon_s = 10.0
     on_request = True
 
     def __init__(self, name: str, place_m: tuple[float, float]) -> None:
@@ -138,8 +140,8 @@ class GoTo(LearnedSkill):
         unit = w.reference_mps * transition.dt_s
         change = transition.action - transition.previous_action
         return {
-            "progress": np.clip((off - next_off) / unit, -w.cap, w.cap),
-            "facing": np.clip(w.facing_m * (turned - next_turned) / unit, -w.cap, w.cap),
+            "progress": np.clip((off - next_off) / unit, -w.setback_cap, w.cap),
+            "facing": np.clip(w.facing_m * (turned - next_turned) / unit, -w.setback_cap, w.cap),
             "hurry": np.full_like(off, -w.hurry),
             "roughness": -w.roughness * np.mean(change**2, axis=-1),
             "there": w.there * (next_off < THERE_M),
