@@ -19,9 +19,9 @@ from agent.learner_link import LearnerLink
 from agent.learner_process import Snapshot
 from agent.selection import Selection
 from sim.robot import Observation, RobotSpec
-from skills.decisions import DecisionController
+from skills.decisions import DecisionController, by_script
 from skills.fall_predictor import FallPredictor, FallPredictorWeights
-from skills.family import Decide
+from skills.family import Script
 from skills.policy import PolicyWeights
 from skills.policy_control import policy_controller
 from skills.shield import Shield, ShieldWeights
@@ -125,15 +125,8 @@ class Brain:
         script = self._script(skill) if explore else None
         if script is not None:
             actuator, resting = skill.family.actuator(self._spec, self._dt_s), skill.prior_action(self._spec)
-            noise, spread = np.random.default_rng((self._seed, self._count)), skill.family.disturbance(self._spec)
-            return DecisionController(
-                skill.family,
-                actuator,
-                script,
-                resting,
-                decimation=self._decimation,
-                disturb=lambda action: action + spread * noise.standard_normal(len(spread)),
-            ), None
+            decide = by_script(script, self._spec)
+            return DecisionController(skill.family, actuator, decide, resting, decimation=self._decimation), None
         self._refresh(skill)
         able = [weights for weights in self._cleared() if weights.skill in (None, skill.name)]
         if not able:
@@ -161,7 +154,7 @@ class Brain:
         """Skills that undo others and would hardly ever succeed from here on; none while that is not known."""
         return self.undo_critic.hopeless(observation) if self.undo_critic is not None else frozenset()
 
-    def _script(self, skill: LearnedSkill) -> Decide | None:
+    def _script(self, skill: LearnedSkill) -> Script | None:
         """What decides in the next attempt instead of a policy that hardly ever succeeds: every other time, so that it
         goes on being tried.
         """

@@ -167,8 +167,8 @@ class LearnerConfig(Section):
     script_below: float = setting(0.2, 0.0, 1.0)
     """Where a task brings a script, that makes every other attempt while the policy succeeds in a smaller share of them
     than this."""
-    imitation: float = setting(3.0, 0.0, 100.0)
-    """How much a policy also imitates what a script has shown: weight of the mean squared difference, in sizes of Q."""
+    imitation: float = setting(1.0, 0.0, 100.0)
+    """How much a policy also follows the advice of a script: weight of the mean squared difference, in sizes of Q."""
     hopeless_below: float = setting(0.0, 0.0, 0.9)
     """Where what undoes a task succeeds less often than this share of its usual rate, the task goes no further and is
     not begun; 0: nothing is ended early."""

@@ -120,17 +120,9 @@ class Studies:
             steps.terminated,
             steps.valid,
             costs,
-            self._shown(episode),
-            episode.proposed[: len(steps)],
+            steps.advice if buffer.advice else None,
         )
         return steps
-
-    def _shown(self, episode: Episode) -> int | None:
-        """The skill that an attempt shows how to do: one of a script that succeeded."""
-        for index, skill in enumerate(self._skills):
-            if skill.name == episode.skill and not episode.policy_version.isdecimal():
-                return index if self._succeeded(skill, episode) else None
-        return None
 
     def _succeeded(self, skill: LearnedSkill, episode: Episode) -> bool:
         """Whether an attempt of a skill succeeded: by what a person has shown, else by its own rule."""

@@ -24,7 +24,7 @@ from sim.robot import FrameLayout, Frames, Transition
 from sim.simulated_arm import ArmTruth, SimulatedArm
 from sim.state import Pose
 from skills.carry import GOAL_M, LYING_BELOW_M, ZONE_M
-from skills.decisions import DecisionController
+from skills.decisions import DecisionController, by_script
 from skills.learners.success import learn_success
 from skills.registry import get
 from skills.skill import LearnedSkill
@@ -130,9 +130,8 @@ class _Trials:
         arm, skill, rng = self._arm, self._skill, self._rng
         script, family = skill.script(arm.spec), skill.family
         assert script is not None
-        controller = DecisionController(
-            family, family.actuator(arm.spec, DT_S), script, skill.prior_action(arm.spec), decimation=DECIMATION
-        )
+        decide, resting = by_script(script, arm.spec), skill.prior_action(arm.spec)
+        controller = DecisionController(family, family.actuator(arm.spec, DT_S), decide, resting, decimation=DECIMATION)
         begun_s, seen = arm.time_s, []
         end_s = begun_s + (rng.uniform(0.0, CUT_S) if kind == "cut" else skill.horizon_s)
         further_s = rng.uniform(0.0, FURTHER_S) if kind == "finished" else None

@@ -30,10 +30,10 @@ class Batch(NamedTuple):
     """1 where the step ended the episode for a skill by itself; 0 where time ran out. Shape: (batch, K)."""
     cost: Float32
     """Costs of the step, the same for every skill. Shape: (batch, C)."""
-    shown: Float32
-    """Index of the skill that the step shows how to do; -1: of none. Shape: (batch,)."""
     advised: Float32
-    """What whoever shows it wanted to do, before it was disturbed. Shape: (batch, A); (batch, 0) where none is kept."""
+    """1 where there is advice for a skill. Shape: (batch, K); (batch, 0) where none is kept."""
+    advice: Float32
+    """What each skill is advised to do, one after the other. Shape: (batch, K * A); (batch, 0) where none is kept."""
 
 
 class ReplayBuffer:
@@ -63,7 +63,7 @@ class ReplayBuffer:
             skills: number K of skills whose rewards are stored.
             history: number H of feature rows stacked into an observation.
             costs: number C of costs that are stored with each step.
-            advice: whether what was wanted is stored beside what was done.
+            advice: whether what each skill had better do is stored beside what was done.
 
         Raises:
             ValueError: one of them is not positive, or ``costs`` is negative.
@@ -80,9 +80,11 @@ class ReplayBuffer:
         # on top is ample for episodes of eight steps and more; shorter ones are evicted a little earlier.
         self._rows = capacity + capacity // 8 + 2
         self._features = np.zeros((self._rows, features), np.float32)
-        self._advised = actions if advice else 0
-        # Action, rewards, ends, costs, advice, shown skill and age of a step lie side by side: one cache miss per draw.
-        self._facts = np.zeros((self._rows, actions + 2 * skills + costs + self._advised + 2), np.float32)
+        self._advised = skills if advice else 0
+        # Action, rewards, ends, costs, advice and age of a step lie side by side: one cache miss per draw.
+        self._facts = np.zeros(
+            (self._rows, actions + 2 * skills + costs + self._advised * (1 + actions) + 1), np.float32
+        )
         self._actions = actions
         self._skills = skills
         self._costs = costs
@@ -140,7 +142,7 @@ class ReplayBuffer:
 
     @property
     def advice(self) -> bool:
-        """Whether what was wanted is stored beside what was done."""
+        """Whether what each skill had better do is stored beside what was done."""
         return self._advised > 0
 
     @property
@@ -156,8 +158,7 @@ class ReplayBuffer:
         terminated: NDArray[Any],
         valid: NDArray[np.bool_] | None = None,
         costs: NDArray[np.floating[Any]] | None = None,
-        shown: int | None = None,
-        advised: NDArray[np.floating[Any]] | None = None,
+        advice: NDArray[np.floating[Any]] | None = None,
     ) -> None:
         """Append one episode, evicting the oldest ones where there is no room.
 
@@ -168,8 +169,8 @@ class ReplayBuffer:
             terminated: true where the step is the end for a skill; an episode cut by time has none. Shape: (T, K).
             valid: false where a step must not be learned from, such as without a tracker. Shape: (T,); None: all true.
             costs: Shape: (T, C); None only where the buffer keeps none.
-            shown: index of the skill that the episode shows how to do; None: of none.
-            advised: what was wanted; None: what was done. Kept only where the buffer keeps advice. Shape: (T, A).
+            advice: what each skill is advised to do, NaN where it is not; None: nothing. Only where the buffer keeps
+                advice. Shape: (T, K, A).
 
         Raises:
             ValueError: shapes disagree, a value is not finite, or the episode is longer than the capacity.
@@ -177,7 +178,8 @@ class ReplayBuffer:
         steps = len(actions)
         good = np.ones(steps, bool) if valid is None else np.asarray(valid, bool)
         paid = np.zeros((steps, 0)) if costs is None else costs
-        advice = (actions if advised is None else advised)[:, : self._advised]
+        told = np.full((steps, self._advised, self.actions), np.nan) if advice is None else advice
+        advised = np.isfinite(told).all(axis=-1)
         self._check(
             {
                 "features": (features, (steps + 1, self.features)),
@@ -186,21 +188,19 @@ class ReplayBuffer:
                 "terminated": (terminated, (steps, self.skills)),
                 "valid": (good, (steps,)),
                 "costs": (paid, (steps, self.costs)),
-                "advised": (advice, (steps, self._advised)),
+                "advice": (np.where(advised[..., None], told, 0.0), (steps, self._advised, self.actions)),
             }
         )
         if not 1 <= steps <= self.capacity:
             raise ValueError(f"the episode has {steps} steps; between 1 and the capacity {self.capacity} are needed")
-        if shown is not None and not 0 <= shown < self.skills:
-            raise ValueError(f"the episode shows skill {shown}; there are {self.skills}")
         first = self._end
         while self._steps + steps > self.capacity or first + steps + 1 - self._oldest() > self._rows:
             self._evict()
         self._write(self._features, first, features)
         # How many rows back the stack may reach; no more than the history is ever asked for.
         age = np.minimum(np.arange(steps), self.history)[:, None]
-        skill = np.full((steps, 1), -1.0 if shown is None else shown)
-        facts = np.hstack((actions, rewards, terminated, paid, advice, skill, age), dtype=np.float32)
+        kept = np.where(advised[..., None], told, 0.0).reshape(steps, -1)
+        facts = np.hstack((actions, rewards, terminated, paid, advised, kept, age), dtype=np.float32)
         self._write(self._facts, first, facts)
         drawable = (first + np.flatnonzero(good)) % self._rows
         self._write(self._drawable, self._drawable_head + self._drawable_count, drawable)
@@ -249,16 +249,17 @@ class ReplayBuffer:
         width, reward_at = self.features, self._actions
         terminated_at = reward_at + self._skills
         cost_at = terminated_at + self._skills
-        advice_at = cost_at + self._costs
+        advised_at = cost_at + self._costs
+        advice_at = advised_at + self._advised
         return Batch(
             obs=block[:, :-width],
             action=facts[:, :reward_at],
             reward=facts[:, reward_at:terminated_at],
             next_obs=block[:, width:],
             terminated=facts[:, terminated_at:cost_at],
-            cost=facts[:, cost_at:advice_at],
-            shown=facts[:, -2],
-            advised=facts[:, advice_at:-2],
+            cost=facts[:, cost_at:advised_at],
+            advised=facts[:, advised_at:advice_at],
+            advice=facts[:, advice_at:-1],
         )
 
     def _oldest(self) -> int:

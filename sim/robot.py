@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -76,6 +77,13 @@ class Limit:
         return {name: list(bound) for name, bound in both.items() if bound is not None}
 
 
+def cross_matrices(vectors: Array) -> Array:
+    """What multiplies vectors crosswise with these from the left. Shape: (n, 3) to (n, 3, 3)."""
+    x, y, z = vectors.T
+    zero = np.zeros_like(x)
+    return np.stack((zero, -z, y, z, zero, -x, -y, x, zero), axis=1).reshape(-1, 3, 3)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ArmGeometry:
     """Where the joints and the hand of an arm are when all joint positions are 0, in the frame of its base."""
@@ -92,6 +100,11 @@ class ArmGeometry:
     """The hand stays in this box. Shape: (3,)."""
     box_upper_m: Array
     """Shape: (3,)."""
+
+    @cached_property
+    def crosses(self) -> Array:
+        """What multiplies vectors crosswise with each axis. Shape: (n, 3, 3)."""
+        return cross_matrices(self.axes)
 
 
 @dataclass(frozen=True, kw_only=True)

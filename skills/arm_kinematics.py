@@ -17,6 +17,7 @@ DAMPING = 0.02
 """Of the inverse, in the units of the Jacobian: near a singularity the hand lags rather than the joints race."""
 POSTURE_GAIN = 0.1
 """Share of the way to the posture that a step takes where the hand does not mind."""
+_STILL = np.eye(3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +33,34 @@ class HandPose:
 
 
 def hand_pose(arm: ArmGeometry, joints_rad: FloatArray) -> HandPose:
-    """The pose of the hand at joint positions of shape (n,), the gripper left out."""
+    """The pose of the hand at joint positions of shape (n,) or longer, of which the arm's are the first."""
     n = len(arm.axes)
-    rotation, shift = np.eye(3), np.zeros(3)
-    axes, points = np.empty((n, 3)), np.empty((n, 3))
+    turns = turned(arm.crosses, joints_rad[:n])
+    own = np.zeros((n, 4, 4))  # what each joint does to all beyond it, as homogeneous transformations
+    own[:, :3, :3] = turns
+    own[:, :3, 3] = arm.points_m - (turns @ arm.points_m[..., None])[..., 0]
+    own[:, 3, 3] = 1.0
+    before = np.empty((n + 1, 4, 4))
+    before[0] = np.eye(4)
     for joint in range(n):
-        axis, point = arm.axes[joint], arm.points_m[joint]
-        axes[joint], points[joint] = rotation @ axis, rotation @ point + shift
-        turn = turned(axis, float(joints_rad[joint]))
-        shift = shift + rotation @ (point - turn @ point)
-        rotation = rotation @ turn
-    position = rotation @ arm.hand_m + shift
-    jacobian = np.concatenate((np.cross(axes, position - points), axes), axis=1).T
-    return HandPose(position, rotation @ arm.hand_rotation, jacobian)
+        np.matmul(before[joint], own[joint], out=before[joint + 1])
+    rotations, shifts = before[:, :3, :3], before[:, :3, 3]
+    axes = (rotations[:-1] @ arm.axes[..., None])[..., 0]
+    points = (rotations[:-1] @ arm.points_m[..., None])[..., 0] + shifts[:-1]
+    position = rotations[-1] @ arm.hand_m + shifts[-1]
+    (ax, ay, az), (x, y, z) = axes.T, (position - points).T
+    jacobian = np.stack((ay * z - az * y, az * x - ax * z, ax * y - ay * x, ax, ay, az))
+    return HandPose(position, rotations[-1] @ arm.hand_rotation, jacobian)
 
 
-def turned(axis: FloatArray, angle_rad: float) -> Array:
-    """Rotation about a unit axis of shape (3,) (Rodrigues). Shape: (3, 3)."""
-    x, y, z = axis
-    cross = np.array(((0.0, -z, y), (z, 0.0, -x), (-y, x, 0.0)))
-    rotation: Array = np.eye(3) + np.sin(angle_rad) * cross + (1.0 - np.cos(angle_rad)) * (cross @ cross)
-    return rotation
+def turned(crosses: FloatArray, angles_rad: FloatArray) -> Array:
+    """Rotations about unit axes, given as what multiplies vectors crosswise with them (Rodrigues).
+
+    Shapes: (n, 3, 3), (n,) to (n, 3, 3).
+    """
+    sine, cosine = np.sin(angles_rad)[:, None, None], np.cos(angles_rad)[:, None, None]
+    rotations: Array = _STILL + sine * crosses + (1.0 - cosine) * (crosses @ crosses)
+    return rotations
 
 
 def pointing_down(yaw_rad: float) -> Array:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import ARM_CHANNELS, FORCE_STOP, Array, FloatArray, Frames, Observation, RobotSpec, Transition
-from skills.carry_script import CarryScript
+from skills.carry_script import carry_script
+from skills.family import Script
 from skills.hand_control import ACTIONS, HAND, HAND_FAMILY, HANDLE, OBJECT, command_for
 from skills.skill import LearnedSkill, SkillKind
 
@@ -16,12 +17,12 @@ HOME_M, GOAL_M = (0.48, -0.12), (0.62, 0.12)
 """Middles of the two zones, in the robot's frame."""
 MIDDLE_M = (0.54, 0.0)
 """Middle of the hand's box."""
-REACH_M = ((0.38, 0.7), (-0.22, 0.22))
+REACH_M = ((0.39, 0.7), (-0.22, 0.22))
 """x and y between which fingers can close on the object. What is beyond stays there until a person comes."""
 BORDER_M = 0.025
 """So near to the end of its reach no task begins: a push is enough, and the object is lost."""
-HANDLE_ROOM_M = 0.055
-"""Nearer than this to the handle of the door, which is above it, no hand comes down to the object."""
+HANDLE_ROOM_M = (0.085, 0.065)
+"""Nearer than this to the handle of the door, along x and y, no hand comes down to the object: it would meet that."""
 ZONE_M = 0.05
 """Radius of a zone: the object is in it if its middle is."""
 CLEARLY_M = 0.015
@@ -66,10 +67,10 @@ class Carry(LearnedSkill):
         del spec
         return np.append(np.zeros(ACTIONS - 1), FINGERS_OPEN)
 
-    def script(self, spec: RobotSpec) -> CarryScript:
+    def script(self, spec: RobotSpec) -> Script:
         """Grips the object and puts it into the zone."""
         x, y = self._zone
-        return CarryScript(spec, (float(x), float(y)))
+        return carry_script(spec, (float(x), float(y)), ZONE_M)
 
     def start_problem(self, observation: Observation) -> str | None:
         """Not where the arm has stopped itself, or the object is unseen, out of reach, covered, or in the zone."""
@@ -82,7 +83,7 @@ class Carry(LearnedSkill):
         if z < LOST_BELOW_M or not _within_reach(x, y, border):
             return f"the object is out of reach, at ({x:.2f}, {y:.2f}, {z:.2f}) m"
         handle_x, handle_y, _ = observation.extra[HANDLE]
-        if x > handle_x - HANDLE_ROOM_M and abs(y - handle_y) < HANDLE_ROOM_M:
+        if x > handle_x - HANDLE_ROOM_M[0] and abs(y - handle_y) < HANDLE_ROOM_M[1]:
             return "the handle of the door is over the object"
         there = self._off_m(x, y) < ZONE_M + CLEARLY_M
         return "the object is where it is to be" if there and z < LYING_BELOW_M else None

@@ -1,4 +1,7 @@
-"""How to bring an object somewhere without having learned it: grip it from above, lift it, put it down."""
+"""How to bring an object somewhere without having learned it: grip it from above, lift it, put it down.
+
+Every decision depends on the newest frame alone, so the script has an answer wherever a policy may have strayed to.
+"""
 
 from __future__ import annotations
 
@@ -6,57 +9,84 @@ import math
 
 import numpy as np
 
-from sim.robot import Array, FloatArray, RobotSpec
+from sim.robot import FloatArray, Frames, RobotSpec
+from skills.family import Script
 from skills.hand_control import HAND, HAND_YAW, OBJECT, OBJECT_YAW
-from skills.hand_script import CLOSED, OPEN, HandScript, Stage
+from skills.hand_script import CLOSED, OPEN, glide, ramp
 
 ABOVE_M, LIFTED_M = 0.12, 0.12
-"""Heights of the hand over the lowest that it may be: before it goes down, and when it carries."""
-GRIP_DECISIONS, RELEASE_DECISIONS = 6, 4
-"""How long fingers are given to close and to open."""
-RELEASE_ABOVE_M = 0.015
-"""The hand holds the object this much higher than it gripped it when it lets go: the floor is not to be pressed on."""
+"""Heights of the hand over the lowest that it may be: beside the object, and when it carries."""
+FUNNEL_M = (0.01, 0.03)
+"""Distances from the object, in the plane, up to which the hand may be low, and from which on it is high."""
+ASKEW_RAD = (0.15, 0.5)
+"""The same for how far it has to turn yet."""
+UP_FIRST_M = (0.03, 0.07)
+"""Missing heights up to which the hand moves on in the plane, and from which on it only rises."""
+GRIP_ABOVE_M, CLOSE_BELOW_M = 0.01, 0.014
+"""Heights over the lowest at which the hand grips, and below which it does: tips of closing fingers swing downwards."""
+GRIPPED = (0.34, 0.47)
+"""Openings of fingers with the object between them, as shares: empty ones close further."""
+IN_HAND_M = (0.035, 0.025)
+"""From the middle of the object to that of the hand which holds it, in the plane and in height."""
+NEAR_END_M, LEAST_YAW_RAD = 0.025, -0.4
+"""The folded arm comes no nearer than this to the near side of its box when it is low, and not turned further."""
+PUT_DOWN_M = (0.015, 0.05)
+"""Distances from the place up to which the hand that carries is low, and from which on it is high."""
+RELEASE_ABOVE_M, RELEASE_BELOW_M = 0.015, 0.024
+"""The hand goes down so far to let go, and lets go below: the floor is not to be pressed on."""
 
 
-class CarryScript(HandScript):
-    """Decides actions of the hand's family; for one attempt."""
+def carry_script(spec: RobotSpec, zone_m: tuple[float, float], zone_radius_m: float) -> Script:
+    """Bring the object to a place.
 
-    def __init__(self, spec: RobotSpec, zone_m: tuple[float, float]) -> None:
-        """Bring the object to a place.
+    Args:
+        spec: a robot with an arm.
+        zone_m: x and y of the place, in the robot's frame.
+        zone_radius_m: an object that lies so near to it is left there.
+    """
+    assert spec.arm is not None
+    lower, upper = spec.arm.box_lower_m, spec.arm.box_upper_m
+    nearest, furthest = lower[:2] + np.array((NEAR_END_M, 0.0)), upper[:2]
+    low_m, open_rad, rate_hz = float(lower[2]), float(spec.position_upper_rad[-1]), spec.policy_rate_hz
+    zone = np.array(zone_m)
 
-        Args:
-            spec: a robot with an arm.
-            zone_m: x and y of the place, in the robot's frame.
-        """
-        assert spec.arm is not None
-        lower, upper = spec.arm.box_lower_m, spec.arm.box_upper_m
-        low = float(lower[2])
-        zone = np.array(zone_m)
+    def decide(frames: Frames) -> FloatArray:
+        hand, thing = frames.extra[..., HAND], frames.extra[..., OBJECT]
+        opening = frames.joint_position[..., -1] / open_rad
+        height = hand[..., 2] - low_m
+        to_thing = thing - hand
+        way = np.clip(thing[..., :2], nearest, furthest) - hand[..., :2]
+        on = zone - thing[..., :2]
+        gap, off = np.hypot(way[..., 0], way[..., 1]), np.hypot(on[..., 0], on[..., 1])
+        askew = _askew(frames.extra[..., OBJECT_YAW][..., 0], frames.extra[..., HAND_YAW][..., 0])
 
-        def over(place: FloatArray, above_m: float) -> Array:
-            within: Array = np.clip(np.array((place[0], place[1], low + above_m)), lower, upper)
-            return within
+        # The object is in the hand, or lies where it is to be, or lies elsewhere.
+        between = (np.abs(to_thing[..., :2]).max(axis=-1) < IN_HAND_M[0]) & (np.abs(to_thing[..., 2]) < IN_HAND_M[1])
+        held = between & (opening > GRIPPED[0]) & (opening < GRIPPED[1])
+        placed = ~held & (off < zone_radius_m) & (thing[..., 2] < low_m + IN_HAND_M[1])
 
-        stages = (
-            Stage(
-                target=lambda extra: over(extra[OBJECT], ABOVE_M),
-                fingers=OPEN,
-                turn=_askew,
-                aligned=True,
-                no_lower=True,
-            ),
-            Stage(target=lambda extra: over(extra[OBJECT], 0.0), fingers=OPEN, turn=_askew),
-            Stage(target=lambda extra: over(extra[HAND], 0.0), fingers=CLOSED, decisions=GRIP_DECISIONS),
-            Stage(target=lambda extra: over(extra[HAND], LIFTED_M), fingers=CLOSED, decisions=GRIP_DECISIONS),
-            Stage(target=lambda extra: over(zone, LIFTED_M), fingers=CLOSED),
-            Stage(target=lambda extra: over(zone, RELEASE_ABOVE_M), fingers=CLOSED),
-            Stage(target=lambda extra: over(extra[HAND], RELEASE_ABOVE_M), fingers=OPEN, decisions=RELEASE_DECISIONS),
-            Stage(target=lambda extra: over(extra[HAND], ABOVE_M), fingers=OPEN),
+        from_place, from_thing = (
+            ramp(off, *PUT_DOWN_M),
+            np.maximum(ramp(gap, *FUNNEL_M), ramp(np.abs(askew), *ASKEW_RAD)),
         )
-        super().__init__(stages, spec.policy_rate_hz)
+        carrying = RELEASE_ABOVE_M + (LIFTED_M - RELEASE_ABOVE_M) * from_place
+        coming = GRIP_ABOVE_M + (ABOVE_M - GRIP_ABOVE_M) * from_thing
+        rise = np.select([held, placed], [carrying, np.full_like(height, ABOVE_M)], coming) - height
+        plane = np.where(held[..., None], on, np.where(placed[..., None], 0.0, way))
+        plane = plane * (1.0 - ramp(rise, *UP_FIRST_M))[..., None]
+
+        let_go = held & (off < 0.5 * zone_radius_m) & (height < RELEASE_BELOW_M)
+        close = ~held & ~placed & (gap < FUNNEL_M[1]) & (height < CLOSE_BELOW_M)
+        fingers = np.where((held & ~let_go) | close, CLOSED, OPEN)
+        turn = np.where(held | placed | close, 0.0, askew)
+        return glide(np.concatenate((plane, rise[..., None]), axis=-1), turn, fingers, rate_hz)
+
+    return decide
 
 
-def _askew(extra: FloatArray) -> float:
-    """The smallest turn after which the fingers close on two sides of a cube."""
-    askew = float(extra[OBJECT_YAW][0] - extra[HAND_YAW][0])
-    return math.remainder(askew, 0.5 * math.pi)
+def _askew(thing_rad: FloatArray, hand_rad: FloatArray) -> FloatArray:
+    """The smallest turn after which the fingers close on two sides of a cube, and the arm can fold."""
+    quarter, turn_rad = 0.5 * math.pi, thing_rad - hand_rad
+    nearest = turn_rad - quarter * np.round(turn_rad / quarter)
+    askew: FloatArray = np.where(hand_rad + nearest < LEAST_YAW_RAD, nearest + quarter, nearest)
+    return askew

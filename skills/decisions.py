@@ -8,16 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.robot import Command, FloatArray, Observation
-from skills.family import Actuator, Decide, Family
+from sim.robot import Command, FloatArray, FrameLayout, Frames, Observation, RobotSpec
+from skills.family import Actuator, Decide, Family, Script
 from skills.skill import Progress
 
 Judge = Callable[[Observation], Progress]
 """newest reading -> whether to go on."""
 Safer = Callable[[NDArray[np.float32]], FloatArray | None]
 """proposed action -> what to do instead; None follows the proposal."""
-Disturb = Callable[[FloatArray], FloatArray]
-"""action -> what is done instead, of the same shape."""
+
+
+def by_script(script: Script, spec: RobotSpec) -> Decide:
+    """Decides as a script does."""
+    layout = FrameLayout.of(spec)
+    return lambda observation, phase_rad, last: script(Frames(layout.pack(observation), layout))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,6 @@ class DecisionController:
         decimation: int,
         safer: Safer | None = None,
         judge: Judge | None = None,
-        disturb: Disturb | None = None,
     ) -> None:
         """Build a controller for one attempt.
 
@@ -58,7 +61,6 @@ class DecisionController:
             decimation: control periods per policy step.
             safer: asked after each decision whether to do something else.
             judge: asked after each control period whether to go on; None: until the horizon.
-            disturb: changes what is done from what was decided; what was decided is kept beside it.
         """
         self.family = family
         self.decision: Decision | None = None
@@ -70,7 +72,6 @@ class DecisionController:
         self._decimation = decimation
         self._safer = safer
         self._judge = judge
-        self._disturb = disturb
         self._smoothing = family.smoothing
         self._tick = 0
 
@@ -103,8 +104,6 @@ class DecisionController:
             proposed = np.asarray(decide(phase), dtype=np.float32)
             other = safer(proposed) if safer is not None else None
             chosen = proposed if other is None else other
-            if self._disturb is not None:
-                chosen = self._disturb(chosen)
             # NaN would live on in the filter: leave the judgement to the safety gate and keep the last action here.
             clean = np.where(np.isfinite(chosen), np.clip(chosen, -1.0, 1.0), self._sent)
             self._sent = (self._smoothing * clean + (1.0 - self._smoothing) * self._sent).astype(np.float32)

@@ -58,6 +58,8 @@ class Experience:
     """Steps whose rewards every skill trusts, between two readings. Shape: (T,)."""
     costs: NDArray[np.float32]
     """The family's safety costs, in the order of `cost_names`. Shape: (T, C)."""
+    advice: NDArray[np.float32]
+    """What each skill's script would have done, NaN for skills without one. Shape: (T, K, n_actions)."""
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -102,6 +104,10 @@ def experience(
     costs = [cost[:length] for cost in skills[0].costs(steps, spec).values()]
     fresh = np.diff(arrays.stamps_s) >= SHORTEST_STEP_S
     valid = np.logical_and.reduce([skill.trusted(steps) for skill in skills]) & fresh
+    advice = np.full((length, len(skills), arrays.actions.shape[1]), np.nan, np.float32)
+    for index, script in enumerate(skill.script(spec) for skill in skills):
+        if script is not None:
+            advice[:, index] = script(Frames(arrays.frames[:length], layout))
     led_to_catch = [step - 1 for step in arrays.caught if 0 < step < len(steps)]
     rewards[led_to_catch] += [skill.caught_reward for skill in skills]
     return Experience(
@@ -111,6 +117,7 @@ def experience(
         terminated=terminated[:length],
         valid=valid[:length],
         costs=np.stack(costs, axis=1).astype(np.float32) if costs else np.zeros((length, 0), np.float32),
+        advice=advice,
     )
 
 

@@ -14,6 +14,8 @@ from skills.symmetry import Mirror
 
 Decide = Callable[[Observation, float, NDArray[np.float32]], FloatArray]
 """(observation, actuator phase, last sent action) -> proposed action, each in [-1, 1]."""
+Script = Callable[[Frames], FloatArray]
+"""frames, leading shape (...) -> what to do in each of them, shape (..., n_actions), each in [-1, 1]."""
 
 
 Retreat = Callable[[Observation, float], FloatArray | None]
@@ -55,14 +57,6 @@ class Family(ABC):
     @abstractmethod
     def problem(self, spec: RobotSpec) -> str | None:
         """Why a robot cannot have the skills of this family, or None when it can."""
-
-    def disturbance(self, spec: RobotSpec) -> FloatArray:
-        """Standard deviations of the noise that a script's actions get, so that it also shows the way back to its way.
-
-        Noise on whoever shows a skill, with what was wanted as the example, makes imitation hold where the policy
-        strays (DART: Laskey et al. 2017, arXiv 1703.09327). Shape: (n_actions,).
-        """
-        return np.zeros(self.action_size(spec))
 
     @abstractmethod
     def action_size(self, spec: RobotSpec) -> int:

@@ -24,16 +24,15 @@ ACTIONS = 5
 LET_GO_S, BACK_S, RETREAT_S = 0.4, 0.4, 4.0
 """After an attempt: how long fingers open, how long the hand backs off what it meets on its way up, and the most that
 all of it takes."""
-STRAY = 0.3
-"""Standard deviation of the noise on what a script decides: with twice as much every other carry fails."""
 CLEAR_M = 0.2
 """Height of a hand that is above all that there is."""
 MET_N = 20.0
 """Force on a hand that has met something."""
 HANDLE_ROOM_M = 0.08
 """A hand that is nearer than this to the handle of the door, or below it, may have met that."""
-NEAR_M = 0.2
-"""Distance that counts as one between the hand and what it moves, and of how far that is to go."""
+NEAR_M, FINE_M = 0.2, 0.03
+"""Distances that count as one between the hand and what it moves, and of how far that is to go. The second is for what
+is decided within a finger's width."""
 _SPEED_SHARE = 0.9
 """Of the joints' own limits, so that the safety gate has nothing to change."""
 
@@ -170,11 +169,6 @@ class HandFamily(Family):
         del spec
         return HandRetreat()
 
-    def disturbance(self, spec: RobotSpec) -> FloatArray:
-        """The hand strays; its fingers do not, lest it drop what it holds."""
-        del spec
-        return np.array((*(STRAY,) * 4, 0.0))
-
     def action_size(self, spec: RobotSpec) -> int:
         """Three directions, a turn, the fingers."""
         del spec
@@ -187,13 +181,14 @@ class HandFamily(Family):
     def feature_size(self, spec: RobotSpec) -> int:
         """Width of one feature row."""
         del spec
-        return 3 + 3 + 3 + 2 + 3 + 1 + 1 + 1 + 3 + ACTIONS
+        return 3 + 3 + 3 + 2 + 3 + 1 + 3 + 3 + 1 + 1 + 1 + 3 + ACTIONS
 
     def features(
         self, spec: RobotSpec, frames: Frames, phase_rad: FloatArray, last_action: FloatArray
     ) -> NDArray[np.float32]:
         """Hand and object in the box, the way to the object and how it is turned, the way to the handle and how far the
-        door is open, how the hand is turned, fingers, force, last action.
+        door is open, once more and finely both ways and the height of the hand, how the hand is turned, fingers, force,
+        last action.
         """
         del phase_rad
         assert spec.arm is not None
@@ -211,6 +206,9 @@ class HandFamily(Family):
                 np.sin(askew),
                 (extra[..., HANDLE] - hand) / NEAR_M,
                 extra[..., DOOR] / NEAR_M,
+                np.tanh((thing - hand) / FINE_M),
+                np.tanh((extra[..., HANDLE] - hand) / FINE_M),
+                np.tanh((hand[..., 2:] - spec.arm.box_lower_m[2]) / FINE_M),
                 yaw / MOST_TURN_RAD,
                 frames.joint_position[..., -1:] / spec.position_upper_rad[-1],
                 extra[..., _FORCE] / spec.hand_force_limit_n,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import Array, Command, FloatArray, Observation, RobotSpec, Transition
-from skills.family import Decide, Family
+from skills.family import Family, Script
 
 
 class SkillKind(StrEnum):
@@ -119,10 +119,11 @@ class LearnedSkill(Skill):
     def prior_action(self, spec: RobotSpec) -> Array:
         """The action of a network that outputs zero, each in (-1, 1). Shape: (n_actions,)."""
 
-    def script(self, spec: RobotSpec) -> Decide | None:
-        """Decides in the policy's place in some attempts while that hardly ever succeeds; None: there is no script.
+    def script(self, spec: RobotSpec) -> Script | None:
+        """What does the skill without having learned it, from wherever it is asked; None: there is no script.
 
-        A learner that has seen success finds its way to it (section 4.4.5 of Ibarz et al. 2021).
+        It acts in the policy's place in some attempts while that hardly ever succeeds (section 4.4.5 of Ibarz et al.
+        2021), and advises the learner on every step that was made, by whomever.
         """
         del spec
         return None

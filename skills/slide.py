@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import ARM_CHANNELS, FORCE_STOP, Array, FloatArray, Frames, Observation, RobotSpec, Transition
+from skills.family import Script
 from skills.hand_control import ACTIONS, DOOR, HAND, HAND_FAMILY, HANDLE, command_for
 from skills.skill import LearnedSkill, SkillKind
-from skills.slide_script import SlideScript
+from skills.slide_script import slide_script
 
 CLOSED_M, OPEN_M = 0.0, 0.16
 """How far the door is open at its ends."""
@@ -46,9 +47,9 @@ class Slide(LearnedSkill):
         del spec
         return np.append(np.zeros(ACTIONS - 1), FINGERS_CLOSED)
 
-    def script(self, spec: RobotSpec) -> SlideScript:
+    def script(self, spec: RobotSpec) -> Script:
         """Goes beside the handle and pushes it."""
-        return SlideScript(spec, self._end_m, self._direction)
+        return slide_script(spec, self._end_m, self._direction)
 
     def start_problem(self, observation: Observation) -> str | None:
         """Not where the arm has stopped itself, or the door is where it is to be; the object does not matter."""

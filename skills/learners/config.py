@@ -38,8 +38,8 @@ class SacConfig:
     dropout: float = 0.0
     """Share of the critics' hidden units dropped at each update; 0.01 with ``layer_norm`` is DroQ."""
     imitation: float = 0.0
-    """How much the actor also imitates what was shown: weight of the mean squared difference, in mean sizes of Q. In
-    TD3+BC it is 0.4 (Fujimoto and Gu 2021, arXiv 2106.06860)."""
+    """How much the actor also follows advice: weight of the mean squared difference, in mean sizes of Q. In TD3+BC it
+    is 0.4 (Fujimoto and Gu 2021, arXiv 2106.06860)."""
     actor_delay: int = 0
     """Updates before actor and temperatures begin to move, also after a reset: what new critics say of actions is
     chance, and an actor that follows it makes a robot stumble."""

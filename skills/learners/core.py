@@ -283,10 +283,10 @@ class SacCore:
         return action_grad
 
     def _imitate(self, minibatch: Minibatch, q: Tensor, action: Tensor, by_action: Tensor) -> None:
-        """Add d(w E[|u - a|^2 / A]) / du where an action a was shown. Shapes: (B, A)."""
+        """Add d(w E[|u - a|^2 / A]) / du where an action a is advised. Shapes: (B, A)."""
         batch = self.config.batch
         weight = self.config.imitation * 2.0 / (batch * self._actions) * q[:, batch : 2 * batch].amin(0).abs().mean()
-        by_action.addcmul_(action - minibatch.advised, (minibatch.shown * weight)[:, None])
+        by_action.addcmul_(action - minibatch.advice, (minibatch.advised * weight)[:, None])
 
     def _learn_actor(self, minibatch: Minibatch, alpha: Tensor, by_action: Tensor, drawn: SquashedAction) -> None:
         """Gradients of the actor's loss E[alpha log pi(u | s) - Q(s, u)]  (eq. 7), by reparametrisation."""

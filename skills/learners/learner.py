@@ -63,12 +63,12 @@ class TransitionBatch(Protocol):
         """Safety costs of the step, each at least 0. Shape: (batch, C)."""
 
     @property
-    def shown(self) -> Float32:
-        """Index of the skill that the step shows how to do; -1: of none. Shape: (batch,)."""
+    def advised(self) -> Float32:
+        """1 where there is advice for a skill. Shape: (batch, K), or (batch, 0): none is kept."""
 
     @property
-    def advised(self) -> Float32:
-        """What whoever shows it wanted, before it was disturbed. Shape: (batch, A), or (batch, 0): none is kept."""
+    def advice(self) -> Float32:
+        """What each skill is advised to do, one after the other. Shape: (batch, K * A), or (batch, 0): none is kept."""
 
 
 class Replay(Protocol):

@@ -39,10 +39,10 @@ class Minibatch(NamedTuple):
     """atanh of the skill's prior action, for u and for u'. Shape: (2 B, A)."""
     noise: Tensor
     """Standard normal, for u and for u'. Shape: (2 B, A)."""
-    shown: Tensor
-    """1 where a step shows how to do the skill, 0 elsewhere; only where the actor imitates. Shape: (B,)."""
     advised: Tensor
-    """What was wanted there. Shape: (B, A)."""
+    """1 where there is advice on what to do, 0 elsewhere; only where the actor imitates. Shape: (B,)."""
+    advice: Tensor
+    """What had better be done there. Shape: (B, A)."""
 
 
 class Sampler:
@@ -147,24 +147,26 @@ class Sampler:
             torch.from_numpy(self._one_hot[skill]),
             torch.from_numpy(np.concatenate((prior, prior), axis=1)),
             torch.randn(updates, 2 * batch, self._replay.actions, generator=generator),
-            *self._shown(drawn, source),
+            *self._advice(drawn, source),
         )
         on_device = (tensor.to(self._config.device) for tensor in tensors)
         parts = [Minibatch(*part) for part in zip(*(tensor.unbind(0) for tensor in on_device), strict=True)]
         return parts, float(np.abs(reward).max())
 
-    def _shown(self, drawn: TransitionBatch, source: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
-        """Which transitions show how to do the skill that they are given to, and what was wanted in them.
+    def _advice(self, drawn: TransitionBatch, source: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        """Which transitions come with advice for the skill that they are given to, and that advice.
 
         Shapes: (updates, B), (updates, B, A).
         """
-        if not self._config.imitation:
-            return torch.zeros(source.shape), torch.zeros((*source.shape, 0))
-        rows = drawn.advised if drawn.advised.shape[1] else drawn.action
-        advised = np.empty((*source.shape, self._replay.actions), np.float32)
-        self._reflect(advised, rows.reshape(advised.shape), Mirror.actions)
-        shown = drawn.shown.reshape(source.shape) == source
-        return torch.from_numpy(shown.astype(np.float32)), torch.from_numpy(advised)
+        actions = self._replay.actions
+        if not self._config.imitation or not drawn.advised.shape[1]:
+            return torch.zeros(source.shape), torch.zeros((*source.shape, actions))
+        row, skill = np.arange(source.size), source.ravel()
+        advised = drawn.advised[row, skill].reshape(source.shape)
+        columns = skill[:, None] * actions + np.arange(actions)
+        advice = np.empty((*source.shape, actions), np.float32)
+        self._reflect(advice, drawn.advice[row[:, None], columns].reshape(advice.shape), Mirror.actions)
+        return torch.from_numpy(advised), torch.from_numpy(advice)
 
     def _fill(self, updates: int, skill: NDArray[np.intp], obs: Float32, next_obs: Float32, action: Float32) -> None:
         """Write observations, commands and stored actions of the minibatches, mirrored and normalised."""

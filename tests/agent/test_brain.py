@@ -2,7 +2,6 @@
 
 import math
 from concurrent.futures import Future
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,7 +103,7 @@ class Fetch(Walk):
     """A walk with a script of its own."""
 
     def script(self, spec):
-        return lambda observation, phase_rad, last: np.full_like(last, 0.25)
+        return lambda frames: np.full(self.family.action_size(spec), 0.25)
 
 
 FETCH = Fetch("walk_forward", "", forward=1.0, success_at=0.3, displacement=Displacement())
@@ -131,24 +130,6 @@ class TestScript:
         controller.start(observation())
         controller.act(observation())
         np.testing.assert_array_equal(controller.decision.proposed, 0.25)
-
-    def test_it_is_disturbed_as_its_family_can_bear_and_what_it_wanted_is_kept(self, link):
-        made, spread = brain(link, script_below=0.2), np.zeros(FETCH.family.action_size(SPEC))
-        spread[0] = 0.1
-        fetch = copy(FETCH)
-        fetch.family = copy(FETCH.family)
-        fetch.family.smoothing = 1.0
-        fetch.family.disturbance = lambda spec: spread
-        controller, _ = made.controller(fetch, explore=True)
-        controller.start(observation())
-        done = []
-        for _ in range(40):
-            controller.act(observation())
-            if controller.decision is not None:
-                np.testing.assert_array_equal(controller.decision.proposed, 0.25)
-                done.append(controller.decision.sent)
-        assert np.std(done, axis=0)[0] == pytest.approx(0.1, rel=0.5)
-        assert (np.array(done)[:, 1:] == 0.25).all()
 
     def test_it_makes_no_evaluation_and_none_where_it_is_not_wanted(self, link):
         assert self.turns(brain(link, script_below=0.2), [False] * 3, explore=False) == ["policy"] * 3

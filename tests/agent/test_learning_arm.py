@@ -1,4 +1,4 @@
-"""How stored attempts of an arm come to who learns from them: successes, losses, and what a script shows."""
+"""How stored attempts of an arm come to who learns from them: successes, losses, and what scripts advise."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from agent.learning import Studies
 from persistence.episodes import Episode, write_episode
 from persistence.home import Home
 from sim.kuka import kuka_spec
-from sim.robot import FrameLayout
+from sim.robot import FrameLayout, Frames
 from skills.carry import GOAL_M, HOME_M, REACH_M
+from skills.registry import get
 from tests.skills.arm_readings import ON_TRAY_M, reading
 
 SPEC = kuka_spec()
@@ -44,34 +45,17 @@ def episode(skill, end_m, number=1):
     )
 
 
-def test_only_what_a_script_did_well_is_shown(tmp_path):
+def test_scripts_advise_every_skill_on_what_whoever_did(tmp_path):
     home = Home(tmp_path / "home").prepare()
     studies = Studies(learner_job(tmp_path, tmp_path, spec=SPEC, family="hand", skills=SKILLS))
-    shown = []
-    for number, (skill, end_m, version) in enumerate(
-        [
-            ("carry_home", GOAL_M, "None"),
-            ("carry_out", GOAL_M, "3"),
-            ("centre_object", GOAL_M, "None"),
-            ("carry_home", HOME_M, "None"),
-        ],
-        1,
-    ):
-        attempt = replace(episode(skill, end_m, number), policy_version=version)
-        studies.ingest(home.episodes / write_episode(home, attempt).name)
-        shown.append(set(studies.buffer.sample(np.random.default_rng(0), 200).shown))
-    assert shown == [{-1.0}] * 3 + [{-1.0, 1.0}]
-
-
-def test_what_a_disturbed_script_wanted_is_kept_beside_what_it_did(tmp_path):
-    home = Home(tmp_path / "home").prepare()
-    studies = Studies(learner_job(tmp_path, tmp_path, spec=SPEC, family="hand", skills=SKILLS))
-    attempt = episode("carry_home", HOME_M)
-    attempt = replace(attempt, policy_version="None", proposed=np.full_like(attempt.actions, 0.5))
+    attempt = replace(episode("centre_object", GOAL_M), policy_version="3")
     studies.ingest(home.episodes / write_episode(home, attempt).name)
     drawn = studies.buffer.sample(np.random.default_rng(0), 50)
-    assert (drawn.advised == 0.5).all()
+    frames = Frames(attempt.frames[:-1], FrameLayout.of(SPEC))
+    wanted = np.hstack([get(name).script(SPEC)(frames) for name in SKILLS]).astype(np.float32)
+    assert drawn.advised.all()
     assert (drawn.action == 0.0).all()
+    assert {tuple(row) for row in drawn.advice} == {tuple(row) for row in wanted}
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def episode(number, steps, skills=2):
 
 def check(batch, history):
     """Every number of every drawn transition follows from its action's tag."""
-    for obs, action, reward, next_obs, terminated, cost, shown, advised in zip(*batch, strict=True):
+    for obs, action, reward, next_obs, terminated, cost, advised, advice in zip(*batch, strict=True):
         number, step = divmod(int(action[0]), 1000)
         now = [max(step - back, 0) for back in reversed(range(history))]
         then = [max(step + 1 - back, 0) for back in reversed(range(history))]
@@ -34,8 +34,8 @@ def check(batch, history):
         assert reward.tolist() == [action[0], action[0] + 100_000]
         assert terminated[1] == 0
         assert cost.tolist() == [action[0] / 2]
-        assert shown == number % 3 - 1
-        assert advised.tolist() == ([-action[0]] if number % 2 else [action[0]])
+        assert advised.tolist() == [number % 2, 0]
+        assert advice.tolist() == [-action[0] * (number % 2), 0]
 
 
 class TestStack:
@@ -63,8 +63,8 @@ class TestStack:
         for number, steps in enumerate(lengths):
             valid = rng.random(steps) < 0.7
             arrays = episode(number, steps)
-            shown, advised = number % 3 - 1 if number % 3 else None, -arrays[1] if number % 2 else None
-            buffer.add_episode(*arrays, valid, arrays[1] / 2, shown=shown, advised=advised)
+            told = np.stack((-arrays[1], np.full_like(arrays[1], np.nan)), axis=1) if number % 2 else None
+            buffer.add_episode(*arrays, valid, arrays[1] / 2, told)
             allowed |= {number * 1000 + int(step) for step in np.flatnonzero(valid)}
             assert buffer.steps <= capacity
             if len(buffer):
@@ -124,9 +124,8 @@ def constant(value, steps, capacity=400, **widths):
     if steps:
         shapes = ((steps + 1, buffer.features), (steps, 1), (steps, 2), (steps, 2))
         costs = np.full((steps, buffer.costs), value)
-        buffer.add_episode(
-            *(np.full(shape, value) for shape in shapes), costs=costs, shown=value if value in (0, 1) else None
-        )
+        advice = np.full((steps, 2, 1), value) if buffer.advice else None
+        buffer.add_episode(*(np.full(shape, value) for shape in shapes), costs=costs, advice=advice)
     return buffer
 
 
@@ -213,10 +212,11 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"features .* \(4, 2\); \(5, 2\)"):
             ReplayBuffer(10, 2, 1, 2).add_episode(features[:-1], actions, rewards, terminated)
 
-    def test_a_skill_that_there_is_not_cannot_be_shown(self):
-        buffer = ReplayBuffer(10, 2, 1, 2)
-        with pytest.raises(ValueError, match="shows skill 2; there are 2"):
-            buffer.add_episode(*episode(1, 4), shown=2)
+    @pytest.mark.parametrize(("kept", "shape"), [(False, (4, 2, 1)), (True, (4, 2, 2)), (True, (4, 1, 1))])
+    def test_advice_for_other_skills_or_actions_is_refused(self, kept, shape):
+        buffer = ReplayBuffer(10, 2, 1, 2, advice=kept)
+        with pytest.raises(ValueError, match="advice"):
+            buffer.add_episode(*episode(1, 4), advice=np.zeros(shape))
         assert buffer.steps == 0
 
     def test_sizes_must_be_positive(self):

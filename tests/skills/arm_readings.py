@@ -8,6 +8,7 @@ import numpy as np
 from sim.kuka import kuka_spec
 from sim.robot import FrameLayout, Frames, Observation, Transition
 from sim.simulated_arm import SimulatedArm
+from skills import decisions
 from skills.decisions import DecisionController
 from skills.skill import LearnedSkill
 
@@ -55,7 +56,8 @@ def by_script(arm: SimulatedArm, skill: LearnedSkill) -> Iterator[Observation]:
     """Readings of an attempt of a skill by its script, until it is over."""
     family, dt_s = skill.family, 1.0 / arm.spec.control_rate_hz
     actuator, resting = family.actuator(arm.spec, dt_s), skill.prior_action(arm.spec)
-    controller = DecisionController(family, actuator, skill.script(arm.spec), resting, decimation=5)
+    decide = decisions.by_script(skill.script(arm.spec), arm.spec)
+    controller = DecisionController(family, actuator, decide, resting, decimation=5)
     reading, end_s, sequence = arm.read(), arm.time_s + skill.horizon_s, 0
     controller.start(reading)
     yield reading

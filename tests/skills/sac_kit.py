@@ -16,23 +16,23 @@ OBS, ACTIONS, SKILLS, COMMAND = 5, 2, 3, 2
 SMALL = {"hidden": (16, 12), "batch": 8}
 
 
-def filled(seed=0, skills=SKILLS, steps=40, reward=None, costs=0, history=1):
+def filled(seed=0, skills=SKILLS, steps=40, reward=None, costs=0, history=1, advice=False):
     rng = np.random.default_rng(seed)
-    replay = ReplayBuffer(500, OBS, ACTIONS, skills, history, costs)
-    for episode in range(4):
+    replay = ReplayBuffer(500, OBS, ACTIONS, skills, history, costs, advice=advice)
+    told = np.random.default_rng(seed + 2).uniform(-1, 1, (steps, skills, ACTIONS))
+    told[::2, 0] = np.nan  # the first skill is advised at every other step
+    for _ in range(4):
         rewards = rng.standard_normal((steps, skills)) if reward is None else np.full((steps, skills), reward)
         terminated = rng.random((steps, skills)) < 0.1
         features, actions = rng.standard_normal((steps + 1, OBS)), rng.uniform(-1, 1, (steps, ACTIONS))
         paid = np.random.default_rng(seed + 1).random((steps, costs)) if costs else None
-        replay.add_episode(
-            features, actions, rewards, terminated, costs=paid, shown=episode if episode < skills else None
-        )
+        replay.add_episode(features, actions, rewards, terminated, costs=paid, advice=told if advice else None)
     return replay
 
 
 def learner(replay=None, seed=0, skill_weights=None, mirrors=(), **settings):
     rng = np.random.default_rng(99)
-    replay = replay or filled()
+    replay = replay or filled(advice="imitation" in settings)
     commands = rng.standard_normal((replay.skills, COMMAND))
     priors = rng.uniform(-0.5, 0.5, (replay.skills, ACTIONS))
     config = SacConfig(**{**SMALL, **settings})
@@ -121,9 +121,8 @@ def reference(subject, m, chosen=None):
     u, log_prob = act(state, m.prior[:batch], m.noise[:batch])
     q_pi = mlp(critic, torch.cat((u, state), -1), norm, frozen)[..., 0]
     q_pi = q_pi.mean(0) if c.actor_mean else q_pi.min(0).values
-    weight = (c.imitation * m.shown * q.min(0).values.abs().mean() / first).detach()
-    wanted = m.advised if c.imitation else stored
-    loss = alpha * log_prob - q_pi + weight * (u - wanted).square().sum(-1)
+    weight = (c.imitation * m.advised * q.min(0).values.abs().mean() / first).detach()
+    loss = alpha * log_prob - q_pi + weight * (u - m.advice).square().sum(-1)
     actor_grads = torch.autograd.grad(loss.mean(), [t for la in actor for t in la])
     excess = (log_prob + core.entropy_target).detach()
     (alpha_grad,) = torch.autograd.grad(-((m.skill @ log_alpha) * excess).mean(), [log_alpha])

@@ -142,9 +142,11 @@ class TestFamily:
         np.testing.assert_allclose(row[6:9], (0.7, 1.0, -0.525), atol=1e-6)
         np.testing.assert_allclose(row[9:11], (math.cos(1.2), math.sin(1.2)), atol=1e-6)
         np.testing.assert_allclose(row[11:15], (0.55, -0.1, -0.2, 0.5), atol=1e-6)
-        np.testing.assert_allclose(row[15:17], (-0.2 / MOST_TURN_RAD, 0.25 / 0.3), atol=1e-6)
-        np.testing.assert_allclose(row[17:20], (0.0, 0.5, -1.0), atol=1e-6)
-        np.testing.assert_array_equal(row[20:], np.arange(5.0))
+        finely = np.array((0.14, 0.2, -0.105, 0.11, -0.02, -0.04, 0.105)) / 0.03
+        np.testing.assert_allclose(row[15:22], np.tanh(finely), atol=1e-6)
+        np.testing.assert_allclose(row[22:24], (-0.2 / MOST_TURN_RAD, 0.25 / 0.3), atol=1e-6)
+        np.testing.assert_allclose(row[24:27], (0.0, 0.5, -1.0), atol=1e-6)
+        np.testing.assert_array_equal(row[27:], np.arange(5.0))
 
     def test_a_cube_looks_the_same_after_a_quarter_turn(self):
         first, second = (self.row(thing=(0.5, 0.0, 0.04, yaw)) for yaw in (0.3, 0.3 + math.pi / 2))

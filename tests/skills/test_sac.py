@@ -18,6 +18,7 @@ from skills.learners.gaussian import squash
 from skills.learners.networks import Trunk, bind, initialise, parameter_count
 from skills.learners.sac import SacLearner
 from skills.policy import MlpPolicy
+from skills.symmetry import Mirror
 
 torch.set_num_threads(1)
 
@@ -46,6 +47,7 @@ class TestGradients:
         subject = learner(output_gain=1.0, normalise=False, **settings)
         subject.update(3)
         (minibatch,) = draw(subject)
+        assert 0 < minibatch.advised.mean() < 1 or "imitation" not in settings
         _, wanted = reference(subject, copy_of(minibatch))
         subject._core.step(minibatch)
         for have, want in zip(gradients(subject), wanted, strict=True):
@@ -194,29 +196,48 @@ class TestRelabelling:
 
 
 class TestImitation:
-    def test_what_shows_a_skill_counts_for_that_skill_alone(self):
-        subject = learner(imitation=1.0, normalise=False, batch=64)
-        (minibatch,) = draw(subject)
-        assert 0.0 < minibatch.shown.mean() < 0.5  # three of four episodes show a skill each, of three
-        assert not draw(learner())[0].shown.any()
-
-    def test_what_was_wanted_is_imitated_not_what_was_done(self):
+    def told(self, advice):
+        """Twenty steps in which the same was done, and each skill is advised otherwise. ``advice``: (K, A)."""
         replay = ReplayBuffer(100, 5, 2, 3, advice=True)
-        done, wanted = np.full((20, 2), -0.5), np.full((20, 2), 0.25)
-        replay.add_episode(np.zeros((21, 5)), done, np.zeros((20, 3)), np.zeros((20, 3), bool), shown=1, advised=wanted)
-        (minibatch,) = draw(learner(replay, imitation=1.0))
-        assert (minibatch.advised == 0.25).all()
-        assert (minibatch.inputs[8:16, :2] == -0.5).all()
+        done, rewards, ends = np.full((20, 2), -0.5), np.zeros((20, 3)), np.zeros((20, 3), bool)
+        replay.add_episode(np.zeros((21, 5)), done, rewards, ends, advice=np.tile(advice, (20, 1, 1)))
+        return replay
 
-    def test_a_policy_does_what_was_shown_rather_than_what_is_as_good(self):
-        """Either of two actions earns the same; one of them was shown."""
-        rng, replay = np.random.default_rng(0), ReplayBuffer(3000, 1, 1, 1)
+    def test_each_skill_gets_its_own_advice_beside_what_was_done(self):
+        advice = np.array([[0.1, 0.2], [0.3, 0.4], [np.nan, np.nan]])
+        (minibatch,) = draw(learner(self.told(advice), imitation=1.0, batch=64))
+        given = minibatch.skill.argmax(1).numpy()
+        assert set(given) == {0, 1, 2}
+        np.testing.assert_array_equal(minibatch.advised, given < 2)
+        np.testing.assert_allclose(minibatch.advice, np.nan_to_num(advice)[given], atol=1e-7)
+        assert (minibatch.inputs[64:128, :2] == -0.5).all()
+
+    def test_in_the_mirror_advice_is_that_of_the_skill_it_looks_like_there(self):
+        mirror = Mirror(
+            row_index=np.arange(5),
+            row_sign=np.ones(5),
+            action_index=np.array([1, 0]),
+            action_sign=np.array([-1.0, -1.0]),
+            skill_of=np.array([1, 0, 2]),
+        )
+        advice = np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
+        (minibatch,) = draw(learner(self.told(advice), imitation=1.0, batch=64, mirrors=(mirror,)))
+        given = minibatch.skill.argmax(1).numpy()
+        np.testing.assert_allclose(minibatch.advice[:32], advice[given[:32]], atol=1e-7)
+        np.testing.assert_allclose(minibatch.advice[32:], -advice[[1, 0, 2]][given[32:], ::-1], atol=1e-7)
+
+    def test_nothing_is_advised_where_nobody_imitates_or_advises(self):
+        assert not draw(learner(self.told(np.full((3, 2), 0.5))))[0].advised.any()
+        assert not draw(learner(filled(), imitation=1.0))[0].advised.any()
+
+    def test_a_policy_does_what_it_is_advised_rather_than_what_is_as_good(self):
+        """Either of two actions earns the same; one of them is advised."""
+        rng, replay = np.random.default_rng(0), ReplayBuffer(3000, 1, 1, 1, advice=True)
         for episode in range(60):
             side = 1.0 if episode % 2 else -1.0
             u = np.full((20, 1), 0.6 * side) if rng.random() < 0.5 else rng.uniform(-1, 1, (20, 1))
-            good = np.abs(np.abs(u) - 0.6) < 1e-6
-            shown = 0 if side > 0 and good.all() else None
-            replay.add_episode(rng.standard_normal((21, 1)), u, good - 1.0, np.ones((20, 1), bool), shown=shown)
+            good, advice = np.abs(np.abs(u) - 0.6) < 1e-6, np.full((20, 1, 1), 0.6)
+            replay.add_episode(rng.standard_normal((21, 1)), u, good - 1.0, np.ones((20, 1), bool), advice=advice)
         settings = SacConfig(hidden=(32, 32), batch=64, learning_rate=3e-3, imitation=1.0)
         for seed in (0, 1):
             subject = SacLearner(replay, np.zeros((1, 1)), np.zeros((1, 1)), settings, seed)
