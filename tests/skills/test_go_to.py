@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from readings import LAYOUT, N_ACTIONS, SPEC, STEP_S, random_transition, reading, transition
 
@@ -35,6 +35,7 @@ class TestAim:
         assert aimed((0.2, 0.1), (0.2, 0.4), math.pi / 2) == pytest.approx((0.3 / (0.3 + NEAR_M), 0), abs=1e-5)
         assert aimed((0.2, 0.1), (0.2, 0.4), 0.0) == pytest.approx((0, 0.3 / (0.3 + NEAR_M)), abs=1e-5)
 
+    @settings(deadline=None, max_examples=50)
     @given(places, places, yaws, places, yaws)
     def test_wherever_robot_and_place_are_moved_together_nothing_changes(self, at, place, yaw, shift, turn):
         c, s = math.cos(turn), math.sin(turn)
@@ -45,6 +46,7 @@ class TestAim:
         before, after = aimed(at, place, yaw), aimed(moved(at), moved(place), yaw + turn)
         np.testing.assert_allclose(before, after, atol=2e-5)
 
+    @settings(deadline=None, max_examples=50)
     @given(places, places, yaws)
     def test_tells_the_distance_within_a_length_of_one(self, at, place, yaw):
         length = np.linalg.norm(aimed(at, place, yaw))
@@ -73,18 +75,20 @@ class TestFeatures:
 
 class TestMirrors:
     COMMANDS = tuple(skill.command for skill in GOING_SKILLS)
+    ALL = GOING.mirrors(SPEC, COMMANDS)
 
     def test_all_twelve_places_have_partners_in_all_three(self):
-        assert len(GOING.mirrors(SPEC, self.COMMANDS)) == 3
+        assert len(self.ALL) == 3
 
     def test_places_without_partners_leave_only_the_robot_turned_about(self):
         (mirror,) = GOING.mirrors(SPEC, [(0.4, 0.2), (0.2, 0.0)])
         assert mirror.skill_of.tolist() == [0, 1]
 
     @pytest.mark.parametrize("index", range(3), ids=["left_right", "front_back", "both"])
+    @settings(deadline=None, max_examples=50)
     @given(at=places, yaw=yaws)
     def test_a_place_that_is_ahead_is_where_the_mirror_says(self, index, at, yaw):
-        mirror = GOING.mirrors(SPEC, self.COMMANDS)[index]
+        mirror = self.ALL[index]
         end, side = ((1, -1), (-1, 1), (-1, -1))[index]
         row = rows(reading(*at, yaw))
         for k in range(len(GOING_SKILLS)):
@@ -94,7 +98,7 @@ class TestMirrors:
 
     @pytest.mark.parametrize("index", range(3), ids=["left_right", "front_back", "both"])
     def test_the_mirrored_step_earns_what_the_step_earns_with_the_partners_place(self, index):
-        mirror, rng = GOING.mirrors(SPEC, self.COMMANDS)[index], np.random.default_rng(index)
+        mirror, rng = self.ALL[index], np.random.default_rng(index)
         seen = rng.uniform((-1, -1, -3), (1, 1, 3), (50, 3))
         across = (-1, -1, 1)[index]
         ours = [reading(across * x, y, (math.pi - yaw, -yaw, math.pi + yaw)[index]) for x, y, yaw in seen]
@@ -133,6 +137,7 @@ class TestReward:
         other_end = self.terms(reading(yaw=2.5), reading(yaw=2.54))
         assert other_end["facing"] == pytest.approx(got["facing"], abs=1e-3)
 
+    @settings(deadline=None, max_examples=50)
     @given(
         st.lists(
             st.tuples(st.floats(-0.015, 0.015), st.floats(-0.015, 0.015), st.floats(-0.04, 0.04)),
