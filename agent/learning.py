@@ -181,6 +181,7 @@ class Studies:
             job.seed,
             family.mirrors(job.spec, commands) if job.symmetry else (),
             harm=lambda seen: family.lean_rad(seen[:, -row:]) > job.harm_lean_rad,
+            aim=family.aim,
         )
 
     def _new_fall_learner(self) -> FallLearner | None:
@@ -222,6 +223,7 @@ class Studies:
             SacConfig(**settings),
             seed,
             mirrors=mirrors,
+            aim=self._skills[0].family.aim,
         )
 
 

@@ -142,6 +142,8 @@ class Pilot:
         self._recovery_kind = FALL
         self._falls_s: deque[float] = deque()
         self._arming_failures = 0
+        self._stuck = False
+        """Whether a joint that is stuck ended the last attempt."""
         self._attempts = 0
         self._cause = ""
         self._help_cause = ""
@@ -368,8 +370,13 @@ class Pilot:
         if not health.ok:
             self._cause = ROBOT_UNFIT
             return Event.HARD_FAULT
-        if result.end_reason != "saturated":  # a joint that is stuck is not moved on
+        stuck_before, self._stuck = self._stuck, result.end_reason == "saturated"
+        if not self._stuck:  # a joint that is stuck is not moved on
             self.practice.come_to_rest()
+        elif self._abilities.stand_ups and not (self._lies_down or stuck_before):
+            # Mostly a leg is folded under the robot: to stand on it would burn its motor. Twice running it is no leg.
+            self._recovery_kind = BAD_STANCE
+            raise Interrupt(Event.FALL_PREDICTED, BAD_STANCE)
         return Event.ATTEMPT_TIMEOUT if result.end_reason == "time" else Event.ATTEMPT_DONE
 
     def _in_reset(self) -> Event:

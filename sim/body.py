@@ -57,6 +57,8 @@ class Body:
     physics_hz: int = 500
     floor: str = "plane_implicit.urdf"
     """URDF of the floor, in PyBullet's data: an endless plane, or a box, which soft feet touch at other points."""
+    pen_m: float | None = None
+    """Side of the square around the origin that four walls enclose; None: the floor is open."""
 
     def randomiser(self, seed: int, *, held_out_values: int = 3) -> DynamicsRandomiser:
         """Draws dynamics of this kind of robot, for training and for evaluations."""

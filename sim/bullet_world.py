@@ -87,6 +87,9 @@ def build_world(model: Body, *, visual: bool = False) -> World:
         flags = 0 if visual else p.URDF_IGNORE_VISUAL_SHAPES
         path = Path(pybullet_data.getDataPath()) / model.urdf
         body = int(p.loadURDF(str(path), [0.0, 0.0, 0.3], flags=flags, physicsClientId=client))
+        if model.pen_m is not None:
+            for side in range(4):
+                _build_wall(client, side, 0.5 * model.pen_m, (0.0, 0.0), 0.5 * model.pen_m + 2.0 * WALL_THICKNESS_M)
     return _equip(model, client, body, floor)
 
 
@@ -222,12 +225,19 @@ def put_wall(world: World, side: int) -> None:
     boxes = [p.getAABB(body, link, physicsClientId=c) for link in world.index.values()]
     axis, outward = side % 2, 1.0 if side < 2 else -1.0
     face = max(outward * corner[axis] for box in boxes for corner in box)
-    centre = list(p.getBasePositionAndOrientation(body, physicsClientId=c)[0])
-    centre[axis], centre[2] = outward * (face + WALL_GAP_M + WALL_THICKNESS_M), WALL_HEIGHT_M
-    half = [WALL_LENGTH_M, WALL_LENGTH_M, WALL_HEIGHT_M]
+    x, y, _ = p.getBasePositionAndOrientation(body, physicsClientId=c)[0]
+    _build_wall(c, side, face + WALL_GAP_M, (x, y), WALL_LENGTH_M)
+
+
+def _build_wall(client: int, side: int, face_m: float, beside_m: tuple[float, float], half_length_m: float) -> None:
+    """Build a wall whose face is so far out along the world's x, y, -x or -y axis, its middle beside a place."""
+    axis, outward = side % 2, 1.0 if side < 2 else -1.0
+    centre = [*beside_m, WALL_HEIGHT_M]
+    centre[axis] = outward * (face_m + WALL_THICKNESS_M)
+    half = [half_length_m, half_length_m, WALL_HEIGHT_M]
     half[axis] = WALL_THICKNESS_M
-    shape = p.createCollisionShape(p.GEOM_BOX, halfExtents=half, physicsClientId=c)
-    p.createMultiBody(baseMass=0.0, baseCollisionShapeIndex=shape, basePosition=centre, physicsClientId=c)
+    shape = p.createCollisionShape(p.GEOM_BOX, halfExtents=half, physicsClientId=client)
+    p.createMultiBody(baseMass=0.0, baseCollisionShapeIndex=shape, basePosition=centre, physicsClientId=client)
 
 
 def foot_contacts(world: World, n_feet: int) -> list[float]:

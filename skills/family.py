@@ -86,6 +86,21 @@ class Family(ABC):
             Shape (batch, feature_size), float32.
         """
 
+    def aim(self, rows: FloatArray, commands: FloatArray) -> FloatArray:
+        """What the network is told of commands, beside what the robot sees: by default the commands themselves.
+
+        A family whose commands are places tells where they are from the robot; what is learned then holds everywhere.
+
+        Args:
+            rows: newest feature rows. Shape: (..., feature_size).
+            commands: shape (..., C).
+
+        Returns:
+            Shape: (..., C).
+        """
+        del rows
+        return commands
+
     def lean_rad(self, rows: FloatArray) -> FloatArray:
         """Lean of the body in feature rows, as `skills.lean.lean_rad` has it; of a family that marches.
 

@@ -136,10 +136,10 @@ class GaitFamily(Family):
         self, spec: RobotSpec, commands: Sequence[tuple[float, ...]], *, left_right: bool, front_back: bool
     ) -> Mirror | None:
         """One mirror image; None when a skill has no partner."""
-        forward, turn = -1.0 if front_back else 1.0, -1.0 if left_right != front_back else 1.0
-        images = [(forward * a, turn * b) for a, b in commands]
+        images = self._command_images(commands, left_right=left_right, front_back=front_back)
         if set(images) != set(commands):
             return None
+        forward = -1.0 if front_back else 1.0
         legs = leg_partners(left_right=left_right, front_back=front_back)
         leg_index, leg_sign = leg_space_image(spec.leg_dofs, legs, left_right=left_right, front_back=front_back)
         joint_index, joint_sign = joint_image(spec, leg_index, leg_sign)
@@ -156,6 +156,7 @@ class GaitFamily(Family):
             (joint_index, joint_sign),
             (np.array(phases), np.full(4, end)),
             (action_index, action_sign),
+            *self._further_parts(left_right=left_right, front_back=front_back),
         )
         return Mirror(
             row_index=joined([index for index, _ in parts]),
@@ -164,6 +165,20 @@ class GaitFamily(Family):
             action_sign=action_sign,
             skill_of=np.array([list(commands).index(image) for image in images]),
         )
+
+    def _command_images(
+        self, commands: Sequence[tuple[float, ...]], *, left_right: bool, front_back: bool
+    ) -> list[tuple[float, ...]]:
+        """What each command becomes in the mirror."""
+        forward, turn = -1.0 if front_back else 1.0, -1.0 if left_right != front_back else 1.0
+        return [(forward * a, turn * b) for a, b in commands]
+
+    def _further_parts(
+        self, *, left_right: bool, front_back: bool
+    ) -> tuple[tuple[NDArray[np.intp], Sequence[float]], ...]:
+        """Index and sign of features that a family adds at the end of a row."""
+        del left_right, front_back
+        return ()
 
 
 GAIT = GaitFamily()

@@ -44,6 +44,7 @@ class PolicyDecision:
         self._policy = policy
         self._rng = rng
         self._command = np.asarray(skill.command, dtype=np.float32)
+        self._told: FloatArray = self._command
         self._prior = skill.prior_action(spec).astype(np.float32)
         self._history = FeatureHistory(skill.family.feature_size(spec), history)
         self._shield = shield
@@ -57,13 +58,14 @@ class PolicyDecision:
         row = self._family.features(self._spec, frame, np.array([phase_rad]), seen[None])[0]
         noise = None if self._rng is None else self._rng.standard_normal(len(self._prior), dtype=np.float32)
         self._obs = self._history.push(row)
-        return self._policy.act(self._obs, self._command, self._prior, noise)
+        self._told = self._family.aim(row, self._command)
+        return self._policy.act(self._obs, self._told, self._prior, noise)
 
     def safer(self, proposed: NDArray[np.float32]) -> FloatArray | None:
         """What to do instead of the decision just made; None: follow it."""
         if self._shield is None:
             return None
-        judged = self._shield.judge(self._obs, self._command, self._march, proposed)
+        judged = self._shield.judge(self._obs, self._told, self._march, proposed)
         return judged.action if judged.recovered else None
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 
 from skills.carry import CARRYING_SKILLS, CENTRE_OBJECT
 from skills.get_up import GetUp
+from skills.go_to import GOING_SKILLS
 from skills.gym_task import GymTask
 from skills.return_home import ReturnHome
 from skills.rise_and_walk import RiseAndWalk
@@ -41,6 +42,7 @@ def skills() -> dict[str, Skill]:
         *CARRYING_SKILLS,
         CENTRE_OBJECT,
         *SLIDING_SKILLS,
+        *GOING_SKILLS,
     )
     found: dict[str, Skill] = {skill.name: skill for skill in built_in}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):

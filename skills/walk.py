@@ -65,6 +65,21 @@ COST_CAP = 10.0
 """A knock counts at most this many times its limit."""
 
 
+def walking_costs(transition: Transition, spec: RobotSpec, limits: WalkLimits) -> dict[str, FloatArray]:
+    """By how much roll, pitch, power and jerk exceed their limits, relative to them. Each shape: (batch,)."""
+    after = transition.next_frame
+    up = after.up
+    power_w = np.sum(np.maximum(after.joint_torque * after.joint_velocity, 0.0), axis=-1)
+    torque_step = np.mean(np.abs(after.joint_torque - transition.frame.joint_torque) / spec.torque_limit_nm, axis=-1)
+    measured = {
+        "roll": np.abs(np.arctan2(up[..., 1], up[..., 2])) / limits.roll_rad,
+        "pitch": np.abs(np.arctan2(up[..., 0], up[..., 2])) / limits.pitch_rad,
+        "power": power_w / (limits.power_w_per_kg * spec.mass_kg),
+        "jerk": torque_step / transition.dt_s / limits.torque_rate_per_s,
+    }
+    return {name: np.minimum(np.maximum(ratio - 1.0, 0.0), COST_CAP) for name, ratio in measured.items()}
+
+
 class Walk(LearnedSkill):
     """Move in one direction, as fast as the reward asks, without drifting; tilt, power and jerk are costs."""
 
@@ -142,19 +157,7 @@ class Walk(LearnedSkill):
 
     def costs(self, transition: Transition, spec: RobotSpec) -> dict[str, FloatArray]:
         """roll, pitch, power and jerk beyond their limits, relative to them."""
-        limits, after = self.limits, transition.next_frame
-        up = after.up
-        power_w = np.sum(np.maximum(after.joint_torque * after.joint_velocity, 0.0), axis=-1)
-        torque_step = np.mean(
-            np.abs(after.joint_torque - transition.frame.joint_torque) / spec.torque_limit_nm, axis=-1
-        )
-        measured = {
-            "roll": np.abs(np.arctan2(up[..., 1], up[..., 2])) / limits.roll_rad,
-            "pitch": np.abs(np.arctan2(up[..., 0], up[..., 2])) / limits.pitch_rad,
-            "power": power_w / (limits.power_w_per_kg * spec.mass_kg),
-            "jerk": torque_step / transition.dt_s / limits.torque_rate_per_s,
-        }
-        return {name: np.minimum(np.maximum(ratio - 1.0, 0.0), COST_CAP) for name, ratio in measured.items()}
+        return walking_costs(transition, spec, self.limits)
 
     def measures(self, transition: Transition) -> dict[str, float]:
         """Mean ``speed_mps`` forward and mean ``yaw_rate_radps``, over the steps that the tracker saw."""

@@ -17,6 +17,8 @@ from skills.learners.networks import with_ones
 from skills.policy import prior_preactivation
 from skills.symmetry import Mirror
 
+Aim = Callable[[Float32, Float32], NDArray[np.floating[Any]]]
+"""(newest feature rows, commands) -> what the networks are told instead of the commands, of the same shape."""
 CHUNK = 16
 """Updates whose transitions are drawn in one go; more of them leave the cache."""
 
@@ -58,6 +60,7 @@ class Sampler:
         config: SacConfig,
         mirrors: Sequence[Mirror],
         skill_weights: Sequence[float] | None,
+        aim: Aim | None = None,
     ) -> None:
         """Make the buffers of `CHUNK` minibatches; arguments as for `SacLearner`.
 
@@ -73,10 +76,12 @@ class Sampler:
         self._config = config
         self._replay = replay
         self._commands = commands.astype(np.float32)
+        self._aim = aim
         self._priors = prior_preactivation(priors)
         self._one_hot = np.eye(skills, dtype=np.float32)
         self._skill_edges = _edges(skill_weights, skills)
         self._blocks = _blocks(mirrors, config.batch, replay)
+        self._features = len(replay.feature_moments()[1])
         self.input_width = replay.obs_width + commands.shape[1]
         """Width I of observation and command."""
         self.mean: Float32 = np.zeros(replay.obs_width, np.float32)
@@ -168,16 +173,16 @@ class Sampler:
         batch, inputs = self._config.batch, self._inputs[:updates].numpy()
         actions, width = self._replay.actions, len(self.mean)
         clip, scale = self._config.obs_clip, 1.0 / self.std
+        command = self._commands[skill]
         for at, rows in ((1, obs), (2, next_obs)):
             into = inputs[:, at * batch : (at + 1) * batch, actions : actions + width]
             self._reflect(into, rows.reshape(updates, batch, -1), Mirror.rows)
+            told = command if self._aim is None else self._aim(into[..., -self._features :], command)
+            inputs[:, at * batch : (at + 1) * batch, actions + width : -1] = told
             into -= self.mean
             into *= scale
             np.clip(into, -clip, clip, out=into)
-        inputs[:, :batch, actions : actions + width] = inputs[:, batch : 2 * batch, actions : actions + width]
-        command = self._commands[skill]
-        for at in range(3):
-            inputs[:, at * batch : (at + 1) * batch, actions + width : -1] = command
+        inputs[:, :batch, actions:-1] = inputs[:, batch : 2 * batch, actions:-1]
         self._reflect(inputs[:, batch : 2 * batch, :actions], action.reshape(updates, batch, -1), Mirror.actions)
 
     def _reflect(self, into: Float32, rows: Float32, mirrored: Callable[[Mirror, Float32], Float32]) -> None:

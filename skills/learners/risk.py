@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from skills.learners.config import SacConfig
 from skills.learners.ensemble_network import EnsembleNetwork
 from skills.learners.learner import Arrays, Meta, Replay
-from skills.learners.minibatch import CHUNK, Minibatch, Sampler
+from skills.learners.minibatch import CHUNK, Aim, Minibatch, Sampler
 from skills.policy import PolicyWeights, prior_preactivation
 from skills.shield import ShieldWeights
 from skills.symmetry import Mirror
@@ -99,6 +99,7 @@ class RiskLearner:
         seed: int = 0,
         mirrors: Sequence[Mirror] = (),
         harm: Harm | None = None,
+        aim: Aim | None = None,
     ) -> None:
         """Make new networks.
 
@@ -111,6 +112,8 @@ class RiskLearner:
             seed: of the networks and of every draw.
             mirrors: mirror images under which a transition is as true as the original.
             harm: tells harm from the observation that a step leads to; None: what ``terminated`` says is harm.
+            aim: turns commands into what the task policy is told of them at an observation; None: the commands. Where
+                the model looks ahead, they stay what they are in the first step.
 
         Raises:
             ValueError: shapes disagree with the replay memory.
@@ -126,7 +129,7 @@ class RiskLearner:
         self._rng = np.random.default_rng(seed)
         self._generator = torch.Generator().manual_seed(seed)
         drawing = SacConfig(batch=c.batch, discount=c.discount, normalise_steps=c.normalise_steps, obs_clip=c.obs_clip)
-        self._sampler = Sampler(replay, commands, priors, drawing, mirrors, None)
+        self._sampler = Sampler(replay, commands, priors, drawing, mirrors, None, aim)
         self._recovery_prior = torch.as_tensor(prior_preactivation(recovery_prior))
         width, self._obs = self._sampler.input_width, replay.obs_width
         rows = len(replay.feature_moments()[1])

@@ -24,7 +24,7 @@ from skills.learners.core import SacCore
 from skills.learners.guard import Guard, Remedy
 from skills.learners.lagrangian import PidLagrangian
 from skills.learners.learner import Arrays, AttemptSummary, Meta, Replay
-from skills.learners.minibatch import CHUNK, Minibatch, Sampler
+from skills.learners.minibatch import CHUNK, Aim, Minibatch, Sampler
 from skills.policy import PolicyWeights, layers_from_flat
 from skills.symmetry import Mirror
 
@@ -55,6 +55,7 @@ class SacLearner:
         seed: int = 0,
         skill_weights: Sequence[float] | None = None,
         mirrors: Sequence[Mirror] = (),
+        aim: Aim | None = None,
     ) -> None:
         """Make new networks.
 
@@ -67,6 +68,7 @@ class SacLearner:
             skill_weights: how often each skill is given a transition, relative to the others; None: equally often.
             mirrors: mirror images under which a transition is as true as the original; each gets an equal part of
                 every minibatch, as the original does.
+            aim: turns commands into what the networks are told of them at an observation; None: the commands.
 
         Raises:
             ValueError: shapes disagree with the replay memory, weights are negative, not finite or all zero, or torch
@@ -77,7 +79,7 @@ class SacLearner:
             raise ValueError(f"learner setting device is 'cuda', but torch {torch.__version__} finds no GPU; use 'cpu'")
         self._rng = np.random.default_rng(seed)
         self._generator = torch.Generator().manual_seed(seed)
-        self._sampler = Sampler(replay, commands, priors, self.config, mirrors, skill_weights)
+        self._sampler = Sampler(replay, commands, priors, self.config, mirrors, skill_weights, aim)
         width, actions, skills = self._sampler.input_width, replay.actions, replay.skills
         self._core = SacCore(width, actions, skills, self.config, self._generator)
         self._captured = CapturedStep(self._core) if self.config.device == "cuda" else None

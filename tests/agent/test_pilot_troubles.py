@@ -103,6 +103,26 @@ class TestFall:
         found = made.rows("SELECT skill FROM attempts WHERE skill IN ('learned', 'stand_up') ORDER BY id")
         assert [skill for (skill,) in found] == tried
 
+    @pytest.mark.parametrize(("stuck_in", "recoveries"), [({0}, 1), ({0, 2}, 2), ({0, 1}, 1)])
+    def test_a_joint_that_is_stuck_is_freed_and_the_legs_sorted_unless_that_did_not_help(
+        self, world, stuck_in, recoveries
+    ):
+        made = world(attempts=3, learned_get_up=True)
+        for task in made.tasks:
+            task._seconds = 2.0 * SafetyConfig().saturation_share
+
+        def script(robot: FakeRobot) -> None:
+            number = made.path.count("ATTEMPT") - 1
+            stuck = made.state is State.ATTEMPT and number in stuck_in
+            robot.torque_nm = float(robot.spec.torque_limit_nm[0]) if stuck else 0.0
+
+        made.run(script)
+        ends = made.rows("SELECT end_reason FROM attempts WHERE skill IN ('go', 'back') ORDER BY id")
+        assert [end == "saturated" for (end,) in ends] == [number in stuck_in for number in range(3)]
+        assert made.rows("SELECT kind, recovered FROM self_recoveries") == [("bad_stance", 1)] * recoveries
+        assert made.rows("SELECT count(*) FROM attempts WHERE skill = 'learned'") == [(0,)]
+        assert made.rows("SELECT count(*) FROM interventions") == [(0,)]
+
     def test_a_bad_stance_is_for_the_script(self, world):
         made = world(attempts=1, learned_get_up=True)
 
