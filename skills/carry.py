@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sim.robot import ARM_CHANNELS, FORCE_STOP, Array, FloatArray, Frames, Observation, RobotSpec, Transition
 from skills.carry_script import carry_script
 from skills.family import Script
-from skills.hand_control import ACTIONS, HAND, HAND_FAMILY, HANDLE, OBJECT, command_for
+from skills.hand_control import ACTIONS, DONE, HAND, HAND_FAMILY, HANDLE, OBJECT, command_for
 from skills.skill import LearnedSkill, SkillKind
 
 HOME_M, GOAL_M = (0.48, -0.12), (0.62, 0.12)
@@ -109,18 +109,22 @@ class Carry(LearnedSkill):
         return "in_zone" if z < LYING_BELOW_M and self._off_m(x, y) < ZONE_M else None
 
     def reward_terms(self, transition: Transition) -> dict[str, FloatArray]:
-        """Nearness of the object to the zone, in [0, 1], and of the hand to the object."""
+        """Nearness of the object to the zone, in [0, 1], and of the hand to the object; once, that it lies there."""
         thing, hand = _object(transition.next_frame), _hand(transition.next_frame)
         off = np.linalg.norm(thing[..., :2] - self._zone, axis=-1)
         reach = np.linalg.norm(thing - hand, axis=-1)
-        return {"placed": 1.0 - np.tanh(off / SCALE_M), "near": HAND_SHARE * (1.0 - np.tanh(reach / SCALE_M))}
+        return {
+            "placed": 1.0 - np.tanh(off / SCALE_M),
+            "near": HAND_SHARE * (1.0 - np.tanh(reach / SCALE_M)),
+            "done": DONE * self._lies_there(transition.next_frame),
+        }
 
     def terminated(self, transition: Transition) -> NDArray[np.bool_]:
-        """A lost object earns nothing any more, nor does an arm that has pressed so hard that it stopped."""
+        """It is done; or the object is lost, or the arm has pressed so hard that it stopped: both earn nothing more."""
         after = transition.next_frame
         lost: NDArray[np.bool_] = _object(after)[..., 2] < LOST_BELOW_M
         pressed: NDArray[np.bool_] = after.extra[..., _FORCE_STOP] > 0.5
-        return (lost & after.base_valid) | pressed
+        return self._lies_there(after) | (lost & after.base_valid) | pressed
 
     def irreversible(self, transition: Transition) -> NDArray[np.bool_]:
         """The object has left the reach of the hand."""
@@ -139,6 +143,12 @@ class Carry(LearnedSkill):
             return False
         x, y, z = _object(transition.next_frame)[-1]
         return bool(z < LYING_BELOW_M) and self._off_m(x, y) < ZONE_M
+
+    def _lies_there(self, frames: Frames) -> NDArray[np.bool_]:
+        """Whether the object is seen lying in the zone. Shape: (...)."""
+        thing = _object(frames)
+        near: NDArray[np.bool_] = np.linalg.norm(thing[..., :2] - self._zone, axis=-1) < ZONE_M
+        return near & (thing[..., 2] < LYING_BELOW_M) & (thing[..., 2] > LOST_BELOW_M) & frames.base_valid
 
     def _off_m(self, x_m: float, y_m: float) -> float:
         """How far a place is from the middle of the zone."""

@@ -24,6 +24,9 @@ ACTIONS = 5
 LET_GO_S, BACK_S, RETREAT_S = 0.4, 0.4, 4.0
 """After an attempt: how long fingers open, how long the hand backs off what it meets on its way up, and the most that
 all of it takes."""
+DONE = 75.0
+"""Reward of having done what was to be done, after which nothing more is to be had: more than what lingering on the
+verge of it is worth, at 1.25 a step for ever and the default discount of 0.98."""
 CLEAR_M = 0.2
 """Height of a hand that is above all that there is."""
 MET_N = 20.0

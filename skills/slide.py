@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sim.robot import ARM_CHANNELS, FORCE_STOP, Array, FloatArray, Frames, Observation, RobotSpec, Transition
 from skills.family import Script
-from skills.hand_control import ACTIONS, DOOR, HAND, HAND_FAMILY, HANDLE, command_for
+from skills.hand_control import ACTIONS, DONE, DOOR, HAND, HAND_FAMILY, HANDLE, command_for
 from skills.skill import LearnedSkill, SkillKind
 from skills.slide_script import slide_script
 
@@ -63,21 +63,26 @@ class Slide(LearnedSkill):
         return "at_end" if self._off_m(observation.extra[DOOR]).item() < END_M else None
 
     def reward_terms(self, transition: Transition) -> dict[str, FloatArray]:
-        """Nearness of the door to its end, in [0, 1], and of the hand to where it pushes the handle from."""
+        """Nearness of the door to its end, in [0, 1], and of the hand to where it pushes; once, that it is there."""
         after = transition.next_frame
         off = self._door_off_m(after)
         beside = after.extra[..., HANDLE] - np.array((0.0, self._direction * BESIDE_M, 0.0))
         reach = np.linalg.norm(beside - after.extra[..., HAND], axis=-1)
-        return {"placed": 1.0 - np.tanh(off / SCALE_M), "near": HAND_SHARE * (1.0 - np.tanh(reach / HAND_SCALE_M))}
+        return {
+            "placed": 1.0 - np.tanh(off / SCALE_M),
+            "near": HAND_SHARE * (1.0 - np.tanh(reach / HAND_SCALE_M)),
+            "done": DONE * (off < END_M),
+        }
 
     def trusted(self, transition: Transition) -> NDArray[np.bool_]:
         """All steps: nothing here comes from the camera."""
         return np.ones(len(transition), np.bool_)
 
     def terminated(self, transition: Transition) -> NDArray[np.bool_]:
-        """An arm that has pressed so hard that it stopped earns nothing any more."""
-        pressed: NDArray[np.bool_] = transition.next_frame.extra[..., _FORCE_STOP] > 0.5
-        return pressed
+        """It is done; or the arm has pressed so hard that it stopped, and earns nothing more."""
+        after = transition.next_frame
+        pressed: NDArray[np.bool_] = after.extra[..., _FORCE_STOP] > 0.5
+        return pressed | (self._door_off_m(after) < END_M)
 
     def measures(self, transition: Transition) -> dict[str, float]:
         """``off_m``: how far the door was from its end at last."""

@@ -1,11 +1,13 @@
 """The hand's family and the pair of tasks that undo each other, by readings made by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from arm_readings import ON_TRAY_M, SPEC, reading, steps
 
+from agent.config import LearnerConfig
 from sim.a1 import a1_spec
 from sim.robot import FrameLayout, Frames
 from skills.arm_kinematics import hand_pose
@@ -17,6 +19,7 @@ from skills.carry import (
     GOAL_M,
     HAND_SHARE,
     HOME_M,
+    LYING_BELOW_M,
     MIDDLE_M,
     REACH_M,
     SCALE_M,
@@ -25,6 +28,7 @@ from skills.carry import (
 from skills.hand_control import (
     BACK_S,
     CLEAR_M,
+    DONE,
     HAND_FAMILY,
     LET_GO_S,
     MET_N,
@@ -263,6 +267,16 @@ class TestCarry:
         assert all(nearly[nearly.index(True) :])
         assert not any(nearly[: nearly.index(True)])
         assert not OUT.nearly_lost(reading(thing=(*way[-1], ON_TRAY_M, 0.0), seen=False))
+
+    def test_doing_it_pays_more_than_holding_the_object_over_the_zone_for_ever(self):
+        held = reading(thing=(*GOAL_M, LYING_BELOW_M + 0.01, 0.0), hand=(*GOAL_M, LYING_BELOW_M + 0.01, 0.0))
+        lies = reading(thing=(*GOAL_M, ON_TRAY_M, 0.0))
+        attempt = steps(held, lies, replace(lies, base_valid=False), reading(thing=(*GOAL_M, -0.1, 0.0)))
+        lingering, done = OUT.reward(attempt)[:2]
+        assert done > lingering / (1.0 - LearnerConfig().gamma)
+        assert OUT.reward_terms(attempt)["done"].tolist() == [0.0, DONE, 0.0, 0.0]
+        assert OUT.terminated(attempt).tolist() == [False, True, False, True]
+        assert not HOME.terminated(attempt)[1]
 
     def test_so_does_an_arm_that_pressed_until_it_stopped(self):
         assert OUT.terminated(steps(reading(), reading(stopped=1.0))).tolist() == [False, True]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from arm_readings import reading, steps
 
+from agent.config import LearnerConfig
 from sim.arm_scene import DOOR_TRAVEL_M, handle_at
 from skills.carry import CARRYING_SKILLS
 from skills.hand_control import THINGS, command_for
@@ -75,6 +76,12 @@ class TestAttempt:
         assert OPEN.start_problem(reading(**how)) is None
         assert CARRYING_SKILLS[0].start_problem(reading(**how)) is not None
         assert not OPEN.terminated(steps(reading(), reading(**how))).any()
+
+    def test_doing_it_pays_more_than_lingering_on_the_verge_of_it_for_ever(self):
+        attempt = steps(reading(door=OPEN_M - END_M - 0.001), reading(door=OPEN_M - END_M + 0.001))
+        lingering, done = OPEN.reward(attempt)
+        assert done > lingering / (1.0 - LearnerConfig().gamma)
+        assert OPEN.terminated(attempt).tolist() == [False, True]
 
     def test_an_arm_that_pressed_until_it_stopped_ends_it_for_good(self):
         assert OPEN.terminated(steps(reading(), reading(stopped=1.0))).tolist() == [False, True]
