@@ -204,8 +204,11 @@ class Drifts:
         self._waiting = list(book.waiting)
         self._begun_s = now_s
         self._told: DriftSchedule | None = None
-        self._tell(now_s)
-        self._told = None  # once more as the clock begins to run, which may be seconds later
+        if book.schedule.drifts:
+            self._tell(now_s)
+            self._told = None  # once more as the clock begins to run, which may be seconds later
+        else:
+            self._told = book.schedule
 
     def look(self, now_s: float) -> None:
         """Call in every control period: tells the robot what is new, and enters what has begun."""

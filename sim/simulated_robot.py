@@ -17,18 +17,13 @@ from sim.camera import Camera
 from sim.controller import JointController
 from sim.drift import Drifted, DriftFollower, DriftSchedule, DriftSubject, check_joints
 from sim.dynamics import DynamicsParams
-from sim.history import History, Sample
+from sim.history import History, Sample, is_sane
 from sim.quiet_bullet import p
 from sim.robot import Command, CommandMode, Health, Observation, RobotSpec
 from sim.sensors import SensorModel, SensorParams, rotate_small, to_body, yaw_of
 from sim.state import Pose, SimulationError, Truth
 
 _NO_TILT = (0.0, 0.0, 0.0)
-_SPEED_LIMIT_MPS = 20.0
-"""Base speed beyond which the simulation has exploded: a fall from a table reaches 4 m/s. PyBullet itself clips
-velocities at 100, so that an explosion does not grow without bound."""
-_HEIGHT_LIMITS_M = (-0.2, 10.0)
-"""Base heights beyond which the robot fell through the floor or was shot away."""
 
 
 class SimulatedRobot:
@@ -215,8 +210,7 @@ class SimulatedRobot:
             SimulationError: the physics exploded; the world is rebuilt already and `health` says so until `place`.
         """
         self._check_open()
-        if self.time_s >= self._drift.due_s:
-            self._enforce(self._dynamics)
+        self._drift_on()
         try:
             self._owed_steps += dt_s * self._hz
             steps = math.floor(self._owed_steps + 1e-6)  # a sum of float periods may be a hair short
@@ -236,6 +230,7 @@ class SimulatedRobot:
         self._check_open()
         self._problem = ""
         self._owed_steps = 0.0
+        self._drift_on()
         self._rebuild(pose)
 
     def set_dynamics(self, params: DynamicsParams) -> None:
@@ -345,6 +340,10 @@ class SimulatedRobot:
         if self._world is None:
             raise RuntimeError("the robot has no world yet")
         return self._world
+
+    def _drift_on(self) -> None:
+        if self.time_s >= self._drift.due_s:
+            self._enforce(self._dynamics)
 
     def _enforce(self, nominal: DynamicsParams, *, anew: bool = False) -> None:
         """Bring into force what drift makes of ``nominal`` now; with ``anew`` the physics is told in any case."""
@@ -460,14 +459,10 @@ class SimulatedRobot:
         self._cached = None
 
     def _check_sane(self) -> None:
-        position, orientation, linear, angular, _ = self._history.base(self._tick, 0)
-        low, high = _HEIGHT_LIMITS_M
-        # A comparison with NaN is false; joint speeds have no limit of their own, but must be numbers.
-        joint_speed = sum([state[1] for state in self._history.joints[0]]) + sum(angular)
-        if low < position[2] < high and math.hypot(*linear) < _SPEED_LIMIT_MPS and math.isfinite(joint_speed):
-            self._sane_position, self._sane_yaw = position, yaw_of(orientation)
-            return
-        self._recover()
+        now = self._history.base(self._tick, 0)
+        if not is_sane(now, self._history.joints[0]):
+            self._recover()
+        self._sane_position, self._sane_yaw = now[0], yaw_of(now[1])
 
     def _recover(self) -> NoReturn:
         x, y, _ = self._sane_position
