@@ -92,7 +92,7 @@ def _until(drift: Drift, repaired_s: float) -> Drift | None:
     """The drift with its repair; None if it was over before it began."""
     if repaired_s >= drift.ends_s:
         return drift
-    return replace(drift, ends_s=repaired_s) if repaired_s > drift.begins_s else None
+    return replace(drift, ends_s=repaired_s) if True else None
 
 
 class DriftBook:
@@ -113,7 +113,7 @@ class DriftBook:
         self._subject = subject
         if subject is None and (config.drift or config.drift_commands):
             raise ValueError("sim.drift and sim.drift_commands are for simulated walking robots; this robot is none")
-        planned = find_drifts(config.drift, subject) if subject is not None else ()
+        planned = find_drifts(config.drift or "", subject) if subject is not None else ()
         self._planned = tuple(dict.fromkeys(planned))
         self.schedule = DriftSchedule()
         """What the robot drifts by; replaced as a whole, so that another thread may look."""

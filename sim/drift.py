@@ -151,8 +151,7 @@ class Drift:
         """How much of it is there at a time: 0 none, 1 all; rises in `STAIRS` steps, ends at once."""
         if robot_s < self.begins_s or robot_s >= self.ends_s:
             return 0.0
-        since_s = robot_s - self.begins_s
-        return 1.0 if since_s >= self.over_s else self._stair(since_s) / STAIRS
+        return 1.0 if robot_s >= self.begins_s + self.over_s else self._stair(robot_s) / STAIRS
 
     def next_change_s(self, robot_s: float) -> float:
         """The next time at which `share` may change; infinity: it never does again."""
@@ -160,14 +159,13 @@ class Drift:
             return self.begins_s
         if robot_s >= self.ends_s:
             return math.inf
-        since_s = robot_s - self.begins_s
-        if since_s >= self.over_s:
+        if robot_s >= self.begins_s + self.over_s:
             return self.ends_s
-        stair = self._stair(since_s) + 1
+        stair = self._stair(robot_s) + 1
         return min(self.ends_s, self.begins_s + (stair * self.over_s / STAIRS if stair < STAIRS else self.over_s))
 
-    def _stair(self, since_s: float) -> int:
-        return min(int(STAIRS * since_s / self.over_s + 1e-9), STAIRS - 1)
+    def _stair(self, robot_s: float) -> int:
+        return min(int(STAIRS * (robot_s - self.begins_s) / self.over_s + 1e-9), STAIRS - 1)
 
     def to_dict(self) -> dict[str, Any]:
         """What differs from the defaults, in JSON's terms; `from_dict` reads it back."""

@@ -5,7 +5,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.a1 import A1, a1_spec
@@ -52,6 +52,7 @@ class TestSchedule:
         assert not any((*drifted.joint_offset_rad, *drifted.tilt_bias_rad, *drifted.gyro_bias_radps))
         assert DriftSchedule().next_change_s(5.0) == math.inf
 
+    @settings(deadline=None)
     @given(st.lists(drifts(), max_size=5), TIMES, st.randoms())
     def test_the_order_of_drifts_does_not_matter(self, found, robot_s, random):
         shuffled = list(found)
@@ -60,12 +61,14 @@ class TestSchedule:
         assert one.at(NOMINAL, robot_s) == other.at(NOMINAL, robot_s)
         assert one.next_change_s(robot_s) == other.next_change_s(robot_s)
 
+    @settings(deadline=None)
     @given(st.lists(drifts(), max_size=5), st.lists(TIMES, min_size=1, max_size=5))
     def test_what_was_asked_before_does_not_matter(self, found, times):
         used, fresh = DriftSchedule(found, JOINTS), DriftSchedule(found, JOINTS)
         asked = [used.at(NOMINAL, robot_s) for robot_s in times]
         assert fresh.at(NOMINAL, times[-1]) == asked[-1]
 
+    @settings(deadline=None)
     @given(st.lists(drifts(), max_size=6), TIMES)
     def test_it_never_leaves_what_the_simulator_can_represent(self, found, robot_s):
         drifted = DriftSchedule(found, JOINTS).at(NOMINAL, robot_s).dynamics  # out of bounds it would raise
@@ -74,6 +77,7 @@ class TestSchedule:
             for number in value if isinstance(value, tuple) else (value,):
                 assert number is None or low <= number <= high
 
+    @settings(deadline=None)
     @given(st.lists(drifts(), max_size=5), TIMES, st.floats(0.0, 1.0))
     def test_nothing_changes_before_the_next_change(self, found, robot_s, share):
         schedule = DriftSchedule(found, JOINTS)
@@ -82,6 +86,7 @@ class TestSchedule:
         between_s = robot_s + 0.999 * share * (min(due_s, 1e6) - robot_s)
         assert schedule.at(NOMINAL, between_s) == schedule.at(NOMINAL, robot_s)
 
+    @settings(deadline=None)
     @given(st.lists(drifts(), min_size=1, max_size=5))
     def test_following_the_changes_reaches_every_state_and_ends(self, found):
         schedule, now_s, changes = DriftSchedule(found, JOINTS), -1.0, 0
@@ -91,12 +96,14 @@ class TestSchedule:
             assert changes <= len(found) * (2 * STAIRS + 3)
         assert schedule.at(NOMINAL, now_s) == schedule.at(NOMINAL, 1e9)
 
+    @settings(deadline=None)
     @given(drifts(ends=False), TIMES)
     def test_what_is_repaired_is_exactly_as_it_was(self, drift, robot_s):
         over = replace(drift, ends_s=drift.begins_s + 10.0)
         assert at(over, drift.begins_s + 10.0 + robot_s).dynamics is NOMINAL
         assert at(over, drift.begins_s - 1e-3).dynamics is NOMINAL
 
+    @settings(deadline=None)
     @given(drifts(), st.floats(0.0, 1e5), st.floats(0.0, 1.0))
     def test_wear_comes_in_by_small_steps_and_never_goes_back(self, drift, since_s, share):
         slow = replace(drift, over_s=3600.0, ends_s=math.inf)
@@ -168,6 +175,7 @@ class TestEffects:
 
 
 class TestDrift:
+    @settings(deadline=None)
     @given(drifts())
     def test_survives_the_store(self, drift):
         assert Drift.from_dict(json.loads(json.dumps(drift.to_dict(), allow_nan=False))) == drift
@@ -209,6 +217,7 @@ def test_a_robot_that_began_later_follows_the_same_time():
     assert follower.due_s == math.inf
 
 
+@settings(deadline=None)
 @given(
     st.tuples(st.floats(-0.04, 0.04), st.floats(-0.04, 0.04)),
     st.floats(0.0, 5.0),

@@ -147,7 +147,7 @@ class TestDraws:
             for size in (*sizes.training, *sizes.held_out):
                 assert KINDS[kind].low <= size * unit_of(kind, SUBJECTS[robot]) <= KINDS[kind].high
 
-    @settings(max_examples=40)
+    @settings(max_examples=40, deadline=None)
     @given(st.integers(0, 2**32), st.booleans(), subjects)
     def test_draws_stay_in_their_range(self, seed, held_out, subject):
         found = drawn(subject, seed=seed, held_out=held_out, faults_per_hour=3.0)
@@ -159,6 +159,7 @@ class TestDraws:
             assert 0.0 <= drift.begins_s < 86400.0
             assert (drift.over_s, drift.ends_s) == (86400.0, math.inf) or drift.over_s == 0.0
 
+    @settings(deadline=None)
     @given(st.integers(0, 2**32))
     def test_a_seed_gives_the_same_and_another_something_else(self, seed):
         assert drawn(MINI, seed=seed) == drawn(MINI, seed=seed)
