@@ -305,6 +305,24 @@ class TestRunning:
         assert asked == pytest.approx([0.0, 0.2, 0.4], abs=1e-5)
         assert told == []  # neither is PyBullet's matter
 
+    @pytest.mark.parametrize(
+        ("kind", "size", "axis"),
+        [
+            ("joint_friction", 0.05, ""),
+            ("foot_friction", 0.5, ""),
+            ("base_mass", 1.2, ""),
+            ("payload", 0.2, ""),
+            ("com_shift", 0.005, "x"),
+        ],
+    )
+    def test_the_physics_is_told_what_is_its_matter(self, minitaur, monkeypatch, kind, size, axis):
+        told = []
+        monkeypatch.setattr(bullet_world, "apply_dynamics", lambda world, params: told.append(params))
+        drift(minitaur, kind, size, axis=axis)
+        assert told == [minitaur.in_force.dynamics]
+        repair(minitaur)
+        assert told[1:] == [minitaur.dynamics]
+
     def test_a_joint_of_another_robot_is_refused_and_changes_nothing(self, minitaur):
         drift(minitaur, "motor_strength", 0.5)
         with pytest.raises(ValueError, match="unknown joint 'knee'"):
