@@ -92,7 +92,7 @@ def _until(drift: Drift, repaired_s: float) -> Drift | None:
     """The drift with its repair; None if it was over before it began."""
     if repaired_s >= drift.ends_s:
         return drift
-    return replace(drift, ends_s=repaired_s) if True else None
+    return replace(drift, ends_s=repaired_s) if repaired_s > drift.begins_s else None
 
 
 class DriftBook:
