@@ -282,6 +282,11 @@ class SimConfig(Section):
 
     latency_ms: float | None = setting(None, 0.0, 200.0, unit="ms")
     """Total delay from measurement to action in force; left out: the robot's own."""
+    drift: str | None = setting(None)
+    """How the robot drifts: a preset, ``PRESET@SECONDS`` of robot time, or a schedule as a file (``*.toml``);
+    left out: it does not."""
+    drift_commands: bool = setting(False)
+    """Whether `perdure drift inject` and `repair` are obeyed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -23,10 +22,11 @@ from agent.brain import Brain
 from agent.clearance import Clearance, Exam, Examiner, Verdict
 from agent.clock import SimulatedClock, Steppable, WallClock
 from agent.config import Config
+from agent.drifts import DriftBook, Drifts, subject_of
 from agent.goals import read_goals
 from agent.guard import is_guarded, permit_path, replaces_after_s
 from agent.guard_link import GONE, GuardLink
-from agent.jobs import RobotClockJobs
+from agent.jobs import RobotClockJobs, start_backup
 from agent.learner_link import LearnerLink, LearnerUnavailableError
 from agent.learner_process import SaveCheckpoint, Saved, StoredAttempts
 from agent.ledger import Ledger
@@ -59,7 +59,6 @@ from agent.scene import Scene
 from agent.scheduler import Scheduler
 from agent.states import Event, Limits, State
 from agent.success_watch import SUCCESS_WITHOUT_CAUSE, Jump, SuccessWatch, earlier_attempts
-from persistence.backup import backup
 from persistence.home import Home, HomeLock
 from persistence.passages import passages
 from persistence.records import CheckpointRow, DriftEvent, PolicyRow, ResumeState
@@ -201,6 +200,8 @@ class Run:
             else WallClock(dt_s, start_s=start_s)
         )
         now_s = self._clock.now_s()
+        subject = subject_of(robot)
+        self._book = writer.submit(lambda store: DriftBook(store, config.sim, subject)).result()
         latches = writer.submit(lambda store: restore_latches(store, resume, now_s)).result()
         permit = writer.submit(restore_permit).result()
         limits = robot.spec.limits
@@ -217,6 +218,7 @@ class Run:
         self._ledger.on_finished = lambda end: self._log.info(
             "attempt.finished", attempt=end.attempt_id, outcome=end.outcome.value, end_reason=end.end_reason
         )
+        self._drifts = Drifts(robot, self._book, self._ledger.drift, now_s)
         self._family = learning[0].family.name if learning else ""
         self._link = self._start_learner(robot.spec, abilities, resume) if learning and config.learner.enabled else None
         self._brain = Brain(
@@ -269,7 +271,7 @@ class Run:
         schedule = config.schedule
         self._jobs.every("evaluation", schedule.evaluate_every_min, self._evaluate)
         self._jobs.every("checkpoint", schedule.checkpoint_every_min, self._checkpoint)
-        self._jobs.every("backup", schedule.backup_every_min, self._backup)
+        self._jobs.every("backup", schedule.backup_every_min, lambda: start_backup(self._home))
         self._reporter = Reporter(
             config=config,
             home=self._home,
@@ -339,6 +341,7 @@ class Run:
 
     def _housekeeping(self) -> None:
         """Small duties between control periods."""
+        self._drifts.look(self._clock.now_s())
         if self._guard is not None:
             self._guard.look(self._pilot.operation.state)
             if self._guard.gone:
@@ -390,7 +393,10 @@ class Run:
                     self._pilot.permit()
         if self._inbox_future is None and (self._home.root / inbox.FOLDER).is_dir():
             now_s, root, estopped = self._clock.now_s(), self._home.root, self._pilot.operation.state is State.ESTOP
-            self._inbox_future = self._writer.submit(lambda store: inbox.serve(root, store, now_s, estopped=estopped))
+            book = self._book
+            self._inbox_future = self._writer.submit(
+                lambda store: inbox.serve(root, store, now_s, estopped=estopped, drifts=book)
+            )
 
     def _run_jobs(self, now_s: float) -> None:
         self._brain.poll()
@@ -431,17 +437,6 @@ class Run:
         self._link.checkpoint(self._checkpoint_seq, self._clock.now_s())
         if not self._realtime:
             self._link.wait_saved(self._checkpoint_seq)
-
-    def _backup(self) -> None:
-        """Copy the database in a thread of its own: the copy only reads, and may take its time."""
-        threading.Thread(target=self._back_up, name="backup", daemon=True).start()
-
-    def _back_up(self) -> None:
-        try:
-            made = backup(self._home)
-            self._log.info("backup.made", file=made.path.name)
-        except (OSError, RuntimeError, ValueError) as error:
-            self._log.error("backup.failed", error=str(error))
 
     def _saved(self, saved: Saved) -> None:
         row = CheckpointRow(seq=saved.seq, robot_s=saved.robot_s, path=saved.name, manifest_sha256=saved.sha256)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from agent.robot_host import AskHealth, Close, Hello, HostJob, Mailboxes, Refused, Request, host_main
+from agent.robot_host import AskHealth, Close, FollowDrift, Hello, HostJob, Mailboxes, Refused, Request, host_main
+from sim.drift import DriftSchedule, DriftSubject
 from sim.robot import RobotSpec
 
 START_TIMEOUT_S = 60.0
@@ -51,6 +52,8 @@ class HostLink:
             raise RuntimeError(f"the process of robot {job.name!r} does not start; try it with --speed max")
         self.placeable = hello.placeable
         """Whether the robot is simulated, so that a simulated person can put it down."""
+        self.drift_subject: DriftSubject | None = hello.drift
+        """How to say how the robot drifts, if it can."""
         self.spec: RobotSpec = hello.spec
         """What is fixed about the robot."""
         self._starting = False
@@ -99,6 +102,13 @@ class HostLink:
         except (EOFError, OSError):
             return None
         return self._wait(timeout_s)
+
+    def follow_drift(self, schedule: DriftSchedule, robot_s: float) -> None:
+        """Tell the host, and each that takes its place, how its robot drifts; it gives no answer."""
+        order = FollowDrift(schedule, robot_s, time.monotonic())
+        self._job = replace(self._job, drift=order)
+        with contextlib.suppress(OSError):
+            self._connection.send(order)
 
     def close(self) -> None:
         """End the host."""

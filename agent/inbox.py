@@ -21,6 +21,7 @@ from persistence.files import atomic_write_json
 from persistence.home import Home, HomeLock, lock_holder
 
 if TYPE_CHECKING:
+    from agent.drifts import DriftBook
     from persistence.store import Store
 
 FOLDER = "inbox"
@@ -28,7 +29,9 @@ ADD = "add_intervention"
 CLOSE = "close_intervention"
 ACKNOWLEDGE = "acknowledge"
 RESUME = "resume"
-KINDS = (ADD, CLOSE, ACKNOWLEDGE, RESUME)
+DRIFT = "drift"
+REPAIR = "repair_drift"
+KINDS = (ADD, CLOSE, ACKNOWLEDGE, RESUME, DRIFT, REPAIR)
 TIMEOUT_S = 15.0
 
 
@@ -41,14 +44,15 @@ class Request:
     data: Mapping[str, Any]
     """ADD: ``cause``, ``e10_class``, ``minutes``, ``note``, ``operator``. CLOSE: ``id``, ``operator``, ``action``,
     ``note``, ``part_replaced``. ACKNOWLEDGE: ``operator``, ``action``, ``released``, ``part_replaced``; closes all that
-    are open. RESUME: ``operator``."""
+    are open. RESUME: ``operator``. DRIFT, REPAIR: see `agent.drifts.DriftBook`."""
 
 
 def request(home: Path, wanted: Request, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """Have ``wanted`` stored, by the daemon if one runs.
 
     Returns:
-        ``id`` of the intervention; ``closed``, how many, for an acknowledgement; nothing for a resume.
+        ``id`` of the intervention; ``closed``, how many, for an acknowledgement; nothing for a resume; for drift what
+        `agent.drifts.DriftBook` gives.
 
     Raises:
         ValueError: what is wanted makes no sense, or the store refuses it.
@@ -57,7 +61,7 @@ def request(home: Path, wanted: Request, timeout_s: float = TIMEOUT_S) -> dict[s
     paths = Home(home)
     if lock_holder(paths) is not None:
         return _ask(home, wanted, timeout_s)
-    if wanted.kind in (ACKNOWLEDGE, RESUME):
+    if wanted.kind not in (ADD, CLOSE):
         raise ValueError(f"no daemon runs on {home}; start it with `perdure run`")
     if not paths.db.is_file():
         raise ValueError(f"no database at {paths.db}; start `perdure run` on this home first, or pass another --home")
@@ -90,7 +94,9 @@ def _ask(home: Path, wanted: Request, timeout_s: float) -> dict[str, Any]:
     return dict(answer)
 
 
-def serve(home: Path, store: Store, robot_s: float, *, estopped: bool = False) -> tuple[Request, ...]:
+def serve(
+    home: Path, store: Store, robot_s: float, *, estopped: bool = False, drifts: DriftBook | None = None
+) -> tuple[Request, ...]:
     """Carry out what waits in the inbox, and never fail; the daemon calls this from the thread that owns the store.
 
     Args:
@@ -99,6 +105,7 @@ def serve(home: Path, store: Store, robot_s: float, *, estopped: bool = False) -
         robot_s: robot time now.
         estopped: whether an emergency stop holds the robot; nothing that says it was helped is then believed without a
             word of the release.
+        drifts: takes what is said of drift; None: nothing of that is taken.
 
     Returns:
         What was stored, so that the daemon can act on it: closing an intervention acknowledges its latch.
@@ -118,7 +125,7 @@ def serve(home: Path, store: Store, robot_s: float, *, estopped: bool = False) -
             wanted = Request(kind=raw["kind"], data=dict(raw["data"]))
             if estopped and wanted.kind in (CLOSE, ACKNOWLEDGE) and not wanted.data.get("released"):
                 raise ValueError("the robot is held in ESTOP; release it there, then `perdure ack --released`")
-            answer = carry_out(store, wanted, robot_s)
+            answer = carry_out(store, wanted, robot_s, drifts)
             done.append(wanted)
         except Exception as error:
             # Whatever a file in a folder holds, it must not stop the daemon.
@@ -128,8 +135,8 @@ def serve(home: Path, store: Store, robot_s: float, *, estopped: bool = False) -
     return tuple(done)
 
 
-def carry_out(store: Store, wanted: Request, robot_s: float) -> dict[str, Any]:
-    """Store one request. Returns ``id`` of the intervention, if it is about one.
+def carry_out(store: Store, wanted: Request, robot_s: float, drifts: DriftBook | None = None) -> dict[str, Any]:
+    """Store one request. Returns what `request` does.
 
     Raises:
         ValueError: unknown kind, or data that makes no sense.
@@ -171,6 +178,8 @@ def carry_out(store: Store, wanted: Request, robot_s: float) -> dict[str, Any]:
     if wanted.kind == RESUME:
         store.append_event("operator.resumed", robot_s, {"operator": str(data["operator"])})
         return {}
+    if wanted.kind in (DRIFT, REPAIR) and drifts is not None:
+        return drifts.inject(store, data, robot_s) if wanted.kind == DRIFT else drifts.repair(store, data, robot_s)
     raise ValueError(f"unknown request {wanted.kind!r}; valid: {', '.join(KINDS)}")
 
 

@@ -7,12 +7,17 @@ the same robot times whenever it is repeated (docs/decisions/0004-robot-clock-jo
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import structlog
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.interval import IntervalTrigger
+
+from persistence.backup import backup
+from persistence.home import Home
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 """Robot time 0, as the triggers see it."""
@@ -64,3 +69,17 @@ class RobotClockJobs:
             job.run()
             ran.append(name)
         return ran
+
+
+def start_backup(home: Home) -> None:
+    """Copy the database in a thread of its own: the copy only reads, and may take its time."""
+    threading.Thread(target=_back_up, args=(home,), name="backup", daemon=True).start()
+
+
+def _back_up(home: Home) -> None:
+    log = structlog.get_logger()
+    try:
+        made = backup(home)
+        log.info("backup.made", file=made.path.name)
+    except (OSError, RuntimeError, ValueError) as error:
+        log.error("backup.failed", error=str(error))

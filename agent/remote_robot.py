@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from agent.host_link import HostLink
 from agent.robot_host import CUT, STOP, AskHealth, HostJob, Place, ReadingFormat, pack_command, pack_order
+from sim.drift import DriftSchedule, DriftSubject
 from sim.robot import Command, Health, Observation, RobotSpec
 from sim.state import Pose, SimulationError
 
@@ -87,7 +88,17 @@ class RemoteRobot:
 
 
 class RemoteSimulatedRobot(RemoteRobot):
-    """A simulated one: whoever plays the person can put it down."""
+    """A simulated one: whoever plays the person can put it down, and it can be made to drift."""
+
+    @property
+    def drift_subject(self) -> DriftSubject:
+        """How to say how it drifts."""
+        assert self._link.drift_subject is not None
+        return self._link.drift_subject
+
+    def follow_drift(self, schedule: DriftSchedule, robot_s: float) -> None:
+        """Drift by a schedule from now on, whose time is ``robot_s`` now; its host is told, and not waited for."""
+        self._link.follow_drift(schedule, robot_s)
 
     def place(self, pose: Pose) -> None:
         """Put the robot down.

@@ -23,6 +23,7 @@ from agent.mailbox import Mailbox
 from agent.permit import Permission, PermitMemory
 from agent.punctual import punctual
 from agent.robots import load_robot
+from sim.drift import DriftSchedule, DriftSubject
 from sim.robot import Array, Command, CommandMode, FrameLayout, Observation, Robot, RobotSpec
 from sim.simulated_robot import SimulatedRobot
 from sim.state import Pose, SimulationError
@@ -54,6 +55,23 @@ class HostJob:
     """Whether a simulated robot lies where the host before had it; else it stands at the origin."""
     dynamics: Mapping[str, Any] = field(default_factory=dict)
     """In what a simulated robot's dynamics are not its nominal ones, by the names of `sim.dynamics.DynamicsParams`."""
+    drift: FollowDrift | None = None
+    """How a simulated robot drifts."""
+
+
+@dataclass(frozen=True)
+class FollowDrift:
+    """Tells a simulated robot to drift from now on; there is no answer."""
+
+    schedule: DriftSchedule
+    robot_s: float
+    """Robot time of the daemon when it said so."""
+    told_s: float
+    """The monotonic clock then, which all processes share."""
+
+    def obey(self, robot: SimulatedRobot) -> None:
+        """Let the robot follow, which may have just been started."""
+        robot.follow_drift(self.schedule, self.robot_s + time.monotonic() - self.told_s)
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,8 @@ class Hello:
 
     spec: RobotSpec
     placeable: bool
+    drift: DriftSubject | None
+    """How to say how it drifts; None for robots that cannot."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +123,7 @@ class Close:
     """Asks the host to end."""
 
 
-Request = AskHealth | Place | Close
+Request = AskHealth | Place | FollowDrift | Close
 
 
 class ReadingFormat:
@@ -194,6 +214,10 @@ class RobotHost:
         request: Request = connection.recv()
         if isinstance(request, Close):
             self._open = False
+            return
+        if isinstance(request, FollowDrift):
+            assert isinstance(self._robot, SimulatedRobot)
+            request.obey(self._robot)
             return
         if isinstance(request, Place):
             assert isinstance(self._robot, SimulatedRobot)
@@ -286,9 +310,12 @@ def host_main(connection: Connection, job: HostJob, boxes: Mailboxes) -> None:
     pose = last_place(boxes.place) if job.again else None
     if pose is not None and isinstance(robot, SimulatedRobot):
         robot.place(pose)
+    if job.drift is not None and isinstance(robot, SimulatedRobot):
+        job.drift.obey(robot)
     permit = PermitMemory(job.permit) if job.permit is not None else None
     host = RobotHost(robot, boxes, job.rate_hz or robot.spec.control_rate_hz, permit)
-    connection.send(Hello(spec=robot.spec, placeable=isinstance(robot, SimulatedRobot)))
+    subject = robot.drift_subject if isinstance(robot, SimulatedRobot) else None
+    connection.send(Hello(spec=robot.spec, placeable=isinstance(robot, SimulatedRobot), drift=subject))
     with punctual(job.core):
         host.serve(connection)
     robot.close()

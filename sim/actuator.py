@@ -106,14 +106,15 @@ class MotorBank(Motors):
         Duty = offset - feedback within [-1, 1]; current = (duty V - k v) / R.
         """
         torques, currents, losses = self.torque_nm, self.current_a, self._loss
-        viscous, supply = self._viscous, self.supply_v
+        supply = self.supply_v
         intercept, slope, limit = _INTERCEPT_NM, _SLOPE_NM_PER_A, CURRENT_LIMIT_A
         drive, back_emf = supply / RESISTANCE_OHM, TORQUE_CONSTANT_NM_PER_A / RESISTANCE_OHM
         battery_current = 0.0
         fresh: list[float] = []
         append = fresh.append
         i = 0
-        for base, state, seen, before, strength in zip(offset, now, late, later, self._gain):  # noqa: B905 - hot path
+        rows = zip(offset, now, late, later, self._gain, self._viscous)  # noqa: B905 - hot path
+        for base, state, seen, before, strength, viscous in rows:
             velocity = state[1]
             append(kp * state[0] + kd * velocity)
             duty = base - seen - blend * (before - seen)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sim.drift import DriftSubject
 from sim.dynamics import DynamicsParams, DynamicsRandomiser, DynamicsRanges
 from sim.motors import Motors
+from sim.robot import RobotSpec
 from sim.state import Pose
 
 Point = tuple[float, float, float, float]
@@ -63,6 +65,17 @@ class Body:
     def randomiser(self, seed: int, *, held_out_values: int = 3) -> DynamicsRandomiser:
         """Draws dynamics of this kind of robot, for training and for evaluations."""
         return DynamicsRandomiser(seed, nominal=self.nominal, ranges=self.ranges, held_out_values=held_out_values)
+
+    def drift_subject(self, spec: RobotSpec) -> DriftSubject:
+        """What must be known of this kind of robot to say how it drifts."""
+        return DriftSubject(
+            joint_names=spec.joint_names,
+            n_legs=spec.n_feet,
+            mass_kg=spec.mass_kg,
+            mount_m=self.mount_m,
+            nominal=self.nominal,
+            ranges=self.ranges,
+        )
 
     def prepare(self, client: int, body: int, index: Mapping[str, int]) -> None:
         """Finish a loaded robot: filter collisions, close loops of links.

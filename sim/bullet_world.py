@@ -14,12 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from sim.body import BASE, Body, Point
-from sim.dynamics import DynamicsParams, corner_masses_kg
+from sim.dynamics import DynamicsParams, corner_masses_kg, within_reach
 from sim.quiet_bullet import p, pybullet_data, quiet
 
 PHYSICS_HZ = 500
 """Of robots that need no other rate."""
 GRAVITY = 9.81
+_PHYSICAL = (
+    "base_mass_ratio",
+    "leg_mass_ratio",
+    "inertia_ratio",
+    "payload_kg",
+    "payload_offset_m",
+    "com_offset_m",
+    "joint_friction_nm",
+    "extra_friction_nm",
+    "foot_friction",
+)
+"""What of the dynamics is PyBullet's matter."""
 WALL_GAP_M = 0.002
 WALL_THICKNESS_M, WALL_LENGTH_M, WALL_HEIGHT_M = 0.05, 2.0, 0.5
 """Half of each."""
@@ -138,10 +150,7 @@ def apply_dynamics(world: World, params: DynamicsParams) -> None:
     c, body, model = world.client, world.body, world.model
     mounts = [world.links(names) for names in model.mounts]
     mounted = {link for links in mounts for link in links}
-    masses = {}
-    for link, (mass, _) in world.nominal.items():
-        ratio = params.base_mass_ratio if link == -1 else 1.0 if link in mounted else params.leg_mass_ratio
-        masses[link] = mass * ratio
+    masses = _masses_kg(world, params)
     mount_kg = sum(world.nominal[link][0] for link in mounts[0])
     corners = corner_masses_kg(params, mount_kg, sum(masses.values()) + params.payload_kg, model.mount_m)
     for links, corner in zip(mounts, corners, strict=True):
@@ -155,9 +164,30 @@ def apply_dynamics(world: World, params: DynamicsParams) -> None:
     for link in world.links(model.grip):
         p.changeDynamics(body, link, lateralFriction=params.foot_friction, physicsClientId=c)
     rubbing = world.links(model.rubbing)
-    p.setJointMotorControlArray(
-        body, rubbing, p.VELOCITY_CONTROL, forces=[params.joint_friction_nm] * len(rubbing), physicsClientId=c
-    )
+    frictions = [params.joint_friction_nm + more for more in params.extra_friction_nm or (0.0,) * len(rubbing)]
+    p.setJointMotorControlArray(body, rubbing, p.VELOCITY_CONTROL, forces=frictions, physicsClientId=c)
+
+
+def differ(one: DynamicsParams, other: DynamicsParams) -> bool:
+    """Whether `apply_dynamics` would do something else for one of them than for the other."""
+    return any(getattr(one, name) != getattr(other, name) for name in _PHYSICAL)
+
+
+def reachable(world: World, params: DynamicsParams) -> DynamicsParams:
+    """The same dynamics with a centre of mass that this robot can have (`sim.dynamics.within_reach`)."""
+    mount_kg = sum(world.nominal[link][0] for link in world.links(world.model.mounts[0]))
+    total_kg = sum(_masses_kg(world, params).values()) + params.payload_kg
+    return within_reach(params, mount_kg, total_kg, world.model.mount_m)
+
+
+def _masses_kg(world: World, params: DynamicsParams) -> dict[int, float]:
+    """Mass of each link, before anything is hung at the mounts."""
+    mounted = {world.index[name] for names in world.model.mounts for name in names}
+    out = {}
+    for link, (mass, _) in world.nominal.items():
+        ratio = params.base_mass_ratio if link == -1 else 1.0 if link in mounted else params.leg_mass_ratio
+        out[link] = mass * ratio
+    return out
 
 
 def pose_robot(
@@ -213,14 +243,26 @@ def loop_error_m(world: World) -> float:
 
 
 def push(world: World, impulse_ns: Sequence[float], above_m: float) -> None:
-    """Knock the base in the next physics step, by an impulse in world axes, so far above its middle."""
+    """Knock the base in the next physics step, by an impulse in world axes, so far above its middle.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    if not all(math.isfinite(value) for value in (*impulse_ns, above_m)):
+        raise ValueError(f"a push of {impulse_ns} N s at {above_m} m is not finite")
     (x, y, z), _ = p.getBasePositionAndOrientation(world.body, physicsClientId=world.client)
     force = [component * world.model.physics_hz for component in impulse_ns]
     p.applyExternalForce(world.body, -1, force, (x, y, z + above_m), flags=p.WORLD_FRAME, physicsClientId=world.client)
 
 
 def put_wall(world: World, side: int) -> None:
-    """Build a wall that just does not touch the robot, on the side of the world's x, y, -x or -y axis (0 to 3)."""
+    """Build a wall that just does not touch the robot, on the side of the world's x, y, -x or -y axis (0 to 3).
+
+    Raises:
+        ValueError: there is no such side.
+    """
+    if side not in range(4):
+        raise ValueError(f"side {side} of a wall is not one of 0 (x), 1 (y), 2 (-x), 3 (-y)")
     c, body = world.client, world.body
     boxes = [p.getAABB(body, link, physicsClientId=c) for link in world.index.values()]
     axis, outward = side % 2, 1.0 if side < 2 else -1.0

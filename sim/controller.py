@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -52,6 +53,7 @@ class JointController:
         self._sequence = -1
         self._zeros = [0.0] * spec.n_joints
         self._pending: deque[tuple[int, CommandMode, list[float], float, float]] = deque()
+        self._zero = self._zeros
         self.mode: CommandMode | None = None
         self.offset: list[float] = self._zeros
         """Offset, position gain and velocity gain of `Motors.step`."""
@@ -63,6 +65,7 @@ class JointController:
         """Forget all commands and take the current off; sequence numbers go on."""
         self._pending.clear()
         self._torque: list[float] = self._zeros
+        self._target: list[float] = self._zeros
         self._expires_to: CommandMode | None = None
         self._damp(0.0)
         self.mode = None
@@ -118,6 +121,12 @@ class JointController:
                 self._damp(self._spec.kd)
         self.next_tick = min(self._pending[0][0], self._expiry) if self._pending else self._expiry
 
+    def shift_zero(self, zero_rad: Sequence[float]) -> None:
+        """What the encoders read where the joints are at 0, from now on; in the robot's joint convention."""
+        self._zero = [zero * sign for zero, sign in zip(zero_rad, self._direction, strict=True)]
+        if self.mode is CommandMode.POSITION:
+            self.offset = self._pull()
+
     def refresh(self) -> None:
         """Adapt a torque command to the present supply voltage; call at the control rate."""
         if self.mode is CommandMode.TORQUE:
@@ -138,13 +147,19 @@ class JointController:
 
     def _begin(self, mode: CommandMode, values: list[float], kp: float, kd: float) -> None:
         if mode is CommandMode.POSITION:
-            self.offset, self.kp, self.kd = [kp * v for v in values], kp, kd
+            self._target, self.kp, self.kd = values, kp, kd
+            self.offset = self._pull()
         elif mode is CommandMode.TORQUE:
             self._torque, self.kp = values, 0.0
             self.offset, self.kd = self.motors.torque_offsets(values)
         else:
             self._damp(kd)
         self.mode = mode
+
+    def _pull(self) -> list[float]:
+        """The controllers compare targets with what the encoders read: they aim off by what those are off."""
+        kp = self.kp
+        return [kp * (v - zero) for v, zero in zip(self._target, self._zero, strict=True)]
 
     def _damp(self, kd: float) -> None:
         self.mode = CommandMode.DAMPING

@@ -41,6 +41,11 @@ class DynamicsParams:
     """Torque per speed lost in each motor, N m s/rad. pybullet_envs minitaur/envs/motor.py: MOTOR_VISCOUS_DAMPING 0."""
     joint_friction_nm: float = 0.0
     """Coulomb friction of each joint that has any in the robot's model (`sim.body.Body.rubbing`)."""
+    extra_viscous_nms: tuple[float, ...] = ()
+    """Further viscous friction of single motors, one per motor; empty: none."""
+    extra_friction_nm: tuple[float, ...] = ()
+    """Further Coulomb friction of single joints, one per motor, in the joint of `sim.body.Body.rubbing` that belongs to
+    it; empty: none."""
     foot_friction: float = 1.0
     """Friction coefficient of feet and lower legs; minitaur.urdf: lateral_friction 1."""
     battery_v: float = 16.0
@@ -60,7 +65,7 @@ class DynamicsParams:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            low, high = _BOUNDS[field.name]
+            low, high = BOUNDS[field.name]
             if value is None:
                 continue
             for number in value if isinstance(value, tuple) else (value,):
@@ -72,7 +77,7 @@ class DynamicsParams:
             raise ValueError("motor_strength is empty; give one ratio per motor")
 
 
-_BOUNDS: dict[str, tuple[float, float]] = {
+BOUNDS: dict[str, tuple[float, float]] = {
     "base_mass_ratio": (0.1, 5.0),
     "leg_mass_ratio": (0.1, 5.0),
     "inertia_ratio": (0.1, 5.0),
@@ -90,7 +95,10 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "observation_latency_s": (0.0, 0.2),
     "pd_latency_s": (0.0, 0.02),
     "ambient_c": (-20.0, 60.0),
+    "extra_viscous_nms": (0.0, 0.5),
+    "extra_friction_nm": (0.0, 1.0),
 }
+"""What the simulator can represent; of a tuple, each number."""
 
 
 Range = tuple[float, float]
@@ -257,3 +265,22 @@ def corner_masses_kg(
             raise ValueError(f"com_offset_m={params.com_offset_m} leaves {mass:.2f} kg at a leg mount; reduce it")
         out.append(mass)
     return out[0], out[1], out[2], out[3]
+
+
+def within_reach(
+    params: DynamicsParams, mount_kg: float, total_kg: float, mount_m: tuple[float, float]
+) -> DynamicsParams:
+    """The same dynamics with the payload between the mounts, and as much of the shift of the centre of mass as they
+    can carry; arguments as for `corner_masses_kg`, which takes the result.
+    """
+    a, b = mount_m
+    px, py = params.payload_offset_m
+    px, py = min(max(px, -a), a), min(max(py, -b), b)
+    dx, dy = params.com_offset_m
+    share = 1.0
+    for sx, sy in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
+        taken = -0.25 * total_kg * (sx * dx / a + sy * dy / b)
+        if taken > 0.0:
+            spare = 0.9 * mount_kg + 0.25 * params.payload_kg * (1 + sx * px / a) * (1 + sy * py / b)
+            share = min(share, 0.999 * spare / taken)
+    return replace(params, payload_offset_m=(px, py), com_offset_m=(share * dx, share * dy))

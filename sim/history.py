@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any
 
@@ -9,6 +10,11 @@ from sim.motors import JointStates
 
 BASE_HZ = 100
 """Measurements of IMU, tracker and motor current per second. Joint encoders measure at every physics step."""
+SPEED_LIMIT_MPS = 20.0
+"""Base speed beyond which the simulation has exploded: a fall from a table reaches 4 m/s. PyBullet itself clips
+velocities at 100, so that an explosion does not grow without bound."""
+HEIGHT_LIMITS_M = (-0.2, 10.0)
+"""Base heights beyond which the robot fell through the floor or was shot away."""
 _BASE_DEPTH = 24
 """Measurements of the base remembered: 0.24 s, more than the largest latency that the parameters take."""
 
@@ -74,3 +80,12 @@ class History:
     def newest_contact(self) -> list[float]:
         """The contacts noted last."""
         return self._contacts[0][1]
+
+
+def is_sane(base: Sample, joints: JointStates) -> bool:
+    """Whether the physics has not exploded."""
+    position, _, linear, angular, _ = base
+    low, high = HEIGHT_LIMITS_M
+    # A comparison with NaN is false; joint speeds have no limit of their own, but must be numbers.
+    joint_speed = sum([state[1] for state in joints]) + sum(angular)
+    return low < position[2] < high and math.hypot(*linear) < SPEED_LIMIT_MPS and math.isfinite(joint_speed)

@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sim.dynamics import DynamicsParams
+
 SUPPLY_TIME_CONSTANT_S = 0.01
 """Assumed: the capacitors of the power board smooth the supply over about 10 ms."""
 
@@ -85,22 +87,42 @@ class Motors(ABC):
         battery_ohm: float,
         capacity_ah: float | None,
         ambient_c: float,
+        extra_viscous_nms: Sequence[float] = (),
     ) -> None:
         """Change the motors' and the battery's parameters from the next step on.
 
         Raises:
-            ValueError: there is not one strength per motor.
+            ValueError: there is not one strength per motor, or not one viscous friction if there is any extra.
         """
         if len(strength) != self._n:
             raise ValueError(f"motor_strength has {len(strength)} values, the robot has {self._n} motors")
+        extra = extra_viscous_nms or (0.0,) * self._n
+        if len(extra) != self._n:
+            raise ValueError(f"extra_viscous_nms has {len(extra)} values, the robot has {self._n} motors")
         self._strength = [float(s) for s in strength]
         self._update_gain()
-        self._viscous = viscous_nms
+        self._viscous = [viscous_nms + more for more in extra]
         self._battery_v = battery_v
         self._battery_ohm = battery_ohm
         self._capacity_ah = capacity_ah
         self._ambient_c = ambient_c
         self._open_circuit_v = self.open_circuit_v
+
+    def obey(self, params: DynamicsParams) -> None:
+        """Take everything that is theirs from the robot's dynamics, from the next step on.
+
+        Raises:
+            ValueError: as `configure`.
+        """
+        self.configure(
+            strength=params.motor_strength,
+            viscous_nms=params.viscous_friction_nms,
+            battery_v=params.battery_v,
+            battery_ohm=params.battery_resistance_ohm,
+            capacity_ah=params.battery_capacity_ah,
+            ambient_c=params.ambient_c,
+            extra_viscous_nms=params.extra_viscous_nms,
+        )
 
     def cool(self) -> None:
         """Set all motors to ambient temperature and switch them on again."""
@@ -130,8 +152,9 @@ class Motors(ABC):
 
     def coast(self, now: JointStates) -> list[float]:
         """One physics step with the windings open. Returns the torque of each motor in N m (the list is reused)."""
+        viscous = self._viscous
         for i, state in enumerate(now):
-            self.torque_nm[i] = -self._viscous * state[1]
+            self.torque_nm[i] = -viscous[i] * state[1]
             self.current_a[i] = 0.0
         self._steps_since_heat += 1
         self.supply_v += self._smoothing * (self._open_circuit_v - self.supply_v)

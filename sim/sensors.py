@@ -112,10 +112,26 @@ class SensorModel:
         self._bias: Array = np.zeros(4 * n + 11)
         self._bias[4 * n : 4 * n + 3] = rng.normal(0.0, params.orientation_bias_rad, 3)
         self._bias[4 * n + 3 : 4 * n + 6] = rng.normal(0.0, params.gyro_bias_radps, 3)
+        self._shift: Array | None = None
         self._n_feet = n_feet
         self._row = _BLOCK
         self._blind_until_s = -1.0
         self._next_blind_s = self._draw_gap(0.0)
+
+    def shift(self, joint_rad: Sequence[float], tilt_rad: Sequence[float], gyro_radps: Sequence[float]) -> None:
+        """Read so much more from now on, beside the biases that the robot was made with; all 0: what it was made with.
+
+        Args:
+            joint_rad: Positions, one per joint.
+            tilt_rad: About the body's axes. Shape: (3,).
+            gyro_radps: Shape: (3,).
+        """
+        n = len(joint_rad)
+        shift = np.zeros(4 * n + 11)
+        shift[:n] = joint_rad
+        shift[4 * n : 4 * n + 3] = tilt_rad
+        shift[4 * n + 3 : 4 * n + 6] = gyro_radps
+        self._shift = shift if shift.any() else None
 
     def measure(self, true_values: Sequence[float]) -> Array:
         """One reading of all continuous channels from their true values (currents for torques), biases included.
@@ -133,6 +149,8 @@ class SensorModel:
         out *= self._gain
         out += self._offsets[self._row]
         self._row += 1
+        if self._shift is not None:
+            out += self._shift
         return out
 
     def contacts(self, true_contacts: Sequence[float]) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import replace
 from typing import NoReturn
 
 import numpy as np
@@ -12,20 +13,17 @@ from numpy.typing import NDArray
 from sim import bullet_world as bw
 from sim.body import Body
 from sim.bullet_world import World
+from sim.camera import Camera
 from sim.controller import JointController
+from sim.drift import Drifted, DriftFollower, DriftSchedule, DriftSubject, check_joints
 from sim.dynamics import DynamicsParams
-from sim.history import History, Sample
+from sim.history import History, Sample, is_sane
 from sim.quiet_bullet import p
 from sim.robot import Command, CommandMode, Health, Observation, RobotSpec
 from sim.sensors import SensorModel, SensorParams, rotate_small, to_body, yaw_of
 from sim.state import Pose, SimulationError, Truth
 
 _NO_TILT = (0.0, 0.0, 0.0)
-_SPEED_LIMIT_MPS = 20.0
-"""Base speed beyond which the simulation has exploded: a fall from a table reaches 4 m/s. PyBullet itself clips
-velocities at 100, so that an explosion does not grow without bound."""
-_HEIGHT_LIMITS_M = (-0.2, 10.0)
-"""Base heights beyond which the robot fell through the floor or was shot away."""
 
 
 class SimulatedRobot:
@@ -75,9 +73,12 @@ class SimulatedRobot:
         self._controller = JointController(spec, body.direction, self._hz, self._motors)
         self._tick = 0
         self._problem = ""
-        self._camera_world: World | None = None
+        self._camera = Camera(body)
         self._closed = False
         self._dynamics = dynamics or body.nominal
+        self._drift = DriftFollower()
+        self._in_force = Drifted(dynamics=self._dynamics, joint_offset_rad=(0.0,) * spec.n_joints)
+        self._observation_ticks = self._tracker_ticks = 0
         self._world: World | None = None
         self._cached: Observation | None = None
         self._history = History(self._hz)
@@ -101,8 +102,18 @@ class SimulatedRobot:
 
     @property
     def dynamics(self) -> DynamicsParams:
-        """The dynamics in force."""
+        """The dynamics that were set; drift comes on top of them (`in_force`)."""
         return self._dynamics
+
+    @property
+    def in_force(self) -> Drifted:
+        """The dynamics in force and the offsets of the sensors, for evaluation only."""
+        return self._in_force
+
+    @property
+    def drift_subject(self) -> DriftSubject:
+        """What must be known of this robot to say how it drifts."""
+        return self.body.drift_subject(self._spec)
 
     # --- what a real robot has ---------------------------------------------------------------------------------------
 
@@ -180,10 +191,9 @@ class SimulatedRobot:
     def close(self) -> None:
         """Close the physics; closing twice does nothing."""
         self._closed = True
-        for world in (self._world, self._camera_world):
-            if world is not None:
-                world.close()
-        self._camera_world = None
+        if self._world is not None:
+            self._world.close()
+        self._camera.close()
 
     def __enter__(self) -> SimulatedRobot:
         return self
@@ -200,6 +210,7 @@ class SimulatedRobot:
             SimulationError: the physics exploded; the world is rebuilt already and `health` says so until `place`.
         """
         self._check_open()
+        self._drift_on()
         try:
             self._owed_steps += dt_s * self._hz
             steps = math.floor(self._owed_steps + 1e-6)  # a sum of float periods may be a hair short
@@ -219,35 +230,38 @@ class SimulatedRobot:
         self._check_open()
         self._problem = ""
         self._owed_steps = 0.0
+        self._drift_on()
         self._rebuild(pose)
 
     def set_dynamics(self, params: DynamicsParams) -> None:
-        """Change the dynamics from the next step on, in motion.
+        """Change the dynamics from the next step on, in motion; what drifts goes on from there.
 
         Raises:
-            ValueError: there is not one motor strength per motor, or the centre of mass is out of reach.
+            ValueError: there is not one motor strength (or extra friction) per motor, or the centre of mass is out of
+                reach.
         """
-        if len(params.motor_strength) != self._spec.n_joints:
-            raise ValueError(f"{len(params.motor_strength)} motor strengths for {self._spec.n_joints} motors")
-        if self._world is not None:
-            bw.apply_dynamics(self._world, params)
-        self._motors.configure(
-            strength=params.motor_strength,
-            viscous_nms=params.viscous_friction_nms,
-            battery_v=params.battery_v,
-            battery_ohm=params.battery_resistance_ohm,
-            capacity_ah=params.battery_capacity_ah,
-            ambient_c=params.ambient_c,
-        )
+        n = self._spec.n_joints
+        if len(params.motor_strength) != n:
+            raise ValueError(f"{len(params.motor_strength)} motor strengths for {n} motors")
+        if not {len(params.extra_viscous_nms), len(params.extra_friction_nm)} <= {0, n}:
+            raise ValueError(f"extra friction of a part of {n} motors; give one number per motor, or none")
+        self._enforce(params, anew=True)
         self._dynamics = params
-        self._controller.latency_ticks = round(params.action_latency_s * self._hz)
-        self._observation_ticks = round(params.observation_latency_s * self._hz)
-        self._tracker_ticks = round(self._sensors.params.tracker_delay_s * self._hz)
-        steps = params.pd_latency_s * self._hz
-        self._pd_ticks = int(steps + 1e-9)
-        self._pd_blend = max(0.0, steps - self._pd_ticks)
-        self._seen_gains = None
-        self._history.deepen(max(self._observation_ticks, self._pd_ticks + 1) + 1)
+
+    def follow_drift(self, schedule: DriftSchedule, robot_s: float | None = None) -> None:
+        """Let the robot drift from now on, in motion and through placements, on top of what `set_dynamics` sets.
+
+        Args:
+            schedule: In place of the one before.
+            robot_s: What its time is now; None: this robot's clock.
+
+        Raises:
+            ValueError: a drift is of a joint that this robot does not have.
+        """
+        for drift in schedule.drifts:
+            check_joints(drift, self._spec.joint_names)
+        self._drift = DriftFollower(schedule, 0.0 if robot_s is None else robot_s - self.time_s)
+        self._enforce(self._dynamics)
 
     def push(self, impulse_ns: tuple[float, float], above_m: float = 0.0) -> None:
         """Knock the robot at the beginning of the next step.
@@ -260,8 +274,6 @@ class SimulatedRobot:
             ValueError: a number is not finite.
         """
         self._check_open()
-        if not all(math.isfinite(value) for value in (*impulse_ns, above_m)):
-            raise ValueError(f"a push of {impulse_ns} N s at {above_m} m is not finite")
         bw.push(self._live, (*impulse_ns, 0.0), above_m)
 
     def put_wall(self, side: int) -> None:
@@ -274,8 +286,6 @@ class SimulatedRobot:
             ValueError: there is no such side.
         """
         self._check_open()
-        if side not in range(4):
-            raise ValueError(f"side {side} of a wall is not one of 0 (x), 1 (y), 2 (-x), 3 (-y)")
         bw.put_wall(self._live, side)
 
     def recharge(self) -> None:
@@ -319,19 +329,9 @@ class SimulatedRobot:
         return self._controller.mode
 
     def camera(self, width: int, height: int) -> NDArray[np.uint8]:
-        """Picture of the robot, drawn on the CPU. Returns shape: (height, width, 3), RGB.
-
-        The picture is drawn in a world of its own, so that looking never changes the physics.
-        """
+        """Picture of the robot (`sim.camera.Camera.picture`). Returns shape: (height, width, 3), RGB."""
         self._check_open()
-        if not (1 <= width <= 2048 and 1 <= height <= 2048):
-            raise ValueError(f"picture of {width} x {height} pixels; both must be within [1, 2048]")
-        if self._camera_world is None:
-            self._camera_world = bw.build_world(self.body, visual=True)
-        bw.copy_pose(self._live, self._camera_world)
-        position = self._sample()[0]
-        pixels = bw.render(self._camera_world, width, height, position)
-        return np.ascontiguousarray(np.asarray(pixels, dtype=np.uint8).reshape(height, width, 4)[:, :, :3])
+        return self._camera.picture(self._live, width, height)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -340,6 +340,32 @@ class SimulatedRobot:
         if self._world is None:
             raise RuntimeError("the robot has no world yet")
         return self._world
+
+    def _drift_on(self) -> None:
+        if self.time_s >= self._drift.due_s:
+            self._enforce(self._dynamics)
+
+    def _enforce(self, nominal: DynamicsParams, *, anew: bool = False) -> None:
+        """Bring into force what drift makes of ``nominal`` now; with ``anew`` the physics is told in any case."""
+        drifted = self._drift.at(nominal, self.time_s)
+        params = drifted.dynamics
+        if self._world is not None:
+            if params is not nominal:
+                params = bw.reachable(self._world, params)
+            if anew or bw.differ(params, self._in_force.dynamics):
+                bw.apply_dynamics(self._world, params)
+        self._in_force = replace(drifted, dynamics=params)
+        self._motors.obey(params)
+        self._sensors.shift(drifted.joint_offset_rad, drifted.tilt_bias_rad, drifted.gyro_bias_radps)
+        self._controller.shift_zero(drifted.joint_offset_rad)
+        self._controller.latency_ticks = round(params.action_latency_s * self._hz)
+        self._observation_ticks = round(params.observation_latency_s * self._hz)
+        self._tracker_ticks = round(self._sensors.params.tracker_delay_s * self._hz)
+        steps = params.pd_latency_s * self._hz
+        self._pd_ticks = int(steps + 1e-9)
+        self._pd_blend = max(0.0, steps - self._pd_ticks)
+        self._seen_gains = None
+        self._history.deepen(max(self._observation_ticks, self._pd_ticks + 1) + 1)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -409,7 +435,7 @@ class SimulatedRobot:
         world = bw.build_world(self.body)
         if self._world is not None:
             self._world.close()
-        bw.apply_dynamics(world, self._dynamics)
+        bw.apply_dynamics(world, self._in_force.dynamics)
         bw.pose_robot(world, pose.position, pose.orientation_xyzw, [float(q) for q in joints], pose.clearance_m)
         self._world = world
         self._motors.power_cycle()
@@ -433,14 +459,10 @@ class SimulatedRobot:
         self._cached = None
 
     def _check_sane(self) -> None:
-        position, orientation, linear, angular, _ = self._history.base(self._tick, 0)
-        low, high = _HEIGHT_LIMITS_M
-        # A comparison with NaN is false; joint speeds have no limit of their own, but must be numbers.
-        joint_speed = sum([state[1] for state in self._history.joints[0]]) + sum(angular)
-        if low < position[2] < high and math.hypot(*linear) < _SPEED_LIMIT_MPS and math.isfinite(joint_speed):
-            self._sane_position, self._sane_yaw = position, yaw_of(orientation)
-            return
-        self._recover()
+        now = self._history.base(self._tick, 0)
+        if not is_sane(now, self._history.joints[0]):
+            self._recover()
+        self._sane_position, self._sane_yaw = now[0], yaw_of(now[1])
 
     def _recover(self) -> NoReturn:
         x, y, _ = self._sane_position

@@ -53,14 +53,15 @@ class TorqueMotors(Motors):
     ) -> tuple[list[float], list[float]]:
         """See `Motors.step`; the controllers ask for a torque."""
         torques, currents, losses = self.torque_nm, self.current_a, self._loss
-        limits, supply, viscous = self._limits, max(self.supply_v, 1.0), self._viscous
+        limits, supply = self._limits, max(self.supply_v, 1.0)
         peak, per_a, loss_w = limits.peak_nm, 1.0 / self.constants.torque_per_a_nm, self.constants.loss_w
         slope = peak * limits.nominal_v / (limits.no_load_radps * supply)
         power = 0.0
         fresh: list[float] = []
         append = fresh.append
         i = 0
-        for base, state, seen, before, strength in zip(offset, now, late, later, self._gain):  # noqa: B905 - hot path
+        rows = zip(offset, now, late, later, self._gain, self._viscous)  # noqa: B905 - hot path
+        for base, state, seen, before, strength, viscous in rows:
             velocity = state[1]
             append(kp * state[0] + kd * velocity)
             torque = base - seen - blend * (before - seen)

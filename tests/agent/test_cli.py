@@ -41,6 +41,10 @@ COMMANDS = (
     ["skills", "eval"],
     ["skills", "graph"],
     ["skills", "goal"],
+    ["drift", "list"],
+    ["drift", "kinds"],
+    ["drift", "inject"],
+    ["drift", "repair"],
     ["doctor"],
     ["limits"],
     ["bench"],
@@ -125,7 +129,8 @@ class TestEveryCommand:
         assert "nonsense" in fails(*words)
 
     @pytest.mark.parametrize(
-        "words", [["status"], ["stop"], ["metrics"], ["interventions", "list"], ["doctor", "--store"]]
+        "words",
+        [["status"], ["stop"], ["metrics"], ["interventions", "list"], ["drift", "list"], ["doctor", "--store"]],
     )
     def test_a_home_that_does_not_exist_is_not_created(self, words, fails, tmp_path):
         assert str(tmp_path / "none") in fails(*words, "--home", tmp_path / "none")
