@@ -33,6 +33,7 @@ LAST_MINUTES = 300
 ATTEMPTS = 25
 """Of each task, by the last policy, from places that it is not told."""
 EVALUATION_SEED = 1000
+SLACK_H = 1e-3
 SPAN_MINUTES = 30
 """A point of the curve."""
 UPDATES = {"learner.updates_per_step": 2.0}
@@ -70,14 +71,15 @@ def practise(home: Path, seed: int, minutes: float, settings: Mapping[str, Any])
         ``deployed_success`` (by task), ``deployed_least``, ``cut_short`` (attempts ended where they could hardly be
         undone), ``curve`` (by task: successes and attempts in each `SPAN_MINUTES`), ``causes``.
     """
-    done_s = 0.0
-    if Home(home).db.is_file():
-        done_s = _daemon.query(home, "SELECT max(coalesce(ended_s, heartbeat_s)) FROM runs")[0][0] or 0.0
-    left_h = minutes / 60 - done_s / 3600
-    if left_h > 1e-3:
+    left_h = minutes / 60 - _practised_h(home)
+    if left_h > SLACK_H:
         changes = [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
         length = ("--hours", str(left_h), "--speed", "max", "--seed", str(seed), "--robot", ROBOT)
         _daemon.run_daemon(home, *length, *changes)
+        if minutes / 60 - _practised_h(home) > SLACK_H:
+            raise RuntimeError(
+                f"the run ended after {60 * _practised_h(home):.1f} of {minutes} robot minutes; start anew"
+            )
     called = _daemon.query(home, "SELECT opened_s, cause FROM interventions ORDER BY opened_s")
     tried = _daemon.query(
         home,
@@ -102,6 +104,14 @@ def practise(home: Path, seed: int, minutes: float, settings: Mapping[str, Any])
         "deployed_least": min(deployed.values(), default=0.0),
         "curve": {task: _curve([row for row in tried if row[0] == task], minutes) for task in tasks},
     }
+
+
+def _practised_h(home: Path) -> float:
+    """Robot time that a home has behind it."""
+    if not Home(home).db.is_file():
+        return 0.0
+    practised_s: float = _daemon.query(home, "SELECT max(coalesce(ended_s, heartbeat_s)) FROM runs")[0][0] or 0.0
+    return practised_s / 3600
 
 
 def _curve(tried: list[tuple[Any, ...]], minutes: float) -> list[tuple[int, int]]:
