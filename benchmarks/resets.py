@@ -70,15 +70,19 @@ def practise(home: Path, seed: int, minutes: float, settings: Mapping[str, Any])
         start), ``interventions_late`` (in the last `LAST_MINUTES`), ``success_share`` (of all attempts of tasks),
         ``deployed_success`` (by task), ``deployed_least``, ``cut_short`` (attempts ended where they could hardly be
         undone), ``curve`` (by task: successes and attempts in each `SPAN_MINUTES`), ``causes``.
+
+    Raises:
+        RuntimeError: the daemon ended before, such as by a signal.
     """
     left_h = minutes / 60 - _practised_h(home)
     if left_h > SLACK_H:
         changes = [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
         length = ("--hours", str(left_h), "--speed", "max", "--seed", str(seed), "--robot", ROBOT)
         _daemon.run_daemon(home, *length, *changes)
-        if minutes / 60 - _practised_h(home) > SLACK_H:
+        done_h = _practised_h(home)
+        if minutes / 60 - done_h > SLACK_H:
             raise RuntimeError(
-                f"the run ended after {60 * _practised_h(home):.1f} of {minutes} robot minutes; start anew"
+                f"the run ended after {60 * done_h:.1f} of {minutes} robot minutes; run it again to go on"
             )
     called = _daemon.query(home, "SELECT opened_s, cause FROM interventions ORDER BY opened_s")
     tried = _daemon.query(

@@ -50,7 +50,7 @@ def test_the_curve_counts_by_span():
 
 
 def test_a_short_practice_is_judged_and_goes_on_where_it_was(tmp_path, monkeypatch):
-    """The daemon runs in this process, for a few attempts; what is asked of it is what is left."""
+    """The daemon runs in this process, and ends after a few attempts; what is asked of it is what is left."""
     asked = []
 
     def run(home, *arguments):
@@ -60,13 +60,15 @@ def test_a_short_practice_is_judged_and_goes_on_where_it_was(tmp_path, monkeypat
 
     monkeypatch.setattr(resets._daemon, "run_daemon", run)
     monkeypatch.setattr(resets, "evaluate_skill", lambda *_: {"success_rate": 0.5})
-    first = resets.practise(tmp_path, 0, HOUR_MIN, {})
-    second = resets.practise(tmp_path, 0, HOUR_MIN, {})
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"ended after 0\.\d of 60.0 robot minutes"):
+            resets.practise(tmp_path, 0, HOUR_MIN, {})
     assert asked[0] == 1.0
     assert 0.9 < asked[1] < 1.0
-    assert sum(attempts for spans in first["curve"].values() for _, attempts in spans) == 2
-    assert sum(attempts for spans in second["curve"].values() for _, attempts in spans) == 4
-    assert second["deployed_least"] == 0.5
+    judged = resets.practise(tmp_path, 0, 60.0 * resets._practised_h(tmp_path), {})
+    assert len(asked) == 2
+    assert sum(attempts for spans in judged["curve"].values() for _, attempts in spans) == 4
+    assert judged["deployed_least"] == 0.5
     assert early_aborts.judge(tmp_path)["attempts"] <= 4
 
 
