@@ -9,8 +9,8 @@ mean of e-detectors is one, too: several channels are watched together, and seve
 large ones.
 
 What is assumed: a block's error is as calm ones were, given what came before. Errors within a stride depend on each
-other; those of blocks about as long as one hardly do. Calm data that the ranks have not seen check the mean: e-values are
-divided by its upper confidence bound there, where that is above 1.
+other; those of blocks about as long as one hardly do. Calm data that the ranks have not seen check the mean of the
+e-values: they are divided by its upper confidence bound there, where that is above 1.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def _blocks(attempts: Sequence[Float64], block: int) -> Float64:
 
 
 def _e_values(calm: Float64, errors: Float64) -> Float64:
-    """Calibrated k p^(k - 1) of errors, p being the share of calm ones, and itself, that are as large. (n, J) to (n, J, K)."""
+    """Calibrated k p^(k - 1), p being the share of calm errors and this one as large. (n, J) to (n, J, K)."""
     n, channels = calm.shape
     below = np.stack([np.searchsorted(calm[:, j], errors[:, j], side="left") for j in range(channels)], axis=1)
     p = (n - below + 1.0) / (n + 1.0)

@@ -86,7 +86,7 @@ class DynamicsEnsemble(nn.Module):
             x = torch.baddbmm(bias, x, weight)
             if index < last:
                 x = torch.relu(x)
-        mean, raw = x.split(self.state_size, dim=-1)
+        mean, raw = x[..., : self.state_size], x[..., self.state_size :]
         # Soft bounds, that the variance may not run away where there is no data (appendix A.1 of the paper).
         log_variance = self.most_log_variance - functional.softplus(self.most_log_variance - raw)
         log_variance = self.least_log_variance + functional.softplus(log_variance - self.least_log_variance)

@@ -1,7 +1,7 @@
 """Gradient-based adaptive learner: a dynamics model meta-learned to fit the last moments of whatever robot this is now.
 
 GrBAL (Nagabandi, Clavera et al. 2019, arXiv 1803.11347): the last M steps adapt the model, the K steps that follow
-judge it, so tasks are nothing but consecutive pieces of stored attempts. Nobody has to say what has changed between them.
+judge it, so tasks are nothing but consecutive pieces of stored attempts. Nobody has to say what changed between them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from meta.transitions import AttemptSteps, Float32, Scales, Steps
 
 @dataclass(frozen=True, kw_only=True)
 class GrbalConfig:
-    """Settings of `Grbal`; past, future, one inner step and its size are those of the paper's robot tasks."""
+    """Settings of `Grbal`; past, future and the one inner step are those of the paper's tasks."""
 
     meta_learner: str = "maml"
     """Which engine takes the gradients: ``maml`` or ``learn2learn``."""

@@ -42,7 +42,7 @@ class Tasks(NamedTuple):
 class MetaConfig:
     """Settings of every meta-learner."""
 
-    inner_rate: float = 0.01
+    inner_rate: float = 0.1
     """Step of adaptation along the gradient."""
     inner_steps: int = 1
     """Gradient steps of one adaptation."""

@@ -1,8 +1,8 @@
 """Plans actions by rolling out a learned model: cross-entropy method and model-predictive path integral.
 
 Both draw sequences of actions around the last plan, foretell where each leads, and move towards the cheap ones. CEM
-goes on from the best few (Chua et al. 2018, arXiv 1805.12114; the mean as a candidate and coloured noise are those of iCEM,
-Pinneri et al. 2020, arXiv 2008.06389); MPPI weighs all by their cost (Williams et al. 2017, arXiv 1707.02342).
+goes on from the best few (Chua et al. 2018, arXiv 1805.12114; the mean as a candidate and coloured noise are those of
+iCEM, Pinneri et al. 2020, arXiv 2008.06389); MPPI weighs all by their cost (Williams et al. 2017, arXiv 1707.02342).
 
 A plan is for the moment when its first action will act: the model first foretells the state then, from the actions that
 have been sent already (Yang et al. 2020, arXiv 1907.03613). Where the members of the model disagree, a sequence costs
@@ -26,8 +26,6 @@ from meta.coloured_noise import colouring
 Float32 = NDArray[np.float32]
 Cost = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Of states (H, E, B, S), actions (H, 1, B, A) and next states (H, E, B, S), the cost of each step: (H, E, B)."""
-UNKNOWN = 1e6
-"""Cost of a sequence whose cost is not a finite number."""
 
 
 class Model(Protocol):
@@ -99,7 +97,8 @@ class Plan:
     actions: Float32
     """Shape: (H, A)."""
     cost: float
-    """Expected of the best sequence (CEM) or of all, as weighted (MPPI), risk included."""
+    """Expected of the best sequence (CEM) or of all, as weighted (MPPI), risk included; infinite where no sequence had
+    a finite cost: then the actions are those of the last plan."""
     disagreement: float
     """Mean per step among members about it, in usual steps."""
 
@@ -175,6 +174,9 @@ class Planner:
             drawn = self._draw(n, std)
             costs, disagreement = self._evaluate(model, cost, begin, drawn)
             order = costs.topk(c.elites, largest=False).indices
+            order = order[costs[order].isfinite()]
+            if not len(order):
+                continue
             elites = drawn[:, order]
             self._mean = torch.lerp(elites.mean(1), self._mean, c.momentum)
             deviation = elites.std(1, correction=0).maximum(c.least_std * self._half)
@@ -192,9 +194,13 @@ class Planner:
         for n in self._rounds():
             drawn = self._draw(n, std)
             costs, disagreement = self._evaluate(model, cost, begin, drawn)
+            finite = costs.isfinite()
+            if not bool(finite.any()):
+                continue
+            costs, disagreement = costs[finite], disagreement[finite]
             spread = costs.std(correction=0).clamp(min=1e-12)
             weights = torch.softmax(-(costs - costs.min()) / (c.temperature * spread), dim=0)
-            self._mean = torch.einsum("n,hna->ha", weights, drawn)
+            self._mean = torch.einsum("n,hna->ha", weights, drawn[:, finite])
             expected, disagreed = float(weights @ costs), float(weights @ disagreement)
         return Plan(actions=self._mean.numpy().copy(), cost=expected, disagreement=disagreed)
 
@@ -213,7 +219,7 @@ class Planner:
         return torch.minimum(torch.maximum(drawn, self._lower), self._upper)
 
     def _evaluate(self, model: Model, cost: Cost, begin: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Cost of each sequence, and the members' mean disagreement on its way. Shapes: (n,)."""
+        """Cost of each sequence, infinite for what is no number, and the members' mean disagreement. Shapes: (n,)."""
         horizon, n, _ = drawn.shape
         states = torch.empty(horizon + 1, model.members, n, begin.shape[-1])
         states[0] = begin[:, None]
@@ -226,7 +232,7 @@ class Planner:
             spread = (states[1:] - states[1:].mean(1, keepdim=True)).div_(model.delta_std)
             disagreement = spread.square_().mean((1, 3)).sqrt_()
         total = (self._discounts * (by_step + self.config.risk * disagreement)).sum(0)
-        return torch.nan_to_num(total, nan=UNKNOWN, posinf=UNKNOWN, neginf=UNKNOWN), disagreement.mean(0)
+        return torch.nan_to_num(total, nan=math.inf, neginf=math.inf), disagreement.mean(0)
 
 
 def forecast(model: Model, state: Float32, pending: Float32 | None, latency_steps: float) -> Tensor:
