@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
-KAPPAS = np.array((0.1, 0.3, 0.6))
+KAPPAS = np.array((0.2, 0.4, 0.7))
 """Calibrators k p^(k - 1): small k for large shifts, which make p tiny, large k for small ones."""
 FEWEST = 200
 """Calm blocks that calibration needs."""

@@ -1,8 +1,9 @@
 """Plans actions by rolling out a learned model: cross-entropy method and model-predictive path integral.
 
 Both draw sequences of actions around the last plan, foretell where each leads, and move towards the cheap ones. CEM
-goes on from the best few (Chua et al. 2018, arXiv 1805.12114; the mean as a candidate and coloured noise are those of
-iCEM, Pinneri et al. 2020, arXiv 2008.06389); MPPI weighs all by their cost (Williams et al. 2017, arXiv 1707.02342).
+goes on from the best few (Chua et al. 2018, arXiv 1805.12114; coloured noise, and mean and best sequences as candidates
+again, are those of iCEM, Pinneri et al. 2020, arXiv 2008.06389). MPPI weighs all by their cost (Williams et al. 2017,
+arXiv 1707.02342), with less noise from round to round (Xue et al. 2024, arXiv 2409.15610).
 
 A plan is for the moment when its first action will act: the model first foretells the state then, from the actions that
 have been sent already (Yang et al. 2020, arXiv 1907.03613). Where the members of the model disagree, a sequence costs
@@ -58,8 +59,12 @@ class PlannerConfig:
     """Best sequences of a round that CEM goes on from."""
     momentum: float = 0.1
     """Share of CEM's mean and deviation that stays at each round."""
-    temperature: float = 0.3
+    kept: int = 4
+    """Best sequences that CEM looks at again in the next round, and in the next plan."""
+    temperature: float = 0.1
     """MPPI weighs by exp(-cost / temperature), in standard deviations of the round's costs."""
+    annealing: float = 0.6
+    """Factor on MPPI's deviation from one round to the next."""
     std: float = 0.5
     """Standard deviation of the first round, in half ranges of each action."""
     least_std: float = 0.05
@@ -79,7 +84,8 @@ class PlannerConfig:
         self._need("candidates", self.candidates >= 2 * self.iterations, "at least 2 per iteration")
         fewest = self.candidates // self.iterations
         self._need("elites", self.elites <= fewest, f"at most the {fewest} candidates of an iteration")
-        for name in ("temperature", "std", "discount"):
+        self._need("kept", 0 <= self.kept <= min(self.elites, fewest - 1), "at least 0 and at most elites")
+        for name in ("temperature", "annealing", "std", "discount"):
             self._need(name, 0.0 < getattr(self, name) < math.inf, "positive and finite")
         for name in ("least_std", "colour", "risk"):
             self._need(name, 0.0 <= getattr(self, name) < math.inf, "zero or positive, and finite")
@@ -127,6 +133,8 @@ class Planner:
     def reset(self) -> None:
         """Forget the last plan: the next one begins around the middle of the bounds."""
         self._mean = ((self._lower + self._upper) / 2).expand(self.config.horizon, -1).clone()
+        self._kept = self._mean[:, None][:, :0]
+        """Best sequences of the last round. Shape: (H, kept, A)."""
 
     @torch.inference_mode()
     def plan(
@@ -164,7 +172,9 @@ class Planner:
         at = (torch.arange(c.horizon) + steps).clamp(0.0, c.horizon - 1.0)
         before = at.floor().long()
         after = (before + 1).clamp(max=c.horizon - 1)
-        self._mean = torch.lerp(self._mean[before], self._mean[after], (at - before)[:, None])
+        part = (at - before)[:, None]
+        self._mean = torch.lerp(self._mean[before], self._mean[after], part)
+        self._kept = torch.lerp(self._kept[before], self._kept[after], part[:, None])
 
     def _cem(self, model: Model, cost: Cost, begin: Tensor) -> Plan:
         c = self.config
@@ -178,6 +188,7 @@ class Planner:
             if not len(order):
                 continue
             elites = drawn[:, order]
+            self._kept = elites[:, : c.kept]
             self._mean = torch.lerp(elites.mean(1), self._mean, c.momentum)
             deviation = elites.std(1, correction=0).maximum(c.least_std * self._half)
             std = torch.lerp(deviation, std, c.momentum)
@@ -193,6 +204,7 @@ class Planner:
         expected, disagreed = math.inf, 0.0
         for n in self._rounds():
             drawn = self._draw(n, std)
+            std = c.annealing * std
             costs, disagreement = self._evaluate(model, cost, begin, drawn)
             finite = costs.isfinite()
             if not bool(finite.any()):
@@ -210,12 +222,13 @@ class Planner:
         return [share + (index < rest) for index in range(self.config.iterations)]
 
     def _draw(self, n: int, std: Tensor) -> Tensor:
-        """Sequences around the mean, which is the first of them. Shape: (H, n, A)."""
+        """Sequences around the mean; itself and those that were kept are the first of them. Shape: (H, n, A)."""
         horizon, actions = self._mean.shape
         white = torch.randn(len(self._colouring), n * actions, generator=self._generator)
         noise = (self._colouring.T @ white).view(horizon, n, actions)
         drawn = torch.addcmul(self._mean[:, None], noise, std[:, None])
         drawn[:, 0] = self._mean
+        drawn[:, 1 : 1 + self._kept.shape[1]] = self._kept
         return torch.minimum(torch.maximum(drawn, self._lower), self._upper)
 
     def _evaluate(self, model: Model, cost: Cost, begin: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
