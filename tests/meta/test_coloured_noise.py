@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meta.coloured_noise import colouring
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.floats(0.0, 4.0))
 def test_variance_is_one_at_every_time(length, exponent):
     matrix = colouring(length, exponent)
@@ -15,6 +16,7 @@ def test_variance_is_one_at_every_time(length, exponent):
     np.testing.assert_allclose((matrix**2).sum(axis=0), 1.0)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 60))
 def test_exponent_zero_is_white(length):
     matrix = colouring(length, 0.0)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_dynamics import attempt, attempts
 
@@ -21,6 +21,7 @@ def marked(number, valid):
 
 
 class TestWindows:
+    @settings(deadline=None)
     @given(st.lists(st.lists(st.booleans(), max_size=8), min_size=1, max_size=4), st.integers(1, 5))
     def test_are_all_runs_of_trusted_steps_within_an_attempt(self, trusted, length):
         steps = Steps([marked(number, valid) for number, valid in enumerate(trusted)])
@@ -68,6 +69,7 @@ class TestScales:
 
 
 class TestSplit:
+    @settings(deadline=None)
     @given(st.sets(st.integers(0, 10_000), min_size=2, max_size=30), st.floats(0.01, 0.99), st.integers(0, 5))
     def test_both_sides_have_attempts_and_none_is_on_both(self, numbers, share, seed):
         whole = [marked(number, [True]) for number in numbers]
