@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from meta import updates
 from skills import ensemble
 
 
@@ -41,23 +42,5 @@ class EnsembleNetwork(nn.Module):
 def take_updates(
     network: EnsembleNetwork, optimiser: torch.optim.Optimizer, loss: Callable[[], Tensor], n: int
 ) -> float | None:
-    """Take ``n`` gradient updates, each of a loss of a minibatch that is drawn anew.
-
-    Returns:
-        The last loss. None where they led to numbers that are not finite: then all of them are undone, and the
-        optimiser has forgotten what it knew.
-    """
-    good = [parameter.detach().clone() for parameter in network.parameters()]
-    last = torch.zeros(())
-    for _ in range(n):
-        last = loss()
-        optimiser.zero_grad(set_to_none=True)
-        last.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    if all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters()):
-        return float(last.detach())
-    with torch.no_grad():
-        for parameter, before in zip(network.parameters(), good, strict=True):
-            parameter.copy_(before)
-    optimiser.state.clear()
-    return None
+    """`meta.updates.take_updates` of all parameters of a network."""
+    return updates.take_updates(network.parameters(), optimiser, loss, n)

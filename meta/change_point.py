@@ -1,0 +1,196 @@
+"""Says when prediction errors have changed for the worse, with a bound on false alarms that does not rest on a model.
+
+Each error is compared with those of calm times: its rank there is a p-value, small where the error is unusually large.
+A calibrator turns that into an e-value, a number whose mean is at most 1 as long as nothing has changed (Vovk and Wang
+2021, arXiv 1912.06116). E-values are collected by the recursion of Shiryaev and Roberts, M <- e (M + 1), which is an
+e-detector (Shin, Ramdas and Rinaldo 2023, arXiv 2203.03532): M less the number of blocks is a supermartingale, so that
+the alarm at M >= c comes on average no earlier than after c blocks. Nothing is assumed of how errors are distributed. A
+mean of e-detectors is one, too: several channels are watched together, and several calibrators, for small shifts and
+large ones.
+
+What is assumed: a block's error is as calm ones were, given what came before. Errors within a stride depend on each
+other; those of blocks about as long as one hardly do. Calm data that the ranks have not seen check the mean of the
+e-values: they are divided by its upper confidence bound there, where that is above 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+KAPPAS = np.array((0.2, 0.4, 0.7))
+"""Calibrators k p^(k - 1): small k for large shifts, which make p tiny, large k for small ones."""
+FEWEST = 200
+"""Calm blocks that calibration needs."""
+DEVIATIONS = 2.0
+"""Standard errors of the bound that e-values are divided by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alarm:
+    """Errors have changed."""
+
+    step: int
+    """Step at which it was raised, counted from 0 at the last reset."""
+    since: int
+    """Step since when they have probably been larger: after which the evidence began to grow."""
+    channel: int
+    """Which has changed most clearly."""
+    evidence: Float64
+    """Share of each channel in the statistic. Shape: (J,)."""
+    size: Float64
+    """Mean error of each channel since then, in calm standard deviations above the calm mean. Shape: (J,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What errors are like as long as nothing has changed."""
+
+    block: int
+    """Steps that are averaged to one error."""
+    calm: Float64
+    """Errors of blocks, ascending. Shape: (n, J)."""
+    inflation: Float64
+    """What each channel's e-values are divided by, at least 1. Shape: (J, K)."""
+
+    @classmethod
+    def of(cls, attempts: Sequence[Float64], block: int) -> Calibration:
+        """Learn from attempts during which nothing changed, each of shape (T, J).
+
+        Every other attempt gives ranks, the rest check them. A block never reaches over the end of an attempt.
+
+        Raises:
+            ValueError: a block is empty, or there are too few whole blocks without a missing error.
+        """
+        if block < 1:
+            raise ValueError(f"block is {block}; it must be at least 1")
+        halves = [_blocks(attempts[first::2], block) for first in (0, 1)]
+        if min(map(len, halves)) < FEWEST // 2:
+            raise ValueError(
+                f"{[*map(len, halves)]} calm blocks of {block} steps in the two halves of {len(attempts)} attempts; "
+                f"each half needs {FEWEST // 2}"
+            )
+        calm = np.sort(halves[0], axis=0)
+        e = _e_values(calm, halves[1])
+        bound = e.mean(axis=0) + DEVIATIONS * e.std(axis=0) / math.sqrt(len(e))
+        return cls(block=block, calm=calm, inflation=np.maximum(bound, 1.0))
+
+
+class ChangeDetector:
+    """Watches J errors of each step; constant time and memory per step."""
+
+    def __init__(self, calibration: Calibration, least_steps: float) -> None:
+        """Watch errors.
+
+        Args:
+            calibration: of calm errors.
+            least_steps: steps that pass between false alarms, on average at least; see `steps_between_alarms`.
+
+        Raises:
+            ValueError: that is less than a block.
+        """
+        if not least_steps >= calibration.block:
+            raise ValueError(f"false alarms every {least_steps} steps; a block alone has {calibration.block}")
+        self.threshold = least_steps / calibration.block
+        """Of the statistic: blocks between false alarms, on average at least."""
+        self._calibration = calibration
+        self._calm_mean, self._calm_std = calibration.calm.mean(axis=0), calibration.calm.std(axis=0)
+        self._calm_std = np.where(self._calm_std > 0.0, self._calm_std, 1.0)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, as after an alarm has been seen to."""
+        channels = self._calibration.calm.shape[1]
+        self._step = 0
+        self._evidence = np.zeros((channels, len(KAPPAS)))
+        """M of each channel and calibrator."""
+        self._growth = np.zeros(channels)
+        """Sum of log e since the change, if there were one: Page's statistic, which says when it came."""
+        self._since = np.zeros(channels, np.int64)
+        self._size_sum, self._size_count = np.zeros(channels), np.zeros(channels)
+        self._begin_block()
+
+    @property
+    def statistic(self) -> float:
+        """Evidence of a change; an alarm is raised when it reaches `threshold`."""
+        return float(self._evidence.mean())
+
+    def update(self, errors: Float64) -> Alarm | None:
+        """Take the errors of one step; those that are not finite are left out. Shape: (J,).
+
+        Raises:
+            ValueError: there are not as many errors as were calibrated.
+        """
+        if errors.shape != self._sum.shape:
+            raise ValueError(f"errors of shape {errors.shape}; {self._sum.shape[0]} channels were calibrated")
+        known = np.isfinite(errors)
+        self._sum += np.where(known, errors, 0.0)
+        self._count += known
+        self._in_block += 1
+        self._step += 1
+        if self._in_block < self._calibration.block:
+            return None
+        self._close_block()
+        return self._alarm() if self.statistic >= self.threshold else None
+
+    def _begin_block(self) -> None:
+        channels = self._calibration.calm.shape[1]
+        self._sum, self._count, self._in_block = np.zeros(channels), np.zeros(channels), 0
+
+    def _close_block(self) -> None:
+        whole = self._count == self._calibration.block
+        # A block with a missing error says nothing of its channel: its mean is not one of those that were calibrated.
+        mean = np.where(whole, self._sum / self._calibration.block, self._calm_mean)
+        e = _e_values(self._calibration.calm, mean[None])[0] / self._calibration.inflation
+        self._evidence = np.where(whole[:, None], e * (self._evidence + 1.0), self._evidence)
+        grown = self._growth + np.log(e.mean(axis=1))
+        begins = whole & (grown <= 0.0)
+        self._growth = np.where(whole, np.maximum(grown, 0.0), self._growth)
+        self._since[begins] = self._step
+        above = (mean - self._calm_mean) / self._calm_std
+        self._size_sum = np.where(begins, 0.0, self._size_sum + whole * above)
+        self._size_count = np.where(begins, 0.0, self._size_count + whole)
+        self._begin_block()
+
+    def _alarm(self) -> Alarm:
+        by_channel = self._evidence.mean(axis=1)
+        channel = int(by_channel.argmax())
+        return Alarm(
+            step=self._step - 1,
+            since=int(self._since[channel]),
+            channel=channel,
+            evidence=by_channel / by_channel.sum(),
+            size=self._size_sum / np.maximum(self._size_count, 1.0),
+        )
+
+
+def steps_between_alarms(false_alarms_per_hour: float, rate_hz: float) -> float:
+    """Steps on average between false alarms that come this often.
+
+    Raises:
+        ValueError: a number is not positive.
+    """
+    if not (false_alarms_per_hour > 0.0 and rate_hz > 0.0):
+        raise ValueError(f"{false_alarms_per_hour} false alarms per hour at {rate_hz} Hz; both must be positive")
+    return 3600.0 * rate_hz / false_alarms_per_hour
+
+
+def _blocks(attempts: Sequence[Float64], block: int) -> Float64:
+    """Means of whole blocks without a missing error. Shape: (n, J)."""
+    parts = [a[: len(a) // block * block].reshape(-1, block, a.shape[1]).mean(axis=1) for a in attempts]
+    means: Float64 = np.concatenate(parts) if parts else np.zeros((0, 0))
+    return means[np.isfinite(means).all(axis=1)]
+
+
+def _e_values(calm: Float64, errors: Float64) -> Float64:
+    """Calibrated k p^(k - 1), p being the share of calm errors and this one as large. (n, J) to (n, J, K)."""
+    n, channels = calm.shape
+    below = np.stack([np.searchsorted(calm[:, j], errors[:, j], side="left") for j in range(channels)], axis=1)
+    p = (n - below + 1.0) / (n + 1.0)
+    e: Float64 = KAPPAS * p[..., None] ** (KAPPAS - 1.0)
+    return e

@@ -1,0 +1,195 @@
+"""The change-point test: false alarms no more often than stated, by simulation; delays for shifts of known size."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from meta.change_point import KAPPAS, Calibration, ChangeDetector, steps_between_alarms
+
+
+def skewed(rng, length, channels=1, shift=0.0):
+    """Errors that are never negative and have a long tail. Shape: (length, channels)."""
+    return np.exp(rng.normal(shift, 1.0, (length, channels)))
+
+
+def strides(rng, length, channels=1, shift=0.0, memory=0.8):
+    """The same, each error depending on the one before."""
+    white = rng.normal(0.0, (1.0 - memory**2) ** 0.5, (length, channels))
+    x = np.zeros(channels)
+    rows = np.empty_like(white)
+    for t, drawn in enumerate(white):
+        x = rows[t] = memory * x + drawn
+    return np.exp(rows + shift)
+
+
+def calibrated(rng, draw=skewed, channels=1, block=1, blocks=2000):
+    attempts = [draw(rng, blocks // 20 * block, channels) for _ in range(20)]
+    return Calibration.of(attempts, block)
+
+
+def alarms(detector, errors):
+    found = 0
+    for row in errors:
+        if detector.update(row):
+            found += 1
+            detector.reset()
+    return found
+
+
+class TestFalseAlarms:
+    @pytest.mark.parametrize(
+        ("draw", "channels", "block", "steps"), [(skewed, 1, 1, 60), (skewed, 4, 1, 60), (strides, 1, 10, 600)]
+    )
+    def test_come_no_more_often_than_stated(self, draw, channels, block, steps):
+        """Over 100 times the stated interval, on calibrations drawn anew: at most 100 alarms, and a few there are."""
+        rng = np.random.default_rng(7)
+        found = 0
+        for _ in range(5):
+            detector = ChangeDetector(calibrated(rng, draw, channels, block), steps)
+            found += alarms(detector, draw(rng, 20 * steps, channels))
+        assert 1 <= found <= 100
+
+    def test_stay_as_rare_if_the_ranks_come_from_times_that_were_too_calm(self):
+        """Attempts of a smaller error among the calm ones: the others tell that e-values are too large, by how much."""
+        rng = np.random.default_rng(3)
+        attempts = [skewed(rng, 100, shift=-0.3 * (index % 2 == 0)) for index in range(20)]
+        calibration = Calibration.of(attempts, 1)
+        assert (calibration.inflation > 1.05).any()
+        assert alarms(ChangeDetector(calibration, 60), skewed(rng, 6000)) <= 100
+
+    def test_bound_is_that_of_the_recursion(self):
+        """M <- e (M + 1) with e = 1 grows by 1 a block: it reaches the threshold after exactly so many blocks."""
+        calibration = replace(calibrated(np.random.default_rng(0)), inflation=KAPPAS[None])
+        detector = ChangeDetector(calibration, 25)
+        calmest = calibration.calm[0] - 1.0  # p = 1 and e = k, divided by k
+        assert [detector.update(calmest) is not None for _ in range(25)].index(True) == 24
+
+    def test_ties_with_calm_errors_are_no_evidence(self):
+        """A channel that never changes has p = 1 at its own value."""
+        constant = [np.zeros((100, 1)) for _ in range(20)]
+        detector = ChangeDetector(Calibration.of(constant, 1), 50)
+        assert alarms(detector, np.zeros((1000, 1))) == 0
+
+
+class TestDelay:
+    @pytest.mark.parametrize(("shift", "most"), [(1.0, 60), (2.0, 15), (4.0, 6)])
+    def test_is_short_after_a_shift_of_so_many_deviations(self, shift, most):
+        """At one false alarm in 9000 steps: mean delay over 15 changes."""
+        rng = np.random.default_rng(1)
+        delays, since = [], []
+        for _ in range(15):
+            detector = ChangeDetector(calibrated(rng), 9000)
+            for row in skewed(rng, 40):
+                assert detector.update(row) is None
+            for row in skewed(rng, 2000, shift=shift):
+                if alarm := detector.update(row):
+                    delays.append(alarm.step + 1 - 40)
+                    since.append(alarm.since)
+                    break
+        assert len(delays) == 15
+        assert np.mean(delays) < most
+        assert abs(np.median(since) - 40) <= (8 if shift == 1.0 else 2)
+
+    def test_the_channel_is_named_and_the_size_told(self):
+        rng = np.random.default_rng(2)
+        detector = ChangeDetector(calibrated(rng, channels=5), 9000)
+        for row in skewed(rng, 40, 5):
+            detector.update(row)
+        for row in skewed(rng, 500, 5):
+            row[3] = row[3] * np.exp(2.0)
+            if alarm := detector.update(row):
+                break
+        assert alarm.channel == 3
+        assert alarm.evidence.sum() == pytest.approx(1.0)
+        assert alarm.evidence[3] > 0.9
+        assert alarm.size.argmax() == 3
+        assert alarm.size[3] > 2.0
+
+    def test_one_step_of_any_size_raises_none(self):
+        """A single outlier has bounded evidence, so noise of one reading is not a change."""
+        rng = np.random.default_rng(4)
+        detector = ChangeDetector(calibrated(rng), 90_000)
+        assert detector.update(np.array([1e12])) is None
+
+
+class TestUpdates:
+    def test_blocks_are_means_of_whole_blocks(self):
+        rng = np.random.default_rng(5)
+        calibration = calibrated(rng, block=4)
+        by_step, by_block = ChangeDetector(calibration, 4e6), ChangeDetector(calibration, 4e6)
+        for rows in skewed(rng, 80).reshape(20, 4, 1):
+            for row in rows:
+                by_step.update(row)
+            for _ in range(4):
+                by_block.update(rows.mean(axis=0))
+            assert by_step.statistic == pytest.approx(by_block.statistic)
+        assert by_step.statistic > 0.0
+
+    def test_missing_errors_are_left_out_of_their_channel_alone(self):
+        rng = np.random.default_rng(6)
+        detector = ChangeDetector(calibrated(rng, channels=2), 1e6)
+        for row in skewed(rng, 10, 2):
+            detector.update(row)
+        before = detector._evidence.copy()
+        detector.update(np.array([np.nan, 1.0]))
+        np.testing.assert_array_equal(detector._evidence[0], before[0])
+        assert not np.array_equal(detector._evidence[1], before[1])
+        assert detector.update(np.array([np.nan, np.inf])) is None
+        assert np.isfinite(detector.statistic)
+
+    def test_reset_is_a_new_detector(self):
+        rng = np.random.default_rng(8)
+        calibration = calibrated(rng, block=3)
+        used, new = ChangeDetector(calibration, 1e5), ChangeDetector(calibration, 1e5)
+        for row in skewed(rng, 50, shift=1.0):
+            used.update(row)
+        used.reset()
+        for row in skewed(rng, 50):
+            used.update(row)
+            new.update(row)
+            assert used.statistic == new.statistic
+
+    def test_the_number_of_channels_is_fixed(self):
+        detector = ChangeDetector(calibrated(np.random.default_rng(0)), 100)
+        with pytest.raises(ValueError, match="1 channels"):
+            detector.update(np.zeros(2))
+
+
+class TestCalibration:
+    def test_e_values_have_a_mean_of_at_most_one(self):
+        """Of each calibrator, on errors as calm as those of the calibration: the guarantee rests on it."""
+        rng = np.random.default_rng(9)
+        means = []
+        for _ in range(20):
+            calibration = calibrated(rng, blocks=1000)
+            fresh = skewed(rng, 4000)[:, 0]
+            p = (len(calibration.calm) - np.searchsorted(calibration.calm[:, 0], fresh) + 1.0) / (
+                len(calibration.calm) + 1.0
+            )
+            means.append((KAPPAS * p[:, None] ** (KAPPAS - 1.0) / calibration.inflation[0]).mean(axis=0))
+        assert (np.mean(means, axis=0) <= 1.0).all()
+        assert (np.mean(means, axis=0) > 0.6).all()
+
+    def test_blocks_do_not_reach_over_the_end_of_an_attempt(self):
+        attempts = [np.full((25, 1), float(index)) for index in range(200)]
+        calibration = Calibration.of(attempts, 10)
+        assert set(calibration.calm[:, 0]) == {float(index) for index in range(0, 200, 2)}
+        assert len(calibration.calm) == 200
+
+    def test_needs_enough_calm_data(self):
+        with pytest.raises(ValueError, match="each half needs 100"):
+            Calibration.of([np.ones((50, 1)) for _ in range(3)], 1)
+        with pytest.raises(ValueError, match="calm blocks"):
+            Calibration.of([], 1)
+        with pytest.raises(ValueError, match="block is 0"):
+            Calibration.of([np.ones((500, 1))] * 2, 0)
+
+
+def test_rates_by_hand():
+    assert steps_between_alarms(0.5, 25.0) == 180_000.0
+    for bad in ((0.0, 25.0), (1.0, 0.0), (float("nan"), 25.0)):
+        with pytest.raises(ValueError, match="positive"):
+            steps_between_alarms(*bad)
+    with pytest.raises(ValueError, match="block"):
+        ChangeDetector(calibrated(np.random.default_rng(0), block=5), 4.0)
