@@ -17,7 +17,7 @@ HOME_M, GOAL_M = (0.48, -0.12), (0.62, 0.12)
 """Middles of the two zones, in the robot's frame."""
 MIDDLE_M = (0.54, 0.0)
 """Middle of the hand's box."""
-REACH_M = ((0.39, 0.7), (-0.22, 0.22))
+REACH_M = ((0.4, 0.7), (-0.22, 0.22))
 """x and y between which fingers can close on the object. What is beyond stays there until a person comes."""
 BORDER_M = 0.025
 """So near to the end of its reach no task begins: a push is enough, and the object is lost."""
