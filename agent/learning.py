@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from agent.learner_process import LearnerJob
 
 
+UPRIGHT_RAD = 0.4
+"""A robot that leans less has not fallen."""
 BEFORE_FAMILIES = "tg"
 """What attempts of the walking family were stored under before there were others."""
 
@@ -230,8 +232,9 @@ class Studies:
 def walks(spec: RobotSpec, episode: Episode, steps: Experience, most_lean_rad: float) -> Iterator[Walk]:
     """The stretches between catches of an attempt, as the fall predictor learns from them.
 
-    A catch that began because the body leaned further than ``most_lean_rad`` counts as a fall. Of one that an alarm
-    began nobody knows what it prevented: as far as is known, the robot was not falling.
+    What is over for every skill is a fall unless the robot is upright: then it was done. A catch that began because the
+    body leaned further than ``most_lean_rad`` counts as a fall. Of one that an alarm began nobody knows what it
+    prevented: as far as is known, the robot was not falling.
     """
 
     def stretch(begin: int, last: int) -> Walk:
@@ -247,7 +250,7 @@ def walks(spec: RobotSpec, episode: Episode, steps: Experience, most_lean_rad: f
         begin = step + 1
     if len(steps) > begin:
         walk = stretch(begin, len(steps))
-        fell = bool(steps.terminated[-1].all())
+        fell = bool(steps.terminated[-1].all()) and bool(walk.leans_rad[-1] > UPRIGHT_RAD)
         yield replace(walk, fell_s=float(episode.stamps[len(steps)])) if fell else walk
 
 

@@ -46,7 +46,8 @@ class ArsConfig:
     normalise: bool = True
     """Shift and scale features by their moments so far (V2); False takes them as they are (V1)."""
     least_steps: int = 25
-    """Attempts of fewer policy steps are not judged by, unless they fell; what they tried is tried again."""
+    """Attempts of fewer policy steps are not judged by, unless they were over by themselves; what they tried is tried
+    again."""
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, naming the field, its value and what is valid."""

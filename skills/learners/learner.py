@@ -30,7 +30,7 @@ class AttemptSummary:
     mean_costs: NDArray[np.float64]
     """Mean of each safety cost per step. Shape: (C,)."""
     fell: bool
-    """Whether it ended with a fall."""
+    """Whether it was over by itself: by a fall, or since it was done."""
     evaluation: bool = False
     """Whether the policy acted without exploration, to be judged."""
 

@@ -23,11 +23,15 @@ STEP_S = 0.04
 LEAN_RAD = 0.5
 
 
-def episode(tilts_rad: list[float], caught: tuple[int, ...] = (), number: int = 1) -> Episode:
-    """An attempt with these tilts, one for each reading."""
+def episode(
+    tilts_rad: list[float], caught: tuple[int, ...] = (), number: int = 1, end_m: tuple[float, float] = (0.0, 0.0)
+) -> Episode:
+    """An attempt with these tilts, one for each reading, in the middle but for the last one."""
     layout, steps = FrameLayout.of(SPEC), len(tilts_rad) - 1
     stamps = STEP_S * np.arange(steps + 1)
-    frames = np.stack([layout.pack(observation(s, tilt_rad=t)) for s, t in zip(stamps, tilts_rad, strict=True)])
+    seen = [observation(s, tilt_rad=t) for s, t in zip(stamps, tilts_rad, strict=True)]
+    seen[-1] = replace(seen[-1], base_position=np.array((*end_m, 0.2)))
+    frames = np.stack([layout.pack(each) for each in seen])
     actions = np.zeros((steps, GAIT.action_size(SPEC)), np.float32)
     return Episode(
         uid=f"attempt-{number:08d}",
@@ -58,6 +62,16 @@ def test_an_attempt_without_a_fall_is_one_stretch():
 
 def test_one_that_ends_in_a_fall_ends_there():
     assert stretches(episode([0.1, 0.2, 0.8, 1.5, 1.5])) == [(0, 3, pytest.approx(3 * STEP_S))]
+
+
+def test_one_that_is_over_because_it_was_done_is_no_fall():
+    """Whoever goes to one place alone is done, for all skills there are, once there."""
+    skill = get("go_to_01")
+    for tilt_rad, end_m, fell_s in ((0.1, skill.place_m, None), (1.5, (0.0, 0.0), pytest.approx(2 * STEP_S))):
+        one = episode([0.1, 0.1, tilt_rad], end_m=end_m)
+        steps = experience(SPEC, [skill], attempt_arrays(one))
+        assert steps.terminated.all(axis=1).tolist() == [False, True]
+        assert [walk.fell_s for walk in walks(SPEC, one, steps, LEAN_RAD)] == [fell_s]
 
 
 def test_a_catch_that_a_lean_began_counts_as_a_fall_and_one_that_an_alarm_began_does_not():

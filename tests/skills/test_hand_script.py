@@ -40,6 +40,13 @@ def test_a_hand_beside_the_object_rises_before_it_comes_over_it():
     np.testing.assert_array_equal(action[:3], (0.0, 0.0, 1.0))
 
 
+def test_the_hand_turns_the_other_way_where_the_folded_arm_could_not_follow():
+    """A quarter of a turn on, the cube looks the same."""
+    near, other = (reading(thing=(0.5, 0.0, 0.045, yaw), hand=(0.5, 0.0, 0.16, yaw + 0.2)) for yaw in (-0.3, -0.7))
+    little, much = asked(HOME, near, other)
+    assert little[3] < 0.0 < much[3]
+
+
 def test_a_door_is_not_pushed_from_its_wrong_side():
     """Opening takes the handle to the left, so the hand has to be right of it: from the left it first rises."""
     right, left = ((0.68, -0.01 + side * 0.045, 0.1, 0.0) for side in (-1.0, 1.0))
