@@ -16,6 +16,8 @@ class Abilities:
     tasks: tuple[Skill, ...]
     resets: tuple[Skill, ...]
     """What brings the world to where a task can start."""
+    perturbations: tuple[Skill, ...] = ()
+    """What brings the world to nowhere in particular now and then."""
     stand_ups: tuple[ScriptedSkill, ...]
     """Ways to stand up, in the order in which they are tried; the last one is tried again."""
     goals: Mapping[str, SuccessClassifier] = field(default_factory=dict)

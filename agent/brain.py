@@ -25,7 +25,7 @@ from skills.family import Script
 from skills.policy import PolicyWeights
 from skills.policy_control import policy_controller
 from skills.shield import Shield, ShieldWeights
-from skills.skill import Controller, LearnedSkill, ScriptedSkill, Skill
+from skills.skill import Controller, LearnedSkill, ScriptedSkill, Skill, SkillKind
 from skills.undo_critic import UndoCritic, UndoCriticWeights
 
 RECENT = 10
@@ -69,7 +69,8 @@ class Brain:
             decimation: control periods per policy step.
             history: feature rows in an observation.
             past_actions: whether policies see what was sent before.
-            script_below: share of successes below which a skill's own script makes every other attempt.
+            script_below: share of successes below which a task's own script makes every other attempt; above 0 those of
+                resets make all of them.
             fixed: the policies of a run without a learner.
             clearance: says which policies may act; None: all.
         """
@@ -156,10 +157,13 @@ class Brain:
 
     def _script(self, skill: LearnedSkill) -> Script | None:
         """What decides in the next attempt instead of a policy that hardly ever succeeds: every other time, so that it
-        goes on being tried.
+        goes on being tried. A reset is help, and no place to try a policy: what its script can do is left to that.
         """
         recent = self._recent.get(skill.name, ())
-        needed = sum(recent) < self._script_below * max(1, len(recent)) and skill.name not in self._by_script
+        if skill.kind is SkillKind.RESET:
+            needed = self._script_below > 0.0
+        else:
+            needed = sum(recent) < self._script_below * max(1, len(recent)) and skill.name not in self._by_script
         script = skill.script(self._spec) if needed else None
         if script is not None:
             self._by_script.add(skill.name)

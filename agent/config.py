@@ -52,6 +52,8 @@ class RunConfig(Section):
     """Whether reset skills may run; without them a person is called wherever no task can start. To compare with."""
     early_aborts: bool = setting(True)
     """Whether a task is ended where a skill says that what it handles is nearly lost. Off to compare with."""
+    perturb_share: float = setting(0.2, 0.0, 0.9)
+    """Share of choices that fall on a skill which brings the world to nowhere in particular, where there is one."""
     web: bool = setting(False)
     """Whether a web page is served. There is none yet, so true is refused."""
 
@@ -168,7 +170,7 @@ class LearnerConfig(Section):
     """Share of the policy's decisions that the shield may take over at most."""
     script_below: float = setting(0.2, 0.0, 1.0)
     """Where a task brings a script, that makes every other attempt while the policy succeeds in a smaller share of them
-    than this."""
+    than this. Above 0, scripts make all attempts of resets."""
     imitation: float = setting(1.0, 0.0, 100.0)
     """How much a policy also follows the advice of a script: weight of the mean squared difference, in sizes of Q."""
     hopeless_below: float = setting(0.0, 0.0, 0.9)

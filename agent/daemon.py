@@ -47,6 +47,7 @@ from agent.opening import (
 from agent.operation import Operation
 from agent.permit import runtime_dir
 from agent.person import Placeable, SimulatedPerson
+from agent.perturbations import Perturbations
 from agent.pilot import Goal, Pilot
 from agent.policies import find_policy
 from agent.punctual import StopSignal, punctual
@@ -267,6 +268,9 @@ class Run:
             self_test=self._self_test,
             release=self._guard.acknowledge if self._guard is not None else lambda by: True,
             success_watch=SuccessWatch(self._success_jumped, writer.submit(earlier_attempts).result()),
+            perturbations=Perturbations(
+                abilities.perturbations, config.run.perturb_share, np.random.default_rng((config.run.seed, run_id, 2))
+            ),
         )
         schedule = config.schedule
         self._jobs.every("evaluation", schedule.evaluate_every_min, self._evaluate)

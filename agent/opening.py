@@ -96,7 +96,7 @@ def abilities_of(
         names: of skills.
         spec: the robot.
         learned_get_up: whether a learned way to get up, where there is one, is tried before the scripted one.
-        with_resets: whether the robot may help itself by resets.
+        with_resets: whether the robot may help itself by resets, or perturb on purpose.
 
     Raises:
         ValueError: none of them is a task, the robot cannot have one, or they belong to several families.
@@ -122,9 +122,12 @@ def abilities_of(
         if not isinstance(skill, LearnedSkill) or skill.family.name in families
     ]
     recoveries = [skill for skill in of_kind(names_of_able, SkillKind.RECOVERY) if isinstance(skill, ScriptedSkill)]
+    practised = {skill.name for skill in tasks}
+    perturbing = [skill for skill in resets if practised & set(skill.perturbs)]
     return Abilities(
         tasks=tasks,
-        resets=tuple(resets) if with_resets else (),
+        resets=tuple(skill for skill in resets if not skill.perturbs) if with_resets else (),
+        perturbations=tuple(perturbing) if with_resets else (),
         stand_ups=tuple(skill for skill in recoveries[::-1] if learned_get_up or not isinstance(skill, GetUp)),
     )
 

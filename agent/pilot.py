@@ -22,6 +22,7 @@ from agent.ledger import Ledger
 from agent.loop import ControlLoop, Tick
 from agent.operation import Operation
 from agent.person import ASSIST_CAUSES, SimulatedPerson
+from agent.perturbations import Perturbations
 from agent.postures import Postures
 from agent.practice import Practice
 from agent.scene import Scene
@@ -83,6 +84,7 @@ class Pilot:
         release: Callable[[Acknowledgement], bool] = lambda by: True,
         permit: bool = True,
         success_watch: SuccessWatch | None = None,
+        perturbations: Perturbations | None = None,
     ) -> None:
         """Take over a robot that stands in BOOT.
 
@@ -105,6 +107,7 @@ class Pilot:
             release: tells whoever else holds the robot what a person has said; returns whether nobody does any more.
             permit: whether motion may start without a further word: whoever starts a daemon allows it.
             success_watch: looks for success that changes without cause; None: nothing does.
+            perturbations: what comes in between tasks; None: nothing does.
         """
         self.loop = loop
         self.ledger = ledger
@@ -132,6 +135,7 @@ class Pilot:
             tick=self._tick,
             goals=abilities.goals,
             success_watch=success_watch,
+            perturbations=perturbations,
         )
         self._next: tuple[Skill, bool] | None = None
         self._lies_down = all(skill.lies_down for skill in abilities.tasks)

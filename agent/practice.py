@@ -9,6 +9,7 @@ from agent.attempts import AttemptResult, AttemptRunner, Interrupt, TickFunction
 from agent.brain import Brain
 from agent.ledger import Ledger
 from agent.loop import ControlLoop, Tick
+from agent.perturbations import Perturbations
 from agent.postures import Postures
 from agent.scene import Scene
 from agent.scheduler import Pose2D, Scheduler
@@ -36,6 +37,7 @@ class Practice:
         tick: TickFunction,
         goals: Mapping[str, SuccessClassifier],
         success_watch: SuccessWatch | None = None,
+        perturbations: Perturbations | None = None,
     ) -> None:
         """Make attempts on one control loop.
 
@@ -50,6 +52,7 @@ class Practice:
             tick: runs a control period; may raise `Interrupt`.
             goals: what decides the success of skills in the place of their own rules, by name.
             success_watch: told of what comes of each attempt.
+            perturbations: what comes in between tasks; None: nothing does.
         """
         self.skill_name = ""
         """Skill of the running attempt; empty between attempts."""
@@ -66,17 +69,23 @@ class Practice:
         self._tick = tick
         self._goals = goals
         self._success_watch = success_watch
+        self._perturbations = perturbations
         self._runner = AttemptRunner(loop, workspace, tick)
         self._controller: Controller | None = None
 
     def choose(self, now: Tick) -> tuple[Skill, bool]:
-        """The next skill, and whether to attempt it as an evaluation: a task, or what leads to where it can start."""
+        """The next skill, and whether to attempt it as an evaluation: a task, or what leads to where it can start, or
+        what perturbs.
+        """
         pose, here = Pose2D.of(now.observation), self._scene.situation(now.observation)
         if due := [skill for skill in self.evaluations if skill.name in here]:
             scores = self._scheduler.scores(pose, now.robot_s)
             best = max(due, key=lambda skill: scores[skill.name])
             if scores[best.name] >= max(scores.values()) - self._scheduler.TEMPERATURE:
                 return best, True
+        perturbing = self._perturbations.choose(now.observation) if self._perturbations is not None else None
+        if perturbing is not None:
+            return perturbing, False
         ways = self._scene.ways(here)
         task = self._scheduler.choose(pose, now.robot_s, {name: way.expected_s for name, way in ways.items()})
         return (self._scene.skill(ways[task.name].first) if ways else task), False

@@ -37,7 +37,7 @@ SLACK_H = 1e-3
 SPAN_MINUTES = 30
 """A point of the curve."""
 UPDATES = {"learner.updates_per_step": 2.0}
-UNAIDED = {"learner.imitation": 0.0, "learner.script_below": 0.0, "run.early_aborts": False}
+UNAIDED = {"learner.imitation": 0.0, "learner.script_below": 0.0, "run.early_aborts": False, "run.perturb_share": 0.0}
 KINDS: dict[str, dict[str, Any]] = {
     "ours": {},
     "unaided": UNAIDED,

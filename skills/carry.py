@@ -82,10 +82,9 @@ class Carry(LearnedSkill):
             return "the camera does not see the object"
         x, y, z = observation.extra[OBJECT]
         border = 0.0 if self.kind is SkillKind.RESET else BORDER_M
-        if z < LOST_BELOW_M or not _within_reach(x, y, border):
+        if z < LOST_BELOW_M or not within_reach(x, y, border):
             return f"the object is out of reach, at ({x:.2f}, {y:.2f}, {z:.2f}) m"
-        handle_x, handle_y, _ = observation.extra[HANDLE]
-        if x > handle_x - HANDLE_ROOM_M[0] and abs(y - handle_y) < HANDLE_ROOM_M[1]:
+        if handle_is_over(observation, x, y):
             return "the handle of the door is over the object"
         there = self._off_m(x, y) < ZONE_M + CLEARLY_M
         return "the object is where it is to be" if there and z < LYING_BELOW_M else None
@@ -97,7 +96,7 @@ class Carry(LearnedSkill):
     def nearly_lost(self, observation: Observation) -> bool:
         """The object lies at the end of the hand's reach."""
         x, y, _ = observation.extra[OBJECT]
-        return observation.base_valid and not _within_reach(x, y, NEARLY_M)
+        return observation.base_valid and not within_reach(x, y, NEARLY_M)
 
     def over(self, observation: Observation) -> str | None:
         """The object is where it is to be, or has fallen off the tray."""
@@ -165,10 +164,17 @@ def _hand(frames: Frames) -> FloatArray:
 
 def _gone(thing: FloatArray) -> NDArray[np.bool_]:
     """Whether objects have fallen off, or lie out of reach. Shape: (..., 3) to (...)."""
-    return (thing[..., 2] < LOST_BELOW_M) | ~_within_reach(thing[..., 0], thing[..., 1])
+    return (thing[..., 2] < LOST_BELOW_M) | ~within_reach(thing[..., 0], thing[..., 1])
 
 
-def _within_reach(x_m: FloatArray, y_m: FloatArray, border_m: float = 0.0) -> NDArray[np.bool_]:
+def handle_is_over(observation: Observation, x_m: float, y_m: float) -> bool:
+    """Whether a hand that comes down at a place would meet the handle of the door."""
+    handle_x, handle_y, _ = observation.extra[HANDLE]
+    return bool(x_m > handle_x - HANDLE_ROOM_M[0] and abs(y_m - handle_y) < HANDLE_ROOM_M[1])
+
+
+def within_reach(x_m: FloatArray, y_m: FloatArray, border_m: float = 0.0) -> NDArray[np.bool_]:
+    """Whether places are so far inside of the hand's reach. Shape: (...)."""
     (x0, x1), (y0, y1) = REACH_M
     return (x_m >= x0 + border_m) & (x_m <= x1 - border_m) & (y_m >= y0 + border_m) & (y_m <= y1 - border_m)
 

@@ -30,19 +30,24 @@ IN_HAND_M = (0.035, 0.025)
 """From the middle of the object to that of the hand which holds it, in the plane and in height."""
 NEAR_END_M, LEAST_YAW_RAD = 0.025, -0.4
 """The folded arm comes no nearer than this to the near side of its box when it is low, and not turned further."""
+LOW_TURN_M = 0.06
+"""Height over the lowest from which on what is carried is turned."""
 PUT_DOWN_M = (0.015, 0.05)
 """Distances from the place up to which the hand that carries is low, and from which on it is high."""
 RELEASE_ABOVE_M, RELEASE_BELOW_M = 0.015, 0.024
 """The hand goes down so far to let go, and lets go below: the floor is not to be pressed on."""
 
 
-def carry_script(spec: RobotSpec, zone_m: tuple[float, float], zone_radius_m: float) -> Script:
+def carry_script(
+    spec: RobotSpec, zone_m: tuple[float, float], zone_radius_m: float, *, turned_rad: float | None = None
+) -> Script:
     """Bring the object to a place.
 
     Args:
         spec: a robot with an arm.
         zone_m: x and y of the place, in the robot's frame.
         zone_radius_m: an object that lies so near to it is left there.
+        turned_rad: how the hand is to be turned when it puts the object down; None: as it is.
     """
     assert spec.arm is not None
     lower, upper = spec.arm.box_lower_m, spec.arm.box_upper_m
@@ -58,7 +63,8 @@ def carry_script(spec: RobotSpec, zone_m: tuple[float, float], zone_radius_m: fl
         way = np.clip(thing[..., :2], nearest, furthest) - hand[..., :2]
         on = zone - thing[..., :2]
         gap, off = np.hypot(way[..., 0], way[..., 1]), np.hypot(on[..., 0], on[..., 1])
-        askew = _askew(frames.extra[..., OBJECT_YAW][..., 0], frames.extra[..., HAND_YAW][..., 0])
+        yaw = frames.extra[..., HAND_YAW][..., 0]
+        askew = _askew(frames.extra[..., OBJECT_YAW][..., 0], yaw)
 
         # The object is in the hand, or lies where it is to be, or lies elsewhere.
         between = (np.abs(to_thing[..., :2]).max(axis=-1) < IN_HAND_M[0]) & (np.abs(to_thing[..., 2]) < IN_HAND_M[1])
@@ -69,6 +75,8 @@ def carry_script(spec: RobotSpec, zone_m: tuple[float, float], zone_radius_m: fl
             ramp(off, *PUT_DOWN_M),
             np.maximum(ramp(gap, *FUNNEL_M), ramp(np.abs(askew), *ASKEW_RAD)),
         )
+        to_turn = np.zeros_like(yaw) if turned_rad is None else turned_rad - yaw
+        from_place = np.maximum(from_place, ramp(np.abs(to_turn), *ASKEW_RAD))
         carrying = RELEASE_ABOVE_M + (LIFTED_M - RELEASE_ABOVE_M) * from_place
         coming = GRIP_ABOVE_M + (ABOVE_M - GRIP_ABOVE_M) * from_thing
         rise = np.select([held, placed], [carrying, np.full_like(height, ABOVE_M)], coming) - height
@@ -78,7 +86,8 @@ def carry_script(spec: RobotSpec, zone_m: tuple[float, float], zone_radius_m: fl
         let_go = held & (off < 0.5 * zone_radius_m) & (height < RELEASE_BELOW_M)
         close = ~held & ~placed & (gap < FUNNEL_M[1]) & (height < CLOSE_BELOW_M)
         fingers = np.where((held & ~let_go) | close, CLOSED, OPEN)
-        turn = np.where(held | placed | close, 0.0, askew)
+        lifted = height > LOW_TURN_M
+        turn = np.select([held & lifted, held | placed | close], [to_turn, np.zeros_like(yaw)], askew)
         return glide(np.concatenate((plane, rise[..., None]), axis=-1), turn, fingers, rate_hz)
 
     return decide

@@ -13,6 +13,7 @@ from skills.go_to import GOING_SKILLS
 from skills.gym_task import GymTask
 from skills.return_home import ReturnHome
 from skills.rise_and_walk import RiseAndWalk
+from skills.scatter import SCATTERING_SKILLS
 from skills.skill import LearnedSkill, Skill, SkillKind
 from skills.slide import SLIDING_SKILLS
 from skills.stand_up import StandUp
@@ -42,6 +43,7 @@ def skills() -> dict[str, Skill]:
         *CARRYING_SKILLS,
         CENTRE_OBJECT,
         *SLIDING_SKILLS,
+        *SCATTERING_SKILLS,
         *GOING_SKILLS,
     )
     found: dict[str, Skill] = {skill.name: skill for skill in built_in}

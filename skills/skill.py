@@ -69,6 +69,9 @@ class Skill(ABC):
     """Whether it runs only where it is named, not with all that a robot supports."""
     undone_by: str | None = None
     """Name of the skill that brings the world back to where this one can start; None: none is known to."""
+    perturbs: tuple[str, ...] = ()
+    """Names of tasks that are practised from everywhere if this reset, which brings the world to nowhere in particular,
+    comes in between now and then."""
     lies_down: bool = False
     """Whether it may start and go on lying or tilted: no tilt ends its attempts, and nobody stands the robot up."""
 

@@ -18,7 +18,7 @@ OTHER = {"carry_out": "carry_home", "carry_home": "carry_out"}
 CARRYING = tuple(OTHER)
 
 
-def config(skills: tuple[str, ...] = CARRYING) -> Config:
+def config(skills: tuple[str, ...] = CARRYING, perturb_share: float = 0.0) -> Config:
     return Config.load(
         None,
         {
@@ -26,6 +26,7 @@ def config(skills: tuple[str, ...] = CARRYING) -> Config:
             "run.skills": list(skills),
             "run.speed": "max",
             "run.attempts": ATTEMPTS,
+            "run.perturb_share": perturb_share,
             "learner.hidden": [16, 16],
             "learner.warmup_steps": 100_000,
             "person.delay_s": 1.0,
@@ -54,6 +55,15 @@ def test_a_task_that_is_done_already_is_not_attempted(tmp_path, monkeypatch, zon
     assert [version is None for *_, version, _ in attempts] == [True, True, False]
     assert [skill for skill, *_ in attempts[:2]] == [wanted, OTHER[wanted]]
     assert attempts[0][1] == "success"
+
+
+def test_things_are_put_anywhere_between_tasks_and_the_run_goes_on(tmp_path):
+    assert run_daemon(config((), perturb_share=0.9), tmp_path) == 0
+    attempts = rows(tmp_path, "SELECT skill, outcome, policy_version FROM attempts")
+    scattered = [attempt for attempt in attempts if attempt[0].startswith("scatter")]
+    assert len(scattered) >= 2
+    assert {outcome for _, outcome, _ in scattered} == {"success"}
+    assert rows(tmp_path, "SELECT count(*) FROM interventions") == [(0,)]
 
 
 def lose_the_object(monkeypatch):

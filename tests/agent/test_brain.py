@@ -18,7 +18,7 @@ from skills.gait import GAIT
 from skills.policy import PolicyWeights
 from skills.registry import get
 from skills.shield import ShieldWeights
-from skills.skill import Displacement
+from skills.skill import Displacement, SkillKind
 from skills.undo_critic import UndoCriticWeights
 from skills.walk import Walk
 
@@ -109,13 +109,20 @@ class Fetch(Walk):
 FETCH = Fetch("walk_forward", "", forward=1.0, success_at=0.3, displacement=Displacement())
 
 
+class Help(Fetch):
+    kind = SkillKind.RESET
+
+
+HELP = Help("walk_forward", "", forward=1.0, success_at=0.3, displacement=Displacement())
+
+
 class TestScript:
-    def turns(self, made: Brain, outcomes, *, explore=True):
+    def turns(self, made: Brain, outcomes, *, explore=True, skill=FETCH):
         """Who makes each attempt, if the policy's end like this."""
         out = []
         for success in outcomes:
-            _, version = made.controller(FETCH, explore=explore)
-            made.attempted(written(None), FETCH.name, version, success=success)
+            _, version = made.controller(skill, explore=explore)
+            made.attempted(written(None), skill.name, version, success=success)
             out.append("script" if version is None else "policy")
         return out
 
@@ -124,6 +131,10 @@ class TestScript:
         assert self.turns(made, [True, False] * 3) == ["script", "policy"] * 3
         assert self.turns(made, [True, True]) == ["script", "policy"]  # 1 of 4 is more than a fifth
         assert self.turns(made, [False] * 12) == ["policy"] * 2 + ["script"] + ["policy", "script"] * 4 + ["policy"]
+
+    def test_it_makes_every_attempt_of_a_reset_where_scripts_are_wanted(self, link):
+        assert self.turns(brain(link, script_below=0.2), [True] * 4, skill=HELP) == ["script"] * 4
+        assert self.turns(brain(link), [True] * 2, skill=HELP) == ["policy"] * 2
 
     def test_it_decides_as_it_does(self, link):
         controller, _ = brain(link, script_below=0.2).controller(FETCH, explore=True)
