@@ -31,12 +31,15 @@ _WRIST = 6
 _HAND = (0.0, 0.022, 0.269)
 """The point between the fingertips, in its frame."""
 _ARM = tuple(range(7))
+_FLANGE = 7
+"""A joint of the model, where the gripper is bolted to the arm."""
 _FINGERS, _TIPS = (8, 11), (10, 13)
 _FINGER_SIGNS = (-1.0, 1.0)
 _GRIP_NM, _TIP_NM = 2.5, 2.0
 """pybullet_envs' kuka.py: what a finger presses with, and what holds its tip."""
 _SLACK_RAD = 0.02
 """Of a finger beyond its limits, where it meets its stop."""
+_BOLTS_NM = 1000.0
 _COUPLING_N = 100.0
 """What keeps the fingers at the same angle; in the model each turns by itself."""
 _ROOM_C = 30.0
@@ -278,6 +281,7 @@ class SimulatedArm:
         p.resetBasePositionAndOrientation(self._body, foot, (0.0, 0.0, 0.0, 1.0), physicsClientId=c)
         for link in (*_TIPS, *_FINGERS):
             p.changeDynamics(self._body, link, lateralFriction=1.0, spinningFriction=0.01, physicsClientId=c)
+        self._bolt_gripper()
         self._couple_fingers()
         for joint, angle in zip(_ARM, joints[:-1], strict=True):
             p.resetJointState(self._body, joint, angle, physicsClientId=c)
@@ -289,6 +293,18 @@ class SimulatedArm:
         self._cached = None
         self._brake()
         self._seen = self._scene.object_pose
+
+    def _bolt_gripper(self) -> None:
+        """Keep the gripper as it is mounted: left to itself the model's joint creeps by a degree a minute."""
+        p.setJointMotorControl2(
+            self._body,
+            _FLANGE,
+            p.POSITION_CONTROL,
+            targetPosition=0.0,
+            force=_BOLTS_NM,
+            positionGain=0.5,
+            physicsClientId=self._client,
+        )
 
     def _couple_fingers(self) -> None:
         """Give the fingers stops, and one motion."""

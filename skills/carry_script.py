@@ -11,7 +11,7 @@ import numpy as np
 
 from sim.robot import FloatArray, Frames, RobotSpec
 from skills.family import Script
-from skills.hand_control import HAND, HAND_YAW, OBJECT, OBJECT_YAW
+from skills.hand_control import HAND, HAND_YAW, MOST_TURN_RAD, OBJECT, OBJECT_YAW
 from skills.hand_script import CLOSED, OPEN, glide, ramp
 
 ABOVE_M, LIFTED_M = 0.12, 0.12
@@ -24,7 +24,7 @@ UP_FIRST_M = (0.03, 0.07)
 """Missing heights up to which the hand moves on in the plane, and from which on it only rises."""
 GRIP_ABOVE_M, CLOSE_BELOW_M = 0.01, 0.014
 """Heights over the lowest at which the hand grips, and below which it does: tips of closing fingers swing downwards."""
-GRIPPED = (0.34, 0.47)
+GRIPPED = (0.34, 0.56)
 """Openings of fingers with the object between them, as shares: empty ones close further."""
 IN_HAND_M = (0.035, 0.025)
 """From the middle of the object to that of the hand which holds it, in the plane and in height."""
@@ -94,8 +94,9 @@ def carry_script(
 
 
 def _askew(thing_rad: FloatArray, hand_rad: FloatArray) -> FloatArray:
-    """The smallest turn after which the fingers close on two sides of a cube, and the arm can fold."""
+    """The smallest turn that the hand can make after which fingers close on two sides of a cube, and the arm can fold."""
     quarter, turn_rad = 0.5 * math.pi, thing_rad - hand_rad
     nearest = turn_rad - quarter * np.round(turn_rad / quarter)
-    askew: FloatArray = np.where(hand_rad + nearest < LEAST_YAW_RAD, nearest + quarter, nearest)
+    raised = np.where(hand_rad + nearest < LEAST_YAW_RAD, nearest + quarter, nearest)
+    askew: FloatArray = np.where(hand_rad + raised > MOST_TURN_RAD, raised - quarter, raised)
     return askew

@@ -1,6 +1,7 @@
 """The simulated arm: what it measures, that it can grip, and that it stops by itself."""
 
 import numpy as np
+import pybullet as p
 import pytest
 
 from sim.arm_scene import CUBE_HALF_M, DOOR_TRAVEL_M, HANDLE_CLOSED_M, OBJECT_START_M, handle_at
@@ -261,3 +262,15 @@ def test_a_closed_arm_says_so():
     assert arm.health().problems == ("robot is closed",)
     with pytest.raises(RuntimeError, match="closed"):
         arm.read()
+
+
+def test_the_gripper_stays_as_it_is_mounted():
+    """The model has a joint there, which crept by a degree a minute when nothing held it."""
+    with make_kuka(0) as arm:
+        driver = Driver(arm)
+        low, high = arm.spec.arm.box_lower_m + 0.02, arm.spec.arm.box_upper_m - 0.02
+        for _ in range(4):
+            driver.to(low, seconds=1.0, fingers=HOME_RAD[-1])
+            driver.to(high, seconds=1.0, fingers=0.0)
+        (angle, *_) = p.getJointState(arm._body, 7, physicsClientId=arm._client)  # nothing measures it
+        assert abs(angle) < 1e-3

@@ -1,5 +1,7 @@
 """Scripts of the hand, asked about any frame."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from arm_readings import SPEC, reading
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from sim.robot import FrameLayout, Frames
 from skills.carry import CARRYING_SKILLS, CENTRE_OBJECT, HOME_M
+from skills.carry_script import carry_script
 from skills.hand_script import ramp
 from skills.slide import SLIDING_SKILLS
 
@@ -45,6 +48,25 @@ def test_the_hand_turns_the_other_way_where_the_folded_arm_could_not_follow():
     near, other = (reading(thing=(0.5, 0.0, 0.045, yaw), hand=(0.5, 0.0, 0.16, yaw + 0.2)) for yaw in (-0.3, -0.7))
     little, much = asked(HOME, near, other)
     assert little[3] < 0.0 < much[3]
+
+
+def test_the_hand_turns_the_other_way_where_it_cannot_turn_further():
+    """The nearer side of the cube is beyond a quarter of a turn."""
+    near, beyond = (reading(thing=(0.5, 0.0, 0.045, yaw), hand=(0.5, 0.0, 0.16, 1.3)) for yaw in (1.5, 1.8))
+    further, back = asked(HOME, near, beyond)
+    assert back[3] < 0.0 < further[3]
+
+
+def test_what_is_carried_can_be_turned_before_it_is_put_down():
+    script = carry_script(SPEC, HOME_M, 0.05, turned_rad=0.6)
+    held = {"thing": (*HOME_M, 0.16, 0.0), "hand": (*HOME_M, 0.16, 0.0)}
+    carrying = replace(reading(**held), joint_position=np.append(SPEC.stand_position_rad[:-1], 0.12))
+    turned = replace(carrying, extra=np.where(np.arange(len(carrying.extra)) == 3, 0.6, carrying.extra))
+    left, done = (script(Frames(LAYOUT.pack(it), LAYOUT)) for it in (carrying, turned))
+    assert left[3] > 0.5
+    assert left[2] > -0.1
+    assert done[3] == pytest.approx(0.0, abs=1e-6)
+    assert done[2] < -0.5
 
 
 def test_a_door_is_not_pushed_from_its_wrong_side():
