@@ -94,7 +94,7 @@ def carry_script(
 
 
 def _askew(thing_rad: FloatArray, hand_rad: FloatArray) -> FloatArray:
-    """The smallest turn that the hand can make after which fingers close on two sides of a cube, and the arm can fold."""
+    """The smallest turn that the hand can make and after which its fingers close on two sides of a cube."""
     quarter, turn_rad = 0.5 * math.pi, thing_rad - hand_rad
     nearest = turn_rad - quarter * np.round(turn_rad / quarter)
     raised = np.where(hand_rad + nearest < LEAST_YAW_RAD, nearest + quarter, nearest)
