@@ -213,6 +213,9 @@ class Studies:
                 undo.tried(skill.name, features[:-1], success=self._succeeded(skill, episode), by_script=by_script)
             if skill.irreversible(steps)[-1]:
                 undo.lost(skill.name, features)
+        task = any(skill.name == episode.skill and skill.undone_by for skill in self._skills)
+        if task and not episode.cut_short and not any(skill.irreversible(steps).any() for skill in self._skills):
+            undo.passed(features)
 
     def _gradient_learner(self, replay: Replay, settings: dict[str, Any], seed: int) -> SacLearner:
         job = self._job

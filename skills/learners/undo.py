@@ -3,24 +3,26 @@
 An attempt that succeeds says so of every place on its way, one that fails likewise; with a known answer for each stored
 moment an ensemble learns it by cross-entropy. What led to where nothing can be brought back from counts as a failure of
 the skills that would have had to. Of a skill that has a script, too, only those attempts count that have succeeded more
-often of late, by the script or by the policy: what one of them can still undo is not lost.
+often of late, by the script or by the policy: what one of them can still undo is not lost. Thresholds are such that hardly any
+of the attempts that lost nothing would have been ended.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from sim.robot import FloatArray
 from skills.ensemble import normalised
 from skills.learners.ensemble_network import EnsembleNetwork, take_updates
 from skills.learners.ring import Ring
-from skills.undo_critic import UndoCriticWeights
+from skills.undo_critic import UndoCriticWeights, success_probabilities
 
 Float32 = NDArray[np.float32]
 
@@ -31,6 +33,10 @@ class UndoConfig:
 
     hopeless_below: float = 0.25
     """Where a skill succeeds less often than this share of its newest success rate, nothing is left for it to undo."""
+    most_cut: float = 0.03
+    """Share of the attempts that lost nothing which may be ended early all the same."""
+    passed_kept: int = 200
+    """Such attempts that say how many would be."""
     least_attempts: int = 20
     """Attempts of a skill before its critic is listened to."""
     recent: int = 50
@@ -95,6 +101,8 @@ class UndoLearner:
         self._adam = torch.optim.AdamW(self._network.parameters(), c.learning_rate, weight_decay=c.weight_decay)
         self._ways = {name: {by: _Way(width, c) for by in (False, True)} for name in self.skills}
         """Attempts of each skill, by its policy and by its script."""
+        self._passed: deque[Float32] = deque(maxlen=c.passed_kept)
+        """Places that attempts went through which lost nothing. Shape of each: (T, F)."""
         self._mean, self._std = np.zeros(width, np.float32), np.ones(width, np.float32)
 
     def tried(self, skill: str, features: Float32, *, success: bool, by_script: bool = False) -> None:
@@ -107,6 +115,10 @@ class UndoLearner:
         """An attempt, of whatever skill, led to where this one can bring nothing back from. Shape: (T, F)."""
         for way in self._ways[skill].values():
             way.add(features[-self.config.before_loss :], False)
+
+    def passed(self, features: Float32) -> None:
+        """An attempt went through these places, and nothing was lost. Shape: (T, F)."""
+        self._passed.append(features)
 
     def update(self, n: int) -> dict[str, float]:
         """Take ``n`` gradient updates.
@@ -129,7 +141,7 @@ class UndoLearner:
 
     def snapshot(self) -> UndoCriticWeights:
         """A copy of the critics as they are now."""
-        return UndoCriticWeights(
+        weights = UndoCriticWeights(
             skills=self.skills,
             layers=self._network.arrays(),
             mean=self._mean.copy(),
@@ -137,6 +149,7 @@ class UndoLearner:
             least=np.array([self._least(name) for name in self.skills]),
             caution=self.config.caution,
         )
+        return replace(weights, least=np.minimum(weights.least, self._most(weights)))
 
     def _best(self, skill: str) -> _Way:
         by_policy, by_script = self._ways[skill].values()
@@ -145,6 +158,16 @@ class UndoLearner:
     def _least(self, skill: str) -> float:
         way = self._best(skill)
         return self.config.hopeless_below * way.rate if len(way.outcomes) >= self.config.least_attempts else 0.0
+
+    def _most(self, weights: UndoCriticWeights) -> FloatArray:
+        """Thresholds under which few of the attempts that lost nothing would have been ended. Shape: (K,)."""
+        if len(self._passed) < self.config.least_attempts:
+            return np.zeros(len(self.skills))
+        ends = np.cumsum([len(features) for features in self._passed])[:-1]
+        probabilities = success_probabilities(weights, np.concatenate(self._passed))
+        lows = np.stack([places.min(axis=0) for places in np.split(probabilities, ends)])
+        most: FloatArray = np.quantile(lows, self.config.most_cut / len(self.skills), axis=0, method="lower")
+        return most
 
     def _normalise(self, known: Sequence[int]) -> None:
         rows = np.concatenate([self._best(self.skills[index]).moments.all[:, :-1] for index in known])

@@ -32,6 +32,12 @@ def features(*places_m):
     return timeless_features(SPEC, HAND_FAMILY, frames(*places_m))
 
 
+def calm(learner, *places_m):
+    """Attempts enough that lost nothing."""
+    for _ in range(CONFIG.least_attempts):
+        learner.passed(features(*places_m))
+
+
 @pytest.fixture(scope="module")
 def weights():
     rng = np.random.default_rng(0)
@@ -40,6 +46,7 @@ def weights():
         y = rng.uniform(-0.2, 0.2)
         learner.tried(HOME.name, features(*np.linspace(y, y + 0.01, 5)), success=y < EDGE_M and rng.random() < 0.9)
         learner.tried("other", features(y), success=True)
+    calm(learner, -0.1, 0.0)
     learner.update(800)
     return learner.snapshot()
 
@@ -63,6 +70,7 @@ def test_with_few_attempts_nothing_is_hopeless():
     for _ in range(CONFIG.least_attempts - 1):
         learner.tried(HOME.name, features(0.18), success=False)
     learner.tried(HOME.name, features(0.0), success=True)
+    calm(learner, 0.0)
     learner.update(200)
     enough = learner.snapshot()
     assert enough.least[0] == pytest.approx(CONFIG.hopeless_below / CONFIG.least_attempts)
@@ -75,9 +83,10 @@ def test_what_leads_to_a_loss_counts_as_failure_of_who_would_have_to_undo_it():
     for _ in range(50):
         learner.tried(HOME.name, features(*np.linspace(-0.1, 0.15, 10)), success=True)
         learner.lost(HOME.name, features(*np.linspace(-0.1, 0.0, 30), *np.linspace(0.16, 0.2, CONFIG.before_loss)))
+    calm(learner, 0.0)
     learner.update(400)
-    calm, near = success_probabilities(learner.snapshot(), features(0.0, 0.19))[:, 0]
-    assert calm > 0.9
+    far, near = success_probabilities(learner.snapshot(), features(0.0, 0.19))[:, 0]
+    assert far > 0.9
     assert near < 0.3
     assert learner.snapshot().least[0] == pytest.approx(CONFIG.hopeless_below)  # a loss is no attempt of it
 
@@ -87,6 +96,7 @@ def test_what_the_script_can_still_undo_is_not_hopeless_however_bad_the_policy_i
     for _ in range(50):
         learner.tried(HOME.name, features(*np.linspace(-0.1, 0.15, 10)), success=False)
         learner.tried(HOME.name, features(*np.linspace(-0.1, 0.15, 10)), success=True, by_script=True)
+    calm(learner, 0.0)
     learner.update(300)
     assert success_probabilities(learner.snapshot(), features(0.0))[0, 0] > 0.9
     assert learner.snapshot().least[0] == pytest.approx(CONFIG.hopeless_below)
@@ -94,6 +104,23 @@ def test_what_the_script_can_still_undo_is_not_hopeless_however_bad_the_policy_i
         learner.tried(HOME.name, features(0.0), success=False, by_script=True)
         learner.tried(HOME.name, features(0.0), success=True)
     assert learner.snapshot().least[0] == pytest.approx(CONFIG.hopeless_below)
+
+
+def test_what_lost_nothing_keeps_the_threshold_low():
+    """Attempts go where the skill never succeeds, and lose nothing: hardly any of them may be ended for it."""
+    learner = UndoLearner((HOME.name,), features(0.0).shape[1], CONFIG)
+    for _ in range(50):
+        learner.tried(HOME.name, features(*np.linspace(-0.1, 0.0, 10)), success=True)
+        learner.tried(HOME.name, features(0.18), success=False)
+    learner.update(300)
+    assert learner.snapshot().least[0] == 0.0  # nothing is known yet of attempts that lose nothing
+    calm(learner, -0.1, 0.18)
+    quiet = UndoCritic(SPEC, HAND_FAMILY, learner.snapshot())
+    assert not quiet.hopeless(reading(thing=(0.55, 0.18, 0.04, 0.0)))
+    for _ in range(CONFIG.passed_kept):
+        learner.passed(features(-0.1, 0.0))
+    heard = UndoCritic(SPEC, HAND_FAMILY, learner.snapshot())
+    assert heard.hopeless(reading(thing=(0.55, 0.18, 0.04, 0.0))) == {HOME.name}
 
 
 def test_nothing_is_learned_from_nothing():
