@@ -3,8 +3,8 @@
 An attempt that succeeds says so of every place on its way, one that fails likewise; with a known answer for each stored
 moment an ensemble learns it by cross-entropy. What led to where nothing can be brought back from counts as a failure of
 the skills that would have had to. Of a skill that has a script, too, only those attempts count that have succeeded more
-often of late, by the script or by the policy: what one of them can still undo is not lost. Thresholds are such that hardly any
-of the attempts that lost nothing would have been ended.
+often of late, by the script or by the policy: what one of them can still undo is not lost. Thresholds are such that
+hardly any of the attempts that lost nothing would have been ended.
 """
 
 from __future__ import annotations
