@@ -1,20 +1,19 @@
-"""What early aborts would have prevented, and what they would have cost, in a run that had none.
+"""What early aborts would have prevented, and what they would have cost, in runs that had none.
 
-    perdure bench early-aborts --seed 0 --n 300
+    python -m benchmarks.early_aborts [--seeds 0 1 2 3 4]
+    perdure bench early-aborts --seed 0 --n 120             # one of them; n is in robot minutes
 
-An arm practises for ``n`` robot minutes from nothing, without advice of scripts, as it then loses things often enough.
-Its attempts are gone through in order. Of each it is asked whether, and when, it would have been ended: by what the
-skills say themselves (`Skill.nearly_lost`; in the run nobody listens), and by a critic that has learned from the
-attempts before (`skills.undo_critic`). With ``PERDURE_BENCH_HOMES`` the home of the study of resets (``unaided``) is
-judged instead of a new one, if it is there.
+An arm practises from nothing; it loses things while its policies are bad. Its attempts are gone through in order. Of
+each it is asked whether, and when, it would have been ended: by what the skills say themselves (`Skill.nearly_lost`; in
+the run nobody listens), by a critic that has learned from the attempts before (`skills.undo_critic`), and by either.
+Losses are few, so that shares are of all seeds together.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,8 @@ from agent.evaluation import stored_config
 from agent.learning import Studies, attempt_arrays
 from agent.opening import abilities_of, learner_job
 from benchmarks import _daemon
-from benchmarks.resets import UNAIDED
+from benchmarks._study import Cells, Study, main
+from benchmarks.resets import UPDATES
 from persistence.episodes import read_episode
 from persistence.home import Home
 from sim.kuka import kuka_spec
@@ -36,30 +36,34 @@ from skills.skill import LearnedSkill
 from skills.undo_critic import UndoCritic
 
 ROBOT = "kuka"
-DEFAULT_N = 300
+DEFAULT_N = 120
+VARIANT = "no-aborts"
+SETTINGS = {**UPDATES, "run.early_aborts": False}
+WAYS = ("said", "learned", "either")
 HOPELESS_BELOW = 0.25
 UPDATES_PER_ATTEMPT = 5
 """As in the daemon's learner."""
-CHANGES = tuple(part for name, value in UNAIDED.items() for part in ("--set", f"{name}={json.dumps(value)}"))
 Float32 = NDArray[np.float32]
 Judge = Callable[[Float32], NDArray[np.bool_]]
 """Frames, shape (T, frame width), to whether each skill is hopeless at them, shape (T, skills)."""
 
 
-def run(seed: int, n: int) -> dict[str, Any]:
-    """Practise for ``n`` robot minutes without advice and early aborts, then judge.
+def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
+    """Practise for ``n`` robot minutes without early aborts, then judge.
 
     Returns:
-        What `judge` returns.
+        What `conclude` returns.
     """
-    kept = os.environ.get("PERDURE_BENCH_HOMES")
-    if kept and (home := Path(kept) / f"resets-unaided-seed{seed}").is_dir():
-        return judge(home)
+    return conclude({VARIANT: [cell({"minutes": n, "set": SETTINGS}, seed)]})
+
+
+def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """One seed. Returns what `judge` returns."""
+    changes = [part for name, value in settings["set"].items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    length = ("--hours", str(settings["minutes"] / 60), "--speed", "max", "--seed", str(seed), "--robot", ROBOT)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
-        _daemon.run_daemon(
-            home, "--robot", ROBOT, "--hours", str(n / 60), "--speed", "max", "--seed", str(seed), *CHANGES
-        )
+        _daemon.run_daemon(home, *length, *changes)
         return judge(home)
 
 
@@ -67,10 +71,9 @@ def judge(home: Path, hopeless_below: float = HOPELESS_BELOW) -> dict[str, Any]:
     """Go through the attempts of a home that had no early aborts.
 
     Returns:
-        ``attempts`` (of tasks, by a policy), ``losses`` (those that led to where something was lost), ``good`` (all
-        others), and for each way to tell, ``said`` and ``learned``: ``prevented_share`` (losses that would have ended
-        before), ``cut_share`` (of the good ones, those that would have ended early), ``lead_s`` (median time before the
-        loss). Shares are None of nothing.
+        ``attempts`` (of tasks), ``losses`` (those that led to where something was lost), ``good`` (all others), and for
+        each way to tell, ``said``, ``learned`` and ``either``: ``prevented`` (losses that would have ended before),
+        ``cut`` (good ones that would have ended early) and ``lead_s`` (how long before each loss).
     """
     spec, config = kuka_spec(), stored_config(home)
     abilities = abilities_of(config.run.skills, spec)
@@ -85,19 +88,36 @@ def judge(home: Path, hopeless_below: float = HOPELESS_BELOW) -> dict[str, Any]:
         "attempts": len(ends),
         "losses": losses,
         "good": len(ends) - losses,
-        "said": _figures([(end.lost, end.said_s) for end in ends]),
-        "learned": _figures([(end.lost, end.learned_s) for end in ends]),
+        "said": _counts([(end.lost, end.said_s) for end in ends]),
+        "learned": _counts([(end.lost, end.learned_s) for end in ends]),
+        "either": _counts([(end.lost, end.either_s) for end in ends]),
     }
 
 
-def _figures(ends: Sequence[tuple[bool, float | None]]) -> dict[str, float | None]:
-    leads, cuts = ([lead_s for lost, lead_s in ends if lost is kind] for kind in (True, False))
-    seen = [lead_s for lead_s in leads if lead_s is not None]
-    return {
-        "prevented_share": len(seen) / len(leads) if leads else None,
-        "cut_share": sum(cut_s is not None for cut_s in cuts) / len(cuts) if cuts else None,
-        "lead_s": float(np.median(seen)) if seen else None,
-    }
+def _counts(ends: Sequence[tuple[bool, float | None]]) -> dict[str, Any]:
+    leads = [lead_s for lost, lead_s in ends if lost and lead_s is not None]
+    cuts = sum(lead_s is not None for lost, lead_s in ends if not lost)
+    return {"prevented": len(leads), "cut": cuts, "lead_s": leads}
+
+
+def conclude(cells: Cells) -> dict[str, Any]:
+    """All seeds together.
+
+    Returns:
+        ``attempts``, ``losses``, ``good``, and for each of `WAYS` ``prevented_share`` (None where nothing was lost),
+        ``cut_share`` and ``lead_s`` (median).
+    """
+    found = cells.get(VARIANT, [])
+    totals = {name: sum(each[name] for each in found) for name in ("attempts", "losses", "good")}
+    shares: dict[str, Any] = {}
+    for way in WAYS:
+        leads = [lead_s for each in found for lead_s in each[way]["lead_s"]]
+        shares[way] = {
+            "prevented_share": len(leads) / totals["losses"] if totals["losses"] else None,
+            "cut_share": sum(each[way]["cut"] for each in found) / max(1, totals["good"]),
+            "lead_s": float(np.median(leads)) if leads else None,
+        }
+    return totals | shares
 
 
 @dataclass(frozen=True)
@@ -107,6 +127,11 @@ class End:
     lost: bool
     said_s: float | None
     learned_s: float | None
+
+    @property
+    def either_s(self) -> float | None:
+        """By whichever comes first."""
+        return max((lead_s for lead_s in (self.said_s, self.learned_s) if lead_s is not None), default=None)
 
 
 def _go_through(home: Path, studies: Studies, spec: RobotSpec, skills: Sequence[LearnedSkill]) -> list[End]:
@@ -153,7 +178,14 @@ def end_of(path: Path, spec: RobotSpec, skills: Sequence[LearnedSkill], said: Ju
     return End(lost, before_s(said), before_s(learned))
 
 
-if __name__ == "__main__":
-    import sys
+STUDY = Study(
+    name="early-aborts",
+    module="benchmarks.early_aborts",
+    variants={VARIANT: {"minutes": DEFAULT_N, "set": SETTINGS}},
+    cell=cell,
+    seeds=(0, 1, 2, 3, 4),
+    conclude=conclude,
+)
 
-    print(json.dumps(judge(Path(sys.argv[1])), indent=1))
+if __name__ == "__main__":
+    main(STUDY)

@@ -4,9 +4,8 @@
 
 ``ours``: all tasks of the arm, its resets, and a person who comes when nothing can start. To compare with:
 ``forward-only`` learns one of each pair and calls a person when it is stuck; ``oracle`` has everything put back by hand
-after every attempt, uncounted; ``unaided`` has no advice of scripts, which do not act in its tasks either, and no
-early aborts. In ``early-aborts`` a learned critic ends attempts, too, where what they do could hardly be undone. All
-take half the updates that are the default, to halve what ten hours cost. ``n`` is in robot minutes. With
+after every attempt, uncounted. In ``early-aborts`` a learned critic ends attempts, too, where what they do could hardly
+be undone. All take half the updates that are the default, to halve what ten hours cost. ``n`` is in robot minutes. With
 ``PERDURE_BENCH_HOMES`` a home is kept there, and a run that was cut off goes on.
 """
 
@@ -37,10 +36,8 @@ SLACK_H = 1e-3
 SPAN_MINUTES = 30
 """A point of the curve."""
 UPDATES = {"learner.updates_per_step": 2.0}
-UNAIDED = {"learner.imitation": 0.0, "learner.script_below": 0.0, "run.early_aborts": False, "run.perturb_share": 0.0}
 KINDS: dict[str, dict[str, Any]] = {
     "ours": {},
-    "unaided": UNAIDED,
     "early-aborts": {"learner.hopeless_below": 0.25},
     "forward-only": {"run.skills": ["carry_out", "slide_open"], "run.resets": False},
     "oracle": {"person.every_attempt": True},

@@ -55,7 +55,13 @@ def test_a_short_practice_is_judged_and_goes_on_where_it_was(tmp_path, monkeypat
 
     def run(home, *arguments):
         asked.append(float(arguments[arguments.index("--hours") + 1]))
-        settings = {"run.robot": "kuka", "run.attempts": 2, "learner.hidden": [16], "learner.warmup_steps": 100_000}
+        settings = {
+            "run.robot": "kuka",
+            "run.attempts": 2,
+            "run.perturb_share": 0.0,
+            "learner.hidden": [16],
+            "learner.warmup_steps": 100_000,
+        }
         run_daemon(Config.load(None, settings), home)
 
     monkeypatch.setattr(resets._daemon, "run_daemon", run)
@@ -70,6 +76,24 @@ def test_a_short_practice_is_judged_and_goes_on_where_it_was(tmp_path, monkeypat
     assert sum(attempts for spans in judged["curve"].values() for _, attempts in spans) == 4
     assert judged["deployed_least"] == 0.5
     assert early_aborts.judge(tmp_path)["attempts"] <= 4
+
+
+def test_early_aborts_are_counted_over_all_seeds():
+    ends = {"prevented": 1, "cut": 3, "lead_s": [0.4]}, {"prevented": 0, "cut": 0, "lead_s": []}
+    cells = [
+        {"attempts": 50, "losses": 2, "good": 48, "said": ends[0], "learned": ends[1], "either": ends[0]},
+        {"attempts": 52, "losses": 0, "good": 52, "said": ends[1], "learned": ends[1], "either": ends[1]},
+    ]
+    found = early_aborts.conclude({early_aborts.VARIANT: cells})
+    assert (found["attempts"], found["losses"], found["good"]) == (102, 2, 100)
+    assert found["said"] == {"prevented_share": 0.5, "cut_share": 0.03, "lead_s": 0.4}
+    assert found["learned"] == {"prevented_share": 0.0, "cut_share": 0.0, "lead_s": None}
+
+
+def test_what_comes_first_ends_an_attempt():
+    assert early_aborts.End(True, 0.2, 0.5).either_s == 0.5
+    assert early_aborts.End(True, 0.2, None).either_s == 0.2
+    assert early_aborts.End(True, None, None).either_s is None
 
 
 def from_frame_on(number):
