@@ -27,6 +27,8 @@ KAPPAS = np.array((0.2, 0.4, 0.7))
 """Calibrators k p^(k - 1): small k for large shifts, which make p tiny, large k for small ones."""
 FEWEST = 200
 """Calm blocks that calibration needs."""
+_MOST = 1e200
+"""Of the evidence of a channel, which grows on as long as nobody resets it."""
 DEVIATIONS = 2.0
 """Standard errors of the bound that e-values are divided by."""
 
@@ -57,19 +59,23 @@ class Calibration:
     """Errors of blocks, ascending. Shape: (n, J)."""
     inflation: Float64
     """What each channel's e-values are divided by, at least 1. Shape: (J, K)."""
+    signed: int = 0
+    """So many of the last channels are errors of either sign, of whose mean over a block the size counts: what errs to
+    one side shows after few blocks."""
 
     @classmethod
-    def of(cls, attempts: Sequence[Float64], block: int) -> Calibration:
+    def of(cls, attempts: Sequence[Float64], block: int, signed: int = 0) -> Calibration:
         """Learn from attempts during which nothing changed, each of shape (T, J).
 
-        Every other attempt gives ranks, the rest check them. A block never reaches over the end of an attempt.
+        Every other attempt gives ranks, the rest check them. A block never reaches over the end of an attempt. The last
+        ``signed`` channels are of either sign.
 
         Raises:
             ValueError: a block is empty, or there are too few whole blocks without a missing error.
         """
         if block < 1:
             raise ValueError(f"block is {block}; it must be at least 1")
-        halves = [_blocks(attempts[first::2], block) for first in (0, 1)]
+        halves = [sizes(_blocks(attempts[first::2], block), signed) for first in (0, 1)]
         if min(map(len, halves)) < FEWEST // 2:
             raise ValueError(
                 f"{[*map(len, halves)]} calm blocks of {block} steps in the two halves of {len(attempts)} attempts; "
@@ -78,7 +84,7 @@ class Calibration:
         calm = np.sort(halves[0], axis=0)
         e = _e_values(calm, halves[1])
         bound = e.mean(axis=0) + DEVIATIONS * e.std(axis=0) / math.sqrt(len(e))
-        return cls(block=block, calm=calm, inflation=np.maximum(bound, 1.0))
+        return cls(block=block, calm=calm, inflation=np.maximum(bound, 1.0), signed=signed)
 
 
 class ChangeDetector:
@@ -145,9 +151,11 @@ class ChangeDetector:
     def _close_block(self) -> None:
         whole = self._count == self._calibration.block
         # A block with a missing error says nothing of its channel: its mean is not one of those that were calibrated.
-        mean = np.where(whole, self._sum / self._calibration.block, self._calm_mean)
+        mean = sizes(self._sum / self._calibration.block, self._calibration.signed)
+        mean = np.where(whole, mean, self._calm_mean)
         e = _e_values(self._calibration.calm, mean[None])[0] / self._calibration.inflation
-        self._evidence = np.where(whole[:, None], e * (self._evidence + 1.0), self._evidence)
+        evidence = np.minimum(e * (self._evidence + 1.0), _MOST)
+        self._evidence = np.where(whole[:, None], evidence, self._evidence)
         grown = self._growth + np.log(e.mean(axis=1))
         begins = whole & (grown <= 0.0)
         self._growth = np.where(whole, np.maximum(grown, 0.0), self._growth)
@@ -178,6 +186,13 @@ def steps_between_alarms(false_alarms_per_hour: float, rate_hz: float) -> float:
     if not (false_alarms_per_hour > 0.0 and rate_hz > 0.0):
         raise ValueError(f"{false_alarms_per_hour} false alarms per hour at {rate_hz} Hz; both must be positive")
     return 3600.0 * rate_hz / false_alarms_per_hour
+
+
+def sizes(means: Float64, signed: int) -> Float64:
+    """Means over blocks, the last ``signed`` of them without their sign. Shape: (..., J)."""
+    first = means.shape[-1] - signed
+    out: Float64 = np.concatenate((means[..., :first], np.abs(means[..., first:])), axis=-1)
+    return out
 
 
 def _blocks(attempts: Sequence[Float64], block: int) -> Float64:

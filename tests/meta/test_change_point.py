@@ -113,6 +113,27 @@ class TestDelay:
         assert detector.update(np.array([1e12])) is None
 
 
+class TestSigned:
+    """Errors of either sign: a small shift of their mean shows in blocks, whichever way it goes."""
+
+    def detector(self, rng, signed):
+        attempts = [rng.normal(0.0, 1.0, (1000, 2)) for _ in range(20)]
+        return ChangeDetector(Calibration.of(attempts, 10, signed), 10_000)
+
+    @pytest.mark.parametrize("shift", [-0.8, 0.8])
+    def test_a_shift_either_way_is_seen_in_the_channels_that_are_signed(self, shift):
+        rng = np.random.default_rng(5)
+        detector = self.detector(rng, signed=1)
+        rows = rng.normal((0.0, shift), 1.0, (600, 2))
+        found = next(alarm for row in rows if (alarm := detector.update(row)))
+        assert found.channel == 1
+        assert found.step < 300
+
+    def test_a_fall_of_what_is_not_signed_is_no_change_for_the_worse(self):
+        rng = np.random.default_rng(6)
+        assert not alarms(self.detector(rng, signed=1), rng.normal((-0.8, 0.0), 1.0, (2000, 2)))
+
+
 class TestUpdates:
     def test_blocks_are_means_of_whole_blocks(self):
         rng = np.random.default_rng(5)
