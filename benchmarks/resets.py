@@ -142,9 +142,9 @@ def conclude(cells: Cells) -> dict[str, Any]:
     """Ours against the others, as means over seeds, and the time between interventions at the end.
 
     Returns:
-        ``intervention_ratio`` (to forward-only; None where that had none), ``continuing_return_share`` (of attempts that
-        succeed) and ``continuing_rate_share`` (of successes per robot hour, both to the oracle), ``late_hours``,
-        ``late_interventions``, ``mtbi_hours`` and ``mtbi_lower_hours`` (one-sided, 90 %). What has no cells is left out.
+        ``intervention_ratio`` (to forward-only; None where that had none), ``continuing_return_share`` (of attempts
+        that succeed) and ``continuing_rate_share`` (of successes per robot hour, both to the oracle), ``late_hours``,
+        ``late_interventions``, ``mtbi_hours`` and ``mtbi_lower_hours`` (one-sided, 90 %). What has no cells is absent.
     """
     found: dict[str, Any] = {}
     ours = cells.get("ours", [])
