@@ -29,6 +29,8 @@ def _facts(skill: Skill) -> dict[str, Any]:
         "summary": skill.summary,
         "horizon_s": skill.horizon_s,
         "displacement": {"forward_m": move.forward_m, "left_m": move.left_m, "turn_rad": move.turn_rad},
+        "undone_by": skill.undone_by,
+        "perturbs": list(skill.perturbs),
     }
 
 
