@@ -7,11 +7,8 @@ follows. Events that outrank what is being done are raised by the tick as `Inter
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from agent.abilities import Abilities
 from agent.attempts import SIMULATION, Interrupt
@@ -25,12 +22,13 @@ from agent.person import ASSIST_CAUSES, SimulatedPerson
 from agent.perturbations import Perturbations
 from agent.postures import Postures
 from agent.practice import Practice
+from agent.recovery import Recovery
 from agent.scene import Scene
 from agent.scheduler import Scheduler
 from agent.states import LATCHING, Event, Limits, State, torque_allowed
 from agent.success_watch import SuccessWatch
 from persistence.passages import Situation
-from persistence.records import FALL, NOTHING_CAN_START, TASK_CUT_OFF, Outcome, SelfRecovery
+from persistence.records import NOTHING_CAN_START, TASK_CUT_OFF
 from sim.robot import Command, Observation
 from sim.state import SimulationError
 from sim.workspace import Workspace
@@ -38,15 +36,10 @@ from skills.skill import Skill
 
 Act = Callable[[Observation], Command]
 
-BAD_STANCE = "bad_stance"
-"""Kind of self-recovery: the robot stands, but not as a task can start, such as with a leg folded through."""
 ROBOT_UNFIT = "robot_unfit"
 """Cause: the robot itself says after an attempt that it cannot go on."""
 SETTLE_S = 0.4
 """How long the robot stands still between attempts, so that each starts from rest."""
-RELAX_S = 0.5
-"""Between two tries to stand up."""
-STILL_RATE_RADPS = 0.5
 _MOVING = frozenset({State.ARMING, State.ATTEMPT, State.RESET, State.HOLD})
 _FENCED = _MOVING | {State.RECOVER}
 _BALANCED = _MOVING - {State.HOLD}
@@ -137,14 +130,20 @@ class Pilot:
             success_watch=success_watch,
             perturbations=perturbations,
         )
+        self._recovery = Recovery(
+            loop=loop,
+            ledger=ledger,
+            practice=self.practice,
+            postures=self._postures,
+            tick=self._tick,
+            ways=abilities.stand_ups,
+            limits=limits,
+        )
         self._next: tuple[Skill, bool] | None = None
         self._lies_down = all(skill.lies_down for skill in abilities.tasks)
         # What has no feet has nothing to come to rest on.
         self._settle_s = SETTLE_S if loop.robot.spec.n_feet else 0.0
         self._entered_s = loop.reading.robot_s
-        self._fell_s = 0.0
-        self._recovery_kind = FALL
-        self._falls_s: deque[float] = deque()
         self._arming_failures = 0
         self._stuck = False
         """Whether a joint that is stuck ended the last attempt."""
@@ -323,7 +322,7 @@ class Pilot:
         self._set(replace(self.operation, latches=latches.acknowledge(by)))
         now_s = self.loop.reading.robot_s
         self.ledger.close_interventions(now_s, operator=by.name, note=by.action)
-        self._falls_s.clear()
+        self._recovery.forget_falls()
         self._arming_failures = 0
         return self.operation.latches.held_state is None
 
@@ -356,8 +355,7 @@ class Pilot:
                     self._cause = NOTHING_CAN_START if lost else "arming_failed"
                     return Event.SELFTEST_FAIL
                 if self._arming_failures == 1 and self._abilities.stand_ups:
-                    self._recovery_kind = BAD_STANCE
-                    raise Interrupt(Event.FALL_PREDICTED, BAD_STANCE)
+                    raise self._recovery.from_bad_stance()
                 return Event.ARM_TIMEOUT
             now = self._postures.stand(self.loop.clock.dt_s)
             problem = skill.start_problem(now.observation)
@@ -379,8 +377,7 @@ class Pilot:
             self.practice.come_to_rest()
         elif self._abilities.stand_ups and not (self._lies_down or stuck_before):
             # Mostly a leg is folded under the robot: to stand on it would burn its motor. Twice running it is no leg.
-            self._recovery_kind = BAD_STANCE
-            raise Interrupt(Event.FALL_PREDICTED, BAD_STANCE)
+            raise self._recovery.from_bad_stance()
         return Event.ATTEMPT_TIMEOUT if result.end_reason == "time" else Event.ATTEMPT_DONE
 
     def _in_reset(self) -> Event:
@@ -428,63 +425,12 @@ class Pilot:
     # --------------------------------------------------------------- falls, holds
 
     def _in_falling(self) -> Event:
-        """Damp until the robot lies still; a stiff leg would break."""
-        self._fell_s = self.loop.reading.robot_s
-        still_since_s: float | None = None
-        while True:
-            now = self._tick(self._postures.damp)
-            still = float(np.abs(now.observation.angular_velocity).max()) < STILL_RATE_RADPS
-            still_since_s = (still_since_s if still_since_s is not None else now.robot_s) if still else None
-            if still_since_s is not None and now.robot_s - still_since_s >= self._limits.base_still_s:
-                return Event.BASE_STILL
-            if now.robot_s - self._fell_s > self._limits.falling_s:
-                return Event.BASE_STILL
+        self._recovery.lie_still()
+        return Event.BASE_STILL
 
     def _in_recover(self) -> Event:
-        """Stand up, with a bounded number of tries and a bounded number of falls per hour (I9)."""
-        now_s = self.loop.reading.robot_s
-        self._falls_s.append(self._fell_s)
-        while self._falls_s and now_s - self._falls_s[0] > 3600.0:
-            self._falls_s.popleft()
-        ways = self._abilities.stand_ups
-        if self._recovery_kind == BAD_STANCE:
-            ways = ways[-1:]  # the robot is up already; what is wrong with its legs is for the script to find out
-        self._cause = "stand_up_failed"
-        tries = 0
-        if len(self._falls_s) > self._limits.falls_per_hour:
-            self._cause = "too_many_falls"
-        elif ways:
-            for tries in range(1, self._limits.recover_tries + 1):
-                if tries > 1:
-                    self._relax()
-                result = self.practice.attempt(ways[min(tries, len(ways)) - 1])
-                if result.interrupt is not None:
-                    self._recovered(tries, stood=False)
-                    raise result.interrupt
-                if result.outcome is Outcome.SUCCESS and self._stays_upright():
-                    self._recovered(tries, stood=True)
-                    return Event.UPRIGHT
-        self._recovered(tries, stood=False)
-        return Event.RECOVER_FAIL
-
-    def _stays_upright(self) -> bool:
-        now = self._postures.stand(self._limits.upright_s)
-        return now.observation.tilt_rad < self._limits.arming_tilt_rad
-
-    def _relax(self) -> None:
-        """Damp for a moment, so that legs that are caught come free before the next try."""
-        end_s = self.loop.reading.robot_s + RELAX_S
-        while self._tick(self._postures.damp).robot_s < end_s:
-            pass
-
-    def _recovered(self, tries: int, *, stood: bool) -> None:
-        now_s = self.loop.reading.robot_s
-        self.ledger.fell(
-            SelfRecovery(
-                kind=self._recovery_kind, started_s=self._fell_s, ended_s=now_s, recovered=stood, tries=max(1, tries)
-            )
-        )
-        self._recovery_kind = FALL
+        self._cause = self._recovery.stand_up()
+        return Event.RECOVER_FAIL if self._cause else Event.UPRIGHT
 
     def _in_hold(self) -> Event:
         """Damp until the fault has been gone for a while."""
