@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from meta.planning_model import CLIP, PlanningModel
-from meta.transitions import Scales
+from meta.planning_model import PlanningModel
+from meta.transitions import CLIP, Scales
 
 LOG_VARIANCE = (-10.0, 0.5)
 """What the bounds of the log variance begin at, in squared usual steps (appendix A.1 of the paper)."""

@@ -88,7 +88,8 @@ class DynamicsLearner:
         """Gradient updates taken so far."""
         self.refused_reason = ""
         """Why the last updates were undone; empty if they were not."""
-        self._seed = seed
+        self.seed = seed
+        """Of networks, minibatches, and of the split of attempts into those to learn from and to validate on."""
         self._rng = np.random.default_rng(seed)
         generator = torch.Generator().manual_seed(seed)
         self.ensemble = DynamicsEnsemble(state_size, action_size, c.hidden, c.members, generator)
@@ -108,7 +109,7 @@ class DynamicsLearner:
             ValueError: fewer than two attempts, or a side of the split has no window of trusted steps.
         """
         c = self.config
-        learned, validated = split_by_attempt(attempts, c.validation_share, self._seed)
+        learned, validated = split_by_attempt(attempts, c.validation_share, self.seed)
         train, held = _Windows.of(learned, c.rollout), _Windows.of(validated, c.rollout)
         if not len(train.starts) or not len(held.starts):
             raise ValueError(
@@ -117,7 +118,7 @@ class DynamicsLearner:
             )
         if self.updates == 0:
             self.ensemble.set_scales(Scales.of(Steps(learned)))
-        sample = np.random.default_rng(self._seed).permutation(held.starts)[: c.validation_windows]
+        sample = np.random.default_rng(self.seed).permutation(held.starts)[: c.validation_windows]
         taken, loss = self._improve(train, held, sample)
         error = self._one_step_error(held, sample)
         return {

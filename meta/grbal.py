@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from meta.meta_learner import Examples, GradientMetaLearner, MetaConfig, Parameters, Tasks, meta_learner
-from meta.planning_model import CLIP, PlanningModel
-from meta.transitions import AttemptSteps, Float32, Scales, Steps
+from meta.planning_model import PlanningModel
+from meta.transitions import CLIP, AttemptSteps, Float32, Scales, Steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from meta.transitions import Scales
-
-CLIP = 10.0
-"""Bound of a normalised input, in standard deviations: beyond it networks have seen nothing."""
+from meta.transitions import CLIP, Scales
 
 
 class PlanningModel:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
+CLIP = 10.0
+"""Bound of a normalised input, in standard deviations: beyond it networks have seen nothing."""
 CONSTANT = 1e-6
 """A standard deviation below which a number counts as constant; it is not scaled then."""
 
