@@ -109,6 +109,27 @@ def test_a_script_of_another_purpose_is_no_attempt_of_theirs(told):
     assert told("centre_object", HOME_M) == []
 
 
+@pytest.mark.parametrize(
+    ("skill", "end_m", "cut_short", "calm"),
+    [
+        ("carry_home", (0.6, 0.05), False, 1),  # failed, but lost nothing
+        ("carry_home", BEYOND_M, False, 0),
+        ("carry_home", (0.6, 0.05), True, 0),
+        ("centre_object", HOME_M, False, 0),  # no task, and so never ended early
+    ],
+)
+def test_tasks_that_lost_nothing_say_how_many_may_be_ended(tmp_path, skill, end_m, cut_short, calm):
+    home = Home(tmp_path / "home").prepare()
+    studies = Studies(
+        learner_job(tmp_path, tmp_path, spec=SPEC, family="hand", skills=SKILLS, hopeless_below=0.25, goals={})
+    )
+    heard = []
+    studies.undo.passed = heard.append
+    made = replace(episode(skill, end_m), cut_short=cut_short)
+    studies.ingest(home.episodes / write_episode(home, made).name)
+    assert [len(features) for features in heard] == [STEPS + 1] * calm
+
+
 def test_nothing_is_learned_of_it_unless_that_is_wanted(tmp_path):
     assert Studies(learner_job(tmp_path, tmp_path, spec=SPEC, family="hand", skills=SKILLS)).undo is None
     assert Studies(learner_job(tmp_path, tmp_path, hopeless_below=0.25)).undo is None  # no walk undoes another

@@ -38,6 +38,7 @@ def test_ours_is_compared_with_the_others_and_the_end_has_an_interval():
     )
     assert found["intervention_ratio"] == pytest.approx(0.03)
     assert found["continuing_return_share"] == pytest.approx(0.7 / 0.875)
+    assert resets.successes_per_h(cell(0, 0, 0.5)) == pytest.approx(5.5)  # 55 in ten hours
     assert found["continuing_rate_share"] == pytest.approx((60 + 80 + 10) / (75 + 100 + 10))
     assert (found["late_hours"], found["late_interventions"], found["mtbi_hours"]) == (10.0, 1, 10.0)
     # One-sided, time-terminated: 2 T / chi2(0.9; 2 r + 2), chi2(0.9; 4) = 7.779.

@@ -58,6 +58,20 @@ def test_a_weaker_motor_is_noticed_soon_and_a_calm_one_is_not(expectation):
     assert alarm_step(0.5) < 120
 
 
+def test_steps_that_cannot_be_trusted_are_not_calm_ones(learned, expectation):
+    learner, calm = learned
+    broken = [
+        dataclasses.replace(
+            each,
+            states=np.where(np.arange(61)[:, None] == 30, 50.0, each.states).astype(np.float32),
+            valid=~np.isin(np.arange(60), (29, 30)),
+        )
+        for each in calm
+    ]
+    found = expectation_of(learner, broken, channels, 2).calibration
+    assert found.calm.max() < 1.5 * expectation.calibration.calm.max()
+
+
 def test_bytes_keep_everything(expectation):
     again = Expectation.from_bytes(expectation.to_bytes())
     seen = attempt(7)

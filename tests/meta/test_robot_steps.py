@@ -53,6 +53,13 @@ class TestChannels:
         of_joint = mean[-signed_channels(N) :].reshape(-1, N)[:, 4]
         np.testing.assert_allclose(of_joint, (0, 0, 0, 0, -1, 0), atol=1e-9)
 
+    def test_a_joint_that_rubs_errs_against_its_motion_whichever_way_that_goes(self):
+        z, moving = np.zeros((2, STATE)), np.zeros((2, N))
+        moving[:, 2], z[:, BODY + N + 2] = (3.0, -3.0), (-1.0, 1.0)
+        mean = channel_errors(N, z, np.zeros((2, STATE)), moving).mean(axis=0)
+        of_joint = mean[-signed_channels(N) :].reshape(-1, N)[:, 2]
+        np.testing.assert_allclose(of_joint, (0, 0, 0, -1, 0, 0), atol=1e-9)
+
     def test_one_broken_step_counts_no_more_than_so_much(self):
         z = np.full((1, STATE), 1e6)
         assert np.abs(channel_errors(N, z, np.ones((1, STATE)), np.ones((1, N)))).max() == MOST**2

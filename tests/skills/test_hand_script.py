@@ -57,6 +57,15 @@ def test_the_hand_turns_the_other_way_where_it_cannot_turn_further():
     assert back[3] < 0.0 < further[3]
 
 
+@pytest.mark.parametrize("opening_rad", [0.115, 0.15])
+def test_what_is_held_off_its_middle_is_lifted_too(opening_rad):
+    """Fingers that have the cube's edge are wider open than those around its middle."""
+    seen = reading(thing=(0.6, 0.1, 0.045, 0.0), hand=(0.6, 0.1, 0.05, 0.0))
+    (action,) = asked(HOME, replace(seen, joint_position=np.append(SPEC.stand_position_rad[:-1], opening_rad)))
+    assert action[2] == 1.0
+    assert action[4] > 0.9
+
+
 def test_what_is_carried_can_be_turned_before_it_is_put_down():
     script = carry_script(SPEC, HOME_M, 0.05, turned_rad=0.6)
     held = {"thing": (*HOME_M, 0.16, 0.0), "hand": (*HOME_M, 0.16, 0.0)}
