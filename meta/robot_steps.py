@@ -17,11 +17,11 @@ _SIGNED = 6
 """Channels of each joint that are of either sign."""
 
 
-def states_of(spec: RobotSpec, frames: Frames) -> Float32:
-    """Up vector, gyroscope, joint positions around the stance, joint velocities, joint torques.
+def posture(spec: RobotSpec, frames: Frames) -> Float32:
+    """Which way is up, how fast the body turns, where the joints are around the stance, go and push.
 
     Returns:
-        Shape: (..., `BODY` + 3 n_joints).
+        Shape: (..., `posture_size`).
     """
     return np.concatenate(
         (
@@ -34,6 +34,11 @@ def states_of(spec: RobotSpec, frames: Frames) -> Float32:
         axis=-1,
         dtype=np.float32,
     )
+
+
+def posture_size(spec: RobotSpec) -> int:
+    """Width of a `posture`."""
+    return BODY + 3 * spec.n_joints
 
 
 def actions_of(actions: Float32, resting: Float32, phase_rad: FloatArray) -> Float32:
@@ -66,7 +71,7 @@ def steps_of(
         phase_rad: at each frame or step; of the first T.
     """
     steps = len(actions)
-    states = states_of(spec, frames)
+    states = posture(spec, frames)
     finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(states), axis=-1)
     return AttemptSteps(
         attempt=attempt,

@@ -14,36 +14,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from meta.robot_steps import posture, posture_size
 from sim.robot import FloatArray, FrameLayout, Frames, Observation, RobotSpec
 from skills import ensemble
 
 Float32 = NDArray[np.float32]
 _CLIP = 10.0
 """Bound of a normalised measurement, in standard deviations."""
-
-
-def posture(spec: RobotSpec, frames: Frames) -> Float32:
-    """What tells of a fall: which way is up, how fast the body turns, where the joints are, go and push.
-
-    Returns:
-        Shape: (..., `posture_size`).
-    """
-    return np.concatenate(
-        (
-            frames.up,
-            frames.angular_velocity,
-            frames.joint_position - spec.stand_position_rad,
-            frames.joint_velocity,
-            frames.joint_torque,
-        ),
-        axis=-1,
-        dtype=np.float32,
-    )
-
-
-def posture_size(spec: RobotSpec) -> int:
-    """Width of a `posture`."""
-    return 6 + 3 * spec.n_joints
 
 
 @dataclass(frozen=True, kw_only=True)

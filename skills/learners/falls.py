@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from meta.robot_steps import posture, posture_size
 from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec
-from skills.fall_predictor import FallPredictorWeights, calibrated, cautious_log_odds, posture, posture_size
+from skills.fall_predictor import FallPredictorWeights, calibrated, cautious_log_odds
 from skills.lean import lean_rad
 from skills.learners.ensemble_network import EnsembleNetwork, take_updates
 from skills.learners.ring import Ring

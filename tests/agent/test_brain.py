@@ -13,7 +13,8 @@ from agent.brain import Brain, PolicyUnavailableError
 from agent.clearance import Clearance, Verdict
 from agent.learner_link import LearnerProgress
 from agent.learner_process import Snapshot
-from skills.fall_predictor import FallPredictorWeights, posture_size
+from meta.robot_steps import posture_size
+from skills.fall_predictor import FallPredictorWeights
 from skills.gait import GAIT
 from skills.policy import PolicyWeights
 from skills.registry import get
