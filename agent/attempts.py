@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from agent.drift_watch import DriftWatch
 from agent.fence import FenceWatch
 from agent.loop import ControlLoop, Tick
 from agent.recorder import AttemptRecorder
@@ -63,11 +64,14 @@ Judge = Callable[[Observation], frozenset[str]]
 class AttemptRunner:
     """Runs attempts on one control loop."""
 
-    def __init__(self, loop: ControlLoop, workspace: Workspace, tick: TickFunction) -> None:
-        """Use ``tick`` for each control period; it may raise `Interrupt`."""
+    def __init__(
+        self, loop: ControlLoop, workspace: Workspace, tick: TickFunction, drift_watch: DriftWatch | None = None
+    ) -> None:
+        """Use ``tick`` for each control period; it may raise `Interrupt`. ``drift_watch`` follows what is decided."""
         self._loop = loop
         self._workspace = workspace
         self._tick = tick
+        self._drift_watch = drift_watch
         spec = loop.robot.spec
         self._layout = FrameLayout.of(spec)
         self._recording: tuple[AttemptRecorder, DecisionController] | None = None
@@ -82,6 +86,8 @@ class AttemptRunner:
         if self._recording is not None:
             recorder, controller = self._recording
             recorder.caught(observation, controller.phase_rad)
+            if self._drift_watch is not None:
+                self._drift_watch.cut()
 
     def run(
         self,
@@ -109,6 +115,8 @@ class AttemptRunner:
         deciding = controller if isinstance(controller, DecisionController) else None
         recorder = AttemptRecorder(self._layout, deciding.family.name, deciding.resting_action) if deciding else None
         self._recording = (recorder, deciding) if recorder is not None and deciding is not None else None
+        if self._drift_watch is not None:
+            self._drift_watch.begins(deciding)
         # Half a control period of slack: sums of float periods must not cost or add one.
         end_s = now.robot_s + skill.horizon_s - 0.5 * self._loop.clock.dt_s
         # Where a robot has to stand up or to turn back is not its choice; the hard fence still ends both.
@@ -122,6 +130,8 @@ class AttemptRunner:
             command = controller.act(observation)
             if deciding is not None and recorder is not None and deciding.decision is not None:
                 recorder.decided(observation, deciding.decision)
+                if self._drift_watch is not None:
+                    self._drift_watch.decided(observation, deciding.decision, self._loop.reading.robot_s)
             return command
 
         try:

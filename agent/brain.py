@@ -8,16 +8,19 @@ snapshot, taken without waiting.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from agent.clearance import Clearance
 from agent.learner_link import LearnerLink
-from agent.learner_process import Snapshot
+from agent.learner_process import DRIFT, FALLS, SHIELD, UNDO, Snapshot
 from agent.selection import Selection
+from meta.drift_monitor import Condition
+from meta.expectation import Expectation
 from sim.robot import Observation, RobotSpec
 from skills.decisions import DecisionController, by_script
 from skills.fall_predictor import FallPredictor, FallPredictorWeights
@@ -28,6 +31,7 @@ from skills.shield import Shield, ShieldWeights
 from skills.skill import Controller, LearnedSkill, ScriptedSkill, Skill, SkillKind
 from skills.undo_critic import UndoCritic, UndoCriticWeights
 
+W = TypeVar("W")
 RECENT = 10
 """Attempts by a policy that say how often it succeeds."""
 LOCKSTEP_LAG = 1
@@ -80,6 +84,8 @@ class Brain:
         """Of the newest snapshot that was taken, where falls are learned to be predicted."""
         self.undo_critic: UndoCritic | None = None
         """Likewise, where it is learned whether things can be undone."""
+        self.expectation: Expectation | None = None
+        """Likewise, where it is learned what the robot does."""
         self._link = link
         self._spec = spec
         self._dt_s = dt_s
@@ -98,7 +104,7 @@ class Brain:
         self._loaded: Snapshot | None = None
         self._shield: Shield | None = None
         self._selection = Selection()
-        self._pending: deque[Future[Path | None]] = deque()
+        self._pending: deque[tuple[Future[Path | None], Condition]] = deque()
         self._last_ticket = 0
 
     def ready(self, skill: Skill) -> bool:
@@ -172,7 +178,13 @@ class Brain:
         return script
 
     def attempted(
-        self, finished: Future[Path | None], skill: str = "", version: int | None = None, *, success: bool = False
+        self,
+        finished: Future[Path | None],
+        skill: str = "",
+        version: int | None = None,
+        *,
+        success: bool = False,
+        condition: Condition = Condition.USUAL,
     ) -> None:
         """An attempt is over; once its file is on disk the learner gets it.
 
@@ -181,10 +193,11 @@ class Brain:
             skill: what was attempted.
             version: of the policy that did; None: a script.
             success: whether it succeeded.
+            condition: of the robot.
         """
         if version is not None:
             self._recent.setdefault(skill, deque(maxlen=RECENT)).append(success)
-        self._pending.append(finished)
+        self._pending.append((finished, condition))
         if self.lockstep:
             wait([finished])
         self.poll()
@@ -194,12 +207,12 @@ class Brain:
         if self._link is None:
             self._pending.clear()
             return
-        while self._pending and self._pending[0].done():
-            future = self._pending.popleft()
+        while self._pending and self._pending[0][0].done():
+            future, condition = self._pending.popleft()
             # A write that failed is the ledger's to report; there is nothing to learn from then.
             path = None if future.exception() else future.result()
             if path is not None:
-                self._last_ticket = self._link.ingest(path)
+                self._last_ticket = self._link.ingest(path, condition)
         self._link.poll()
 
     def catch_up(self) -> None:
@@ -235,14 +248,22 @@ class Brain:
             return
         try:
             candidates = tuple(PolicyWeights.from_bytes(path.read_bytes()) for path in newest.policies)
-            shield = ShieldWeights.from_bytes(newest.shield.read_bytes()) if newest.shield is not None else None
-            falls = FallPredictorWeights.from_bytes(newest.falls.read_bytes()) if newest.falls is not None else None
-            undo = UndoCriticWeights.from_bytes(newest.undo.read_bytes()) if newest.undo is not None else None
+            shield = self._read(newest, SHIELD, ShieldWeights.from_bytes)
+            falls = self._read(newest, FALLS, FallPredictorWeights.from_bytes)
+            undo = self._read(newest, UNDO, UndoCriticWeights.from_bytes)
+            expectation = self._read(newest, DRIFT, Expectation.from_bytes)
         except OSError:
             return  # already replaced by newer ones, which the next attempt gets
-        if all(weights.finite for weights in (*candidates, shield, falls, undo) if weights is not None):
+        if all(weights.finite for weights in (*candidates, shield, falls, undo, expectation) if weights is not None):
             self._candidates, self._loaded = candidates, newest
             self._shield = Shield(shield) if shield is not None else None
             self.fall_predictor = FallPredictor(self._spec, falls) if falls is not None else None
+            self.expectation = expectation
             if undo is not None:
                 self.undo_critic = UndoCritic(self._spec, skill.family, undo)
+
+    @staticmethod
+    def _read(snapshot: Snapshot, name: str, decode: Callable[[bytes], W]) -> W | None:
+        """What is learned beside the policies; None where it is not."""
+        path = snapshot.beside.get(name)
+        return decode(path.read_bytes()) if path is not None else None

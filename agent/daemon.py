@@ -22,6 +22,8 @@ from agent.brain import Brain
 from agent.clearance import Clearance, Exam, Examiner, Verdict
 from agent.clock import SimulatedClock, Steppable, WallClock
 from agent.config import Config
+from agent.drift_ladder import DriftLadder
+from agent.drift_watch import DriftWatch
 from agent.drifts import DriftBook, Drifts, subject_of
 from agent.goals import read_goals
 from agent.guard import is_guarded, permit_path, replaces_after_s
@@ -60,6 +62,7 @@ from agent.scene import Scene
 from agent.scheduler import Scheduler
 from agent.states import Event, Limits, State
 from agent.success_watch import SUCCESS_WITHOUT_CAUSE, Jump, SuccessWatch, earlier_attempts
+from meta.drift_monitor import DriftMonitor
 from persistence.home import Home, HomeLock
 from persistence.passages import passages
 from persistence.records import CheckpointRow, DriftEvent, PolicyRow, ResumeState
@@ -236,10 +239,15 @@ class Run:
             fixed=fixed,
             clearance=self._new_clearance([skill.name for skill in learning]) if learning else None,
         )
+        drift_watch = ladder = None
+        if self._link is not None and config.learner.watch_drift and robot.spec.n_feet:
+            monitor = DriftMonitor(robot.spec, false_alarms_per_h=config.learner.false_drifts_per_h)
+            drift_watch = DriftWatch(monitor, robot.spec, self._family, self._drift_found)
+            ladder = DriftLadder(drift_watch, self._degraded)
         person = None
         if config.person.enabled and isinstance(robot, Placeable):
             p = config.person
-            person = SimulatedPerson(robot, p.delay_s, every_attempt=p.every_attempt)
+            person = SimulatedPerson(robot, p.delay_s, every_attempt=p.every_attempt, repair=self._repair)
         self._jobs = RobotClockJobs(now_s)
         self._checkpoint_seq = resume.checkpoint_seq or 0
         hours = config.run.hours
@@ -271,6 +279,8 @@ class Run:
             perturbations=Perturbations(
                 abilities.perturbations, config.run.perturb_share, np.random.default_rng((config.run.seed, run_id, 2))
             ),
+            drift_watch=drift_watch,
+            ladder=ladder,
         )
         schedule = config.schedule
         self._jobs.every("evaluation", schedule.evaluate_every_min, self._evaluate)
@@ -323,6 +333,19 @@ class Run:
         """Success is not what it was and nothing else tells why: perhaps it is only told wrongly now."""
         self._log.warning("success.without_cause", **asdict(jump))
         self._ledger.drift(DriftEvent(kind=SUCCESS_WITHOUT_CAUSE, robot_s=robot_s, detail=asdict(jump)))
+
+    def _drift_found(self, row: DriftEvent) -> None:
+        """The robot is not what it was, or is so again."""
+        self._log.warning(f"drift.{row.kind}", robot_s=row.robot_s, **row.detail)
+        self._ledger.drift(row)
+
+    def _degraded(self, done_well: float) -> None:
+        self._log.warning("drift.degraded", done_well=done_well, robot_s=self._clock.now_s())
+
+    def _repair(self, robot_s: float) -> None:
+        """The simulated person makes the robot what it was."""
+        book = self._book
+        self._writer.submit(lambda store: book.mend(store, robot_s)).result()
 
     def _end_learner(self) -> None:
         """The learner ignores signals: after an error of ours it would keep this process from ending."""

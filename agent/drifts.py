@@ -167,9 +167,17 @@ class DriftBook:
             ValueError: it is not allowed, or there is no such drift to repair.
         """
         self._permitted()
+        return self.mend(store, robot_s, [int(number) for number in data.get("ids", ())])
+
+    def mend(self, store: Store, robot_s: float, ids: Sequence[int] = ()) -> dict[str, Any]:
+        """End drifts now, whether commands are allowed or not; all where there are no ``ids``. Returns as `repair`.
+
+        Raises:
+            ValueError: there is no such drift to repair.
+        """
         rows = injected(store.rows(_ROWS))
         there = [row.id for row in rows if min(row.repaired_s, row.drift.ends_s) > robot_s]
-        asked = [int(number) for number in data.get("ids", ())] or there
+        asked = list(ids) or there
         for number in asked:
             if number not in there:
                 raise ValueError(f"no drift {number} to repair; there are: {', '.join(map(str, there)) or 'none'}")

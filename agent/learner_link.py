@@ -24,6 +24,7 @@ from agent.learner_process import (
     StoredAttempts,
     learner_main,
 )
+from meta.drift_monitor import Condition
 
 START_TIMEOUT_S = 60.0
 """Importing torch and rebuilding the replay memory may take this long before a lockstep run gives up waiting."""
@@ -87,11 +88,11 @@ class LearnerLink:
         self._heard_s = time.monotonic()
         self._start()
 
-    def ingest(self, path: Path) -> int:
-        """Hand over one stored attempt. Returns its ticket."""
+    def ingest(self, path: Path, condition: Condition = Condition.USUAL) -> int:
+        """Hand over one stored attempt, and what the robot was like in it. Returns its ticket."""
         ticket = self._next_ticket
         self._next_ticket += 1
-        self._unsent.append(Ingest(ticket, path))
+        self._unsent.append(Ingest(ticket, path, condition))
         self.poll()
         return ticket
 

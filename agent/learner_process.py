@@ -20,16 +20,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meta.drift_monitor import Condition
 from sim.robot import RobotSpec
 
 if TYPE_CHECKING:
+    from agent.learning import Weights
     from persistence.checkpoints import Checkpoint
-    from skills.fall_predictor import FallPredictorWeights
-    from skills.learners.learner import AttemptSummary
-    from skills.policy import PolicyWeights
-    from skills.shield import ShieldWeights
+    from skills.learners.learner import Arrays, AttemptSummary, Meta
     from skills.success_classifier import SuccessWeights
-    from skills.undo_critic import UndoCriticWeights
 
 RISK = "risk/"
 """Beginning of the names of a safety critic's tensors in a checkpoint."""
@@ -37,12 +35,16 @@ PR_SET_PDEATHSIG = 1
 _IDLE_UPDATES = 25
 _PUBLISH_EVERY_S = 2.0
 _CATCH_UP_STEPS = 500
-_FALL_UPDATES, _MOST_FALL_UPDATES = 5, 2000
-"""Updates of the fall predictor, and of the undo critic, for each attempt, and of a starting learner."""
+_MOST_UPDATES_BESIDE = 2000
+"""Updates by which a starting learner makes up for all attempts, in what learns a bit from each."""
 _ALIVE_EVERY = 200
 """Attempts that a starting learner reads between two signs of life."""
 _SNAPSHOTS_KEPT = 4
 """The loop of a lockstep run is one snapshot behind the learner; two more leave room for a slow reader."""
+
+SHIELD, FALLS, UNDO, DRIFT = "shield", "falls", "undo", "drift"
+"""What may be learned beside the policy: safety critic and recovery policy, fall predictor, undo critic, and what the
+robot is expected to do."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,13 @@ class Snapshot:
 
     policies: tuple[Path, ...]
     """The policies to choose from."""
-    shield: Path | None = None
-    """Safety critic and recovery policy, where they are learned."""
-    falls: Path | None = None
-    """Fall predictor, where one is learned."""
-    undo: Path | None = None
-    """Undo critic, where one is learned."""
+    beside: Mapping[str, Path] = field(default_factory=dict)
+    """What is learned beside them, by its name."""
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All of them."""
-        return (*self.policies, *(path for path in (self.shield, self.falls, self.undo) if path is not None))
+        return (*self.policies, *self.beside.values())
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,8 @@ class StoredAttempts:
     """Oldest first."""
     left_out: int = 0
     """Number of older ones."""
+    unusual: frozenset[Path] = frozenset()
+    """Those in which the robot was not what it was expected to be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +105,8 @@ class LearnerJob:
     """Of the fall predictor; None: none is learned."""
     hopeless_below: float | None = None
     """Of the undo critic; None: none is learned."""
+    watch_drift: bool = False
+    """Whether it is learned what the robot is expected to do."""
     goals: Mapping[str, SuccessWeights] = field(default_factory=dict)
     """What tells the success of skills in the place of their own rules, by name."""
     harm_lean_rad: float = math.inf
@@ -137,6 +139,8 @@ class Ingest:
 
     ticket: int
     path: Path
+    condition: Condition = Condition.USUAL
+    """Of the robot in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +241,7 @@ class _Worker:
         self._job = job
         self._studies = Studies(job)
         self._buffer, self._learner = self._studies.buffer, self._studies.learner
-        self._risk, self._falls, self._undo = self._studies.risk, self._studies.falls, self._studies.undo
+        self._risk = self._studies.risk
         self._update_seconds = 0.0
         self._updates_made = 0
         """By this process, as those are what the seconds were spent on."""
@@ -247,6 +251,8 @@ class _Worker:
         """Steps that earlier processes learned from and that this one has not read again."""
         self._figures: dict[str, float] = {}
         self._refused = ""
+        self._before: tuple[Arrays, Meta] | None = None
+        """State of the learner from before the robot changed."""
         self._ticket = 0
         self._snapshots: deque[Snapshot] = deque()
 
@@ -282,7 +288,9 @@ class _Worker:
         lived: list[AttemptSummary | None] = []
         steps_after = [0]
         for index, path in enumerate(self._job.episodes.paths):
-            note, summary = self._add(path)
+            note, summary = self._add(
+                path, Condition.CHANGED if path in self._job.episodes.unusual else Condition.USUAL
+            )
             skipped += [note] if note else []
             lived.append(summary)
             steps_after.append(self._buffer.steps_added)
@@ -319,9 +327,9 @@ class _Worker:
         for begin in range(steps_after[done], self._buffer.steps_added, _CATCH_UP_STEPS):
             self._update_for(min(_CATCH_UP_STEPS, self._buffer.steps_added - begin))
             self._connection.send(Alive())
-        self._learn_from_ends(len(lived))
-        for pattern in ("policy-*", "shield-*", "falls-*", "undo-*"):
-            for stale in self._job.snapshot_dir.glob(pattern):
+        self._learn_beside(len(lived))
+        for name in ("policy", SHIELD, FALLS, UNDO, DRIFT):
+            for stale in self._job.snapshot_dir.glob(f"{name}-*"):
                 stale.unlink()
         self._send_done({}, tuple(skipped), restored)
 
@@ -334,17 +342,30 @@ class _Worker:
     def _ingest(self, message: Ingest) -> None:
         before = self._buffer.steps_added
         self._attempts += 1
-        note, summary = self._add(message.path)
+        self._follow(message.condition)
+        note, summary = self._add(message.path, message.condition)
         if summary is not None:
             self._learner.attempted(summary)
-        metrics = self._update_for(self._buffer.steps_added - before) | self._learn_from_ends(1)
+        metrics = self._update_for(self._buffer.steps_added - before) | self._learn_beside(1)
         self._ticket = message.ticket
         self._send_done(metrics, (note,) if note else ())
 
-    def _add(self, path: Path) -> tuple[str | None, AttemptSummary | None]:
+    def _follow(self, condition: Condition) -> None:
+        """Where a robot has been repaired, the learner is at once what it was before it changed."""
+        if condition is Condition.CHANGED and self._before is None:
+            self._before = self._learner.state()
+        elif condition is not Condition.CHANGED and self._before is not None:
+            if condition is Condition.USUAL:
+                from skills.learners.learner import counted_on
+
+                arrays, meta = self._before
+                self._learner.load_state(arrays, counted_on(meta, self._learner.state()[1]))
+            self._before = None
+
+    def _add(self, path: Path, condition: Condition) -> tuple[str | None, AttemptSummary | None]:
         """Put one stored attempt into the replay memory. Returns why not, if not, and what came of the attempt."""
         try:
-            return None, self._studies.ingest(path)
+            return None, self._studies.ingest(path, condition)
         except (OSError, ValueError, RuntimeError) as error:
             return f"{path.name}: {error}", None
 
@@ -368,16 +389,15 @@ class _Worker:
             self._refused = self._risk.refused_reason or self._refused
         return self._figures
 
-    def _learn_from_ends(self, attempts: int) -> dict[str, float]:
-        """Bring fall predictor and undo critic up to date: they learn from how attempts end.
+    def _learn_beside(self, attempts: int) -> dict[str, float]:
+        """Bring up to date what learns a bit from each attempt.
 
-        They are not checkpointed: a start learns them anew from all attempts.
+        It is not checkpointed: a start learns it anew from all attempts.
         """
         figures: dict[str, float] = {}
-        for learner in (self._falls, self._undo):
-            if learner is not None:
-                figures |= learner.update(min(_FALL_UPDATES * attempts, _MOST_FALL_UPDATES))
-                self._refused = learner.refused_reason or self._refused
+        for learner, updates in self._studies.by_attempt:
+            figures |= learner.update(min(updates * attempts, _MOST_UPDATES_BESIDE))
+            self._refused = learner.refused_reason or self._refused
         return figures
 
     def _may_idle(self) -> bool:
@@ -395,17 +415,13 @@ class _Worker:
             self._publish(weights, f"policy-{self._ticket}-{updates}-{index}")
             for index, weights in enumerate(self._learner.candidates())
         )
-        shield = None
-        if self._risk is not None and self._risk.updates:
-            # Named as the policies are: a file that two snapshots shared would go with the older one.
-            shield = self._publish(self._risk.snapshot(), f"shield-{self._ticket}-{updates}")
-        falls = None
-        if self._falls is not None and self._falls.updates:
-            falls = self._publish(self._falls.snapshot(), f"falls-{self._ticket}-{updates}")
-        undo = None
-        if self._undo is not None and self._undo.updates:
-            undo = self._publish(self._undo.snapshot(), f"undo-{self._ticket}-{updates}")
-        snapshot = Snapshot(policies, shield, falls, undo)
+        # Named as the policies are: a file that two snapshots shared would go with the older one.
+        beside = {
+            name: self._publish(weights, f"{name}-{self._ticket}-{updates}")
+            for name, learner in self._studies.beside.items()
+            if learner.updates and (weights := learner.snapshot()) is not None
+        }
+        snapshot = Snapshot(policies, beside)
         if snapshot not in self._snapshots:
             self._snapshots.append(snapshot)
         while len(self._snapshots) > _SNAPSHOTS_KEPT:
@@ -415,9 +431,7 @@ class _Worker:
         rate = self._updates_made / self._update_seconds if self._update_seconds else 0.0
         self._connection.send(Done(self._ticket, updates, snapshot, updates, metrics, rate, skipped, refused, restored))
 
-    def _publish(
-        self, weights: PolicyWeights | ShieldWeights | FallPredictorWeights | UndoCriticWeights, name: str
-    ) -> Path:
+    def _publish(self, weights: Weights, name: str) -> Path:
         path = self._job.snapshot_dir / f"{name}.safetensors"
         temporary = path.with_suffix(".tmp")
         temporary.write_bytes(weights.to_bytes())

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from agent.learner_process import DRIFT, FALLS, SHIELD, UNDO
+from meta.drift_monitor import Condition
+from meta.expectation_learner import ExpectationLearner
+from meta.robot_steps import action_size, channel_errors, posture_size, signed_channels, steps_of
+from meta.transitions import AttemptSteps
 from persistence.episodes import Episode, read_episode
 from persistence.replay import MixedReplay, ReplayBuffer
-from sim.robot import FrameLayout, RobotSpec
+from sim.robot import FrameLayout, Frames, RobotSpec
 from skills.experience import AttemptArrays, Experience, cost_names, experience, transitions
 from skills.learners.ars import ArsLearner
 from skills.learners.config import SacConfig
@@ -30,6 +36,41 @@ if TYPE_CHECKING:
     from agent.learner_process import LearnerJob
 
 
+class Weights(Protocol):
+    """What is published for the control loop."""
+
+    def to_bytes(self) -> bytes:
+        """Serialise it."""
+
+
+class Beside(Protocol):
+    """What is learned beside the policy."""
+
+    @property
+    def updates(self) -> int:
+        """Gradient updates taken so far."""
+
+    def snapshot(self) -> Weights | None:
+        """A copy of it as it is now; None: there is none yet."""
+
+
+class ByAttempt(Beside, Protocol):
+    """What learns a bit from each attempt."""
+
+    @property
+    def refused_reason(self) -> str:
+        """Why the last updates were undone; empty if they were not."""
+
+    def update(self, n: int) -> dict[str, float]:
+        """Take ``n`` updates; returns figures of them."""
+
+
+UPDATES_PER_ATTEMPT = 5
+"""Of fall predictor and undo critic."""
+DRIFT_UPDATES_PER_ATTEMPT = 20
+"""Of the models that say what the robot is expected to do, which learn from every step."""
+NEW_SHARE = 0.5
+"""Of each batch that comes from what a robot did since it changed."""
 UPRIGHT_RAD = 0.4
 """A robot that leans less has not fallen."""
 BEFORE_FAMILIES = "tg"
@@ -64,21 +105,51 @@ class Studies:
         """What learns to predict falls, if that is wanted and the family can balance."""
         self.undo = self._new_undo_learner()
         """What learns whether things can still be undone, if that is wanted and some skill undoes another."""
+        self._condition = Condition.USUAL
+        self._told = 0
+        """Attempts that were learned from what to expect."""
+        self.drift = self._new_expectation_learner()
+        """What learns what the robot is expected to do, if that is wanted and it has feet."""
 
-    def ingest(self, path: Path) -> AttemptSummary | None:
+    @property
+    def by_attempt(self) -> tuple[tuple[ByAttempt, int], ...]:
+        """What learns a bit from each attempt, and how many updates."""
+        all_: tuple[tuple[ByAttempt | None, int], ...] = (
+            (self.falls, UPDATES_PER_ATTEMPT),
+            (self.undo, UPDATES_PER_ATTEMPT),
+            (self.drift, DRIFT_UPDATES_PER_ATTEMPT),
+        )
+        return tuple((learner, updates) for learner, updates in all_ if learner is not None)
+
+    @property
+    def beside(self) -> dict[str, Beside]:
+        """All that is learned beside the policy, by its name."""
+        all_: dict[str, Beside | None] = {SHIELD: self.risk, FALLS: self.falls, UNDO: self.undo, DRIFT: self.drift}
+        return {name: learner for name, learner in all_.items() if learner is not None}
+
+    def ingest(self, path: Path, condition: Condition = Condition.USUAL) -> AttemptSummary | None:
         """Put one stored attempt into the memory, if its actions are the family's.
 
-        Returns what came of it, if it was one of a skill that learns.
+        Args:
+            path: its file.
+            condition: of the robot in it. Of a changed one it is not learned what to expect; what it did makes half of
+                what is learned from, and is learned from no more once it is repaired.
+
+        Returns:
+            What came of it, if it was one of a skill that learns.
 
         Raises:
             EpisodeError: the file is damaged.
             ValueError: its arrays do not fit the robot.
         """
         episode = read_episode(path)
+        self._favour(condition)
         steps = self._add(self.buffer, episode)
         if self.falls is not None and steps is not None:
             for walk in walks(self._job.spec, episode, steps, self._job.harm_lean_rad):
                 self.falls.add(walk)
+        if self.drift is not None and steps is not None and condition is not Condition.CHANGED:
+            self.drift.add(self._as_steps(episode, steps))
         names = [skill.name for skill in self._skills]
         if self.undo is not None and steps is not None and episode.skill in names:
             self._learn_to_undo(self.undo, episode)
@@ -95,6 +166,14 @@ class Studies:
             fell=bool(steps.terminated[-1, index]),
             evaluation=episode.evaluation,
         )
+
+    def _favour(self, condition: Condition) -> None:
+        changed = condition is not Condition.USUAL
+        if changed and self._condition is Condition.USUAL:
+            self.buffer.favour_new(NEW_SHARE)
+        elif not changed and self._condition is not Condition.USUAL:
+            self.buffer.favour_none(drop=self._condition is Condition.CHANGED)
+        self._condition = condition
 
     def named(self, figures: dict[str, float]) -> dict[str, float]:
         """Figures of the learner with skills and costs by name instead of by index."""
@@ -191,6 +270,25 @@ class Studies:
         if job.false_alarms_per_min is None or not self._skills[0].family.marches:
             return None
         return FallLearner(job.spec, FallConfig(false_alarms_per_min=job.false_alarms_per_min), job.seed)
+
+    def _new_expectation_learner(self) -> ExpectationLearner | None:
+        job = self._job
+        if not (job.watch_drift and job.spec.n_feet):
+            return None
+        n, sent = job.spec.n_joints, self._skills[0].family.action_size(job.spec)
+        channels = partial(channel_errors, n)
+        return ExpectationLearner(
+            posture_size(job.spec), action_size(sent), channels, signed_channels(n), seed=job.seed
+        )
+
+    def _as_steps(self, episode: Episode, steps: Experience) -> AttemptSteps:
+        """An attempt as dynamics models learn from it; what happened while a fall was caught was not decided."""
+        spec, length = self._job.spec, len(steps)
+        self._told += 1
+        frames = Frames(episode.frames[: length + 1], FrameLayout.of(spec))
+        made = steps_of(spec, self._told, frames, episode.actions[:length], episode.resting, episode.phase)
+        caught = np.isin(np.arange(length), episode.caught)
+        return replace(made, valid=made.valid & steps.valid & ~caught)
 
     def _new_undo_learner(self) -> UndoLearner | None:
         job = self._job

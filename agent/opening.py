@@ -18,6 +18,7 @@ import structlog
 
 from agent.abilities import Abilities
 from agent.config import Config, LearnerConfig
+from agent.drift_watch import FINDINGS
 from agent.guard import LATCHES as GUARD_LATCHES
 from agent.guard import replaces_after_s
 from agent.latches import Latches, Level
@@ -27,6 +28,7 @@ from agent.machine import machine_facts, versions
 from agent.policies import zoo_directory
 from agent.settings import ConfigError
 from agent.states import Limits, State
+from meta.drift_monitor import Finding
 from persistence import records
 from persistence.episodes import remove_orphans
 from persistence.errors import HomeError, PersistenceError
@@ -138,16 +140,28 @@ def tidy_episodes(store: Store, home: Home) -> list[str]:
     return remove_orphans(home, [row["episode_file"] for row in rows])
 
 
+_LAST_FINDING = f"""
+SELECT d.kind FROM drift_events d WHERE d.kind IN ({", ".join("?" * len(FINDINGS))}) AND d.robot_s <= a.ended_s
+ORDER BY d.id DESC LIMIT 1
+"""
+
+
 def stored_attempts(store: Store, home: Home, steps: int) -> StoredAttempts:
     """The newest attempts that can be learned from, of ``steps`` policy steps together: what is older is left out."""
     rows = store.rows(
-        "SELECT episode_file, steps FROM attempts WHERE state = 'finished' AND episode_file IS NOT NULL ORDER BY id"
+        f"SELECT a.episode_file, a.steps, ({_LAST_FINDING}) = ? AS changed FROM attempts a "
+        "WHERE a.state = 'finished' AND a.episode_file IS NOT NULL ORDER BY a.id",
+        (*FINDINGS, Finding.CHANGED),
     )
     first, held = len(rows), 0
     while first > 0 and held + rows[first - 1]["steps"] <= steps:
         first -= 1
         held += rows[first]["steps"]
-    return StoredAttempts(tuple(home.episodes / row["episode_file"] for row in rows[first:]), left_out=first)
+    return StoredAttempts(
+        paths=tuple(home.episodes / row["episode_file"] for row in rows[first:]),
+        unusual=frozenset(home.episodes / row["episode_file"] for row in rows[first:] if row["changed"]),
+        left_out=first,
+    )
 
 
 def restore_latches(store: Store, resume: ResumeState, now_s: float) -> Latches:
@@ -340,6 +354,7 @@ def learner_job(
         risk_updates_per_update=min(1.0, SHIELD_UPDATES_PER_STEP / c.updates_per_step),
         false_alarms_per_min=c.false_alarms_per_min if c.predict_falls else None,
         hopeless_below=c.hopeless_below or None,
+        watch_drift=c.watch_drift,
         goals={name: goal.weights for name, goal in (goals or {}).items()},
         harm_lean_rad=config.safety.catch_lean_rad or spec.catch_lean_rad,
         prior_episodes=tuple(path for name in c.prior_data for path in prior_episodes(Path(name), c.replay_steps)),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from agent.drift_ladder import DRIFTED
 from persistence.records import STUCK
 from sim.state import Pose
 
@@ -43,10 +45,24 @@ class Answer:
 class SimulatedPerson:
     """Comes ``delay_s`` of robot time after the call. Only a simulator has one; nothing else may place the robot."""
 
-    def __init__(self, robot: Placeable, delay_s: float, *, every_attempt: bool = False) -> None:
-        """Look after one robot; with ``every_attempt``, put everything back after each."""
+    def __init__(
+        self,
+        robot: Placeable,
+        delay_s: float,
+        *,
+        every_attempt: bool = False,
+        repair: Callable[[float], None] = lambda robot_s: None,
+    ) -> None:
+        """Look after one robot.
+
+        Args:
+            robot: it.
+            delay_s: how long the person takes to come.
+            every_attempt: whether everything is put back after each attempt.
+            repair: makes the robot what it was, at a robot time.
+        """
         self.every_attempt = every_attempt
-        self._robot = robot
+        self._robot, self._repair = robot, repair
         self._delay_s = delay_s
         self._called_s: float | None = None
 
@@ -59,10 +75,12 @@ class SimulatedPerson:
         if self._called_s is None or robot_s - self._called_s < self._delay_s:
             return None
         self._called_s = None
+        if cause == DRIFTED:
+            self._repair(robot_s)
         self.put_back()
         return Answer(
             name="simulated person",
-            note=f"{cause}: put back on its feet in the middle",
+            note=f"{cause}: {'repaired and ' if cause == DRIFTED else ''}put back on its feet in the middle",
             physical_release=cause == "estop",
         )
 

@@ -14,6 +14,8 @@ from agent.abilities import Abilities
 from agent.attempts import SIMULATION, Interrupt
 from agent.balance import Balance
 from agent.brain import Brain
+from agent.drift_ladder import DRIFTED, DriftLadder
+from agent.drift_watch import DriftWatch
 from agent.latches import Acknowledgement
 from agent.ledger import Ledger
 from agent.loop import ControlLoop, Tick
@@ -40,7 +42,7 @@ ROBOT_UNFIT = "robot_unfit"
 """Cause: the robot itself says after an attempt that it cannot go on."""
 SETTLE_S = 0.4
 """How long the robot stands still between attempts, so that each starts from rest."""
-_MOVING = frozenset({State.ARMING, State.ATTEMPT, State.RESET, State.HOLD})
+_MOVING = frozenset({State.ARMING, State.ATTEMPT, State.DEGRADED, State.RESET, State.HOLD})
 _FENCED = _MOVING | {State.RECOVER}
 _BALANCED = _MOVING - {State.HOLD}
 
@@ -78,6 +80,8 @@ class Pilot:
         permit: bool = True,
         success_watch: SuccessWatch | None = None,
         perturbations: Perturbations | None = None,
+        drift_watch: DriftWatch | None = None,
+        ladder: DriftLadder | None = None,
     ) -> None:
         """Take over a robot that stands in BOOT.
 
@@ -101,6 +105,8 @@ class Pilot:
             permit: whether motion may start without a further word: whoever starts a daemon allows it.
             success_watch: looks for success that changes without cause; None: nothing does.
             perturbations: what comes in between tasks; None: nothing does.
+            drift_watch: follows how the robot moves; None: nothing does.
+            ladder: what follows when the robot is not what it was; None: nothing does.
         """
         self.loop = loop
         self.ledger = ledger
@@ -116,6 +122,7 @@ class Pilot:
         self._run_jobs = run_jobs
         self._self_test = self_test
         self._release = release
+        self._ladder = ladder
         self._postures = Postures(loop, self._tick)
         self.practice = Practice(
             loop=loop,
@@ -129,6 +136,8 @@ class Pilot:
             goals=abilities.goals,
             success_watch=success_watch,
             perturbations=perturbations,
+            drift_watch=drift_watch,
+            ladder=ladder,
         )
         self._recovery = Recovery(
             loop=loop,
@@ -158,6 +167,7 @@ class Pilot:
             State.STANDBY: self._in_standby,
             State.ARMING: self._in_arming,
             State.ATTEMPT: self._in_attempt,
+            State.DEGRADED: self._in_degraded,
             State.RESET: self._in_reset,
             State.HOLD: self._in_hold,
             State.FALLING: self._in_falling,
@@ -323,6 +333,8 @@ class Pilot:
         now_s = self.loop.reading.robot_s
         self.ledger.close_interventions(now_s, operator=by.name, note=by.action)
         self._recovery.forget_falls()
+        if self._ladder is not None:
+            self._ladder.start_over()
         self._arming_failures = 0
         return self.operation.latches.held_state is None
 
@@ -363,8 +375,20 @@ class Pilot:
         return Event.ARMED
 
     def _in_attempt(self) -> Event:
+        return Event.DRIFT if self._ladder is not None and self._ladder.degraded else self._attempt()
+
+    def _in_degraded(self) -> Event:
+        """The robot is not what it was and does badly: it goes on with care, for so many attempts."""
+        if self._ladder is None or not self._ladder.degraded:
+            return Event.SELFTEST_OK
+        if self._ladder.hopeless:
+            self._cause = DRIFTED
+            return Event.PERF_LOW
+        return self._attempt(with_care=True)
+
+    def _attempt(self, *, with_care: bool = False) -> Event:
         skill, evaluation = self._next or (self._abilities.tasks[0], False)
-        result = self.practice.attempt(skill, evaluation=evaluation)
+        result = self.practice.attempt(skill, evaluation=evaluation, with_care=with_care)
         self._attempts += 1
         if result.interrupt is not None:
             raise result.interrupt

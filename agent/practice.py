@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 
 from agent.attempts import AttemptResult, AttemptRunner, Interrupt, TickFunction
 from agent.brain import Brain
+from agent.drift_ladder import DriftLadder
+from agent.drift_watch import DriftWatch
 from agent.ledger import Ledger
 from agent.loop import ControlLoop, Tick
 from agent.perturbations import Perturbations
@@ -14,6 +17,7 @@ from agent.postures import Postures
 from agent.scene import Scene
 from agent.scheduler import Pose2D, Scheduler
 from agent.success_watch import SuccessWatch
+from meta.drift_monitor import Condition
 from persistence.records import AttemptEnd, Evaluation, Outcome
 from sim.robot import Observation
 from sim.workspace import Workspace
@@ -38,6 +42,8 @@ class Practice:
         goals: Mapping[str, SuccessClassifier],
         success_watch: SuccessWatch | None = None,
         perturbations: Perturbations | None = None,
+        drift_watch: DriftWatch | None = None,
+        ladder: DriftLadder | None = None,
     ) -> None:
         """Make attempts on one control loop.
 
@@ -53,6 +59,8 @@ class Practice:
             goals: what decides the success of skills in the place of their own rules, by name.
             success_watch: told of what comes of each attempt.
             perturbations: what comes in between tasks; None: nothing does.
+            drift_watch: follows how the robot moves; None: nothing does.
+            ladder: told of what comes of each attempt.
         """
         self.skill_name = ""
         """Skill of the running attempt; empty between attempts."""
@@ -70,7 +78,9 @@ class Practice:
         self._goals = goals
         self._success_watch = success_watch
         self._perturbations = perturbations
-        self._runner = AttemptRunner(loop, workspace, tick)
+        self._drift_watch = drift_watch
+        self._ladder = ladder
+        self._runner = AttemptRunner(loop, workspace, tick, drift_watch)
         self._controller: Controller | None = None
 
     def choose(self, now: Tick) -> tuple[Skill, bool]:
@@ -90,14 +100,19 @@ class Practice:
         task = self._scheduler.choose(pose, now.robot_s, {name: way.expected_s for name, way in ways.items()})
         return (self._scene.skill(ways[task.name].first) if ways else task), False
 
-    def attempt(self, skill: Skill, *, evaluation: bool = False) -> AttemptResult:
-        """One attempt with its books: the row that it began is durable before the robot moves for it (I10)."""
+    def attempt(self, skill: Skill, *, evaluation: bool = False, with_care: bool = False) -> AttemptResult:
+        """One attempt with its books: the row that it began is durable before the robot moves for it (I10).
+
+        An attempt ``with_care`` tries nothing new: the policy acts without exploration.
+        """
         self.skill_name = skill.name
         while not self._brain.ready(skill):
             # A learner takes seconds to start; in real time the robot waits on its feet.
             self._tick(self._postures.stance)
             self._brain.poll()
-        controller, version = self._brain.controller(skill, explore=not evaluation)
+        controller, version = self._brain.controller(skill, explore=not (evaluation or with_care))
+        if self._drift_watch is not None:
+            self._drift_watch.expect(self._brain.expectation)
         self._controller = controller
         start = self._loop.reading
         here = self._scene.situation(start.observation)
@@ -143,9 +158,14 @@ class Practice:
             result.arrays,
             evaluation=evaluation,
         )
-        self._brain.attempted(finished, skill.name, version, success=result.outcome is Outcome.SUCCESS)
+        condition = self._drift_watch.condition if self._drift_watch is not None else Condition.USUAL
+        success = result.outcome is Outcome.SUCCESS
+        self._brain.attempted(finished, skill.name, version, success=success, condition=condition)
         if self._success_watch is not None and result.return_ is not None:
             self._success_watch.attempted(skill.name, result.outcome, result.mean_reward, end.robot_s)
+        fell = result.outcome is Outcome.FALL
+        if self._ladder is not None and result.return_ is not None and (result.interrupt is None or fell):
+            self._ladder.attempted(skill.name, -math.inf if fell else result.mean_reward)
         if "speed_mps" in result.measures:
             self.last_speed_mps[skill.name] = result.measures["speed_mps"]
         if result.steps and result.interrupt is None:

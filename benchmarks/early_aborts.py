@@ -1,12 +1,13 @@
-"""What early aborts would have prevented, and what they would have cost, in runs that had none.
+"""What early aborts would have prevented, and what they would have cost, in attempts that had none.
 
-    python -m benchmarks.early_aborts [--seeds 0 1 2 3 4]
-    perdure bench early-aborts --seed 0 --n 120             # one of them; n is in robot minutes
+    python -m benchmarks.early_aborts [--only fumbling] [--seeds 0 1 2 3 4]
+    perdure bench early-aborts --seed 0 --n 800             # one of them; n is the number of attempts
 
-An arm practises from nothing; it loses things while its policies are bad. Its attempts are gone through in order. Of
-each it is asked whether, and when, it would have been ended: by what the skills say themselves (`Skill.nearly_lost`; in
-the run nobody listens), by a critic that has learned from the attempts before (`skills.undo_critic`), and by either.
-Losses are few, so that shares are of all seeds together.
+Attempts are gone through in order. Of each it is asked whether, and when, it would have been ended: by what the skills
+say themselves (`Skill.nearly_lost`), by a critic that has learned from the attempts before (`skills.undo_critic`), and
+by either. ``fumbling``: attempts of a hand that loses things often (`benchmarks._fumbling`). ``no-aborts``: two robot
+hours of an arm that practises from nothing, which hardly ever does. Losses are few, so that shares are of all seeds
+together.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.config import Config
 from agent.evaluation import stored_config
 from agent.learning import Studies, attempt_arrays
 from agent.opening import abilities_of, learner_job
 from benchmarks import _daemon
+from benchmarks._fumbling import fumbled
 from benchmarks._study import Cells, Study, main
 from benchmarks.resets import UPDATES
-from persistence.episodes import read_episode
+from persistence.episodes import read_episode, write_episode
 from persistence.home import Home
 from sim.kuka import kuka_spec
 from sim.robot import FrameLayout, RobotSpec
@@ -36,8 +39,9 @@ from skills.skill import LearnedSkill
 from skills.undo_critic import UndoCritic
 
 ROBOT = "kuka"
-DEFAULT_N = 120
-VARIANT = "no-aborts"
+DEFAULT_N = 800
+MINUTES = 120
+FUMBLING = "fumbling"
 SETTINGS = {**UPDATES, "run.early_aborts": False}
 WAYS = ("said", "learned", "either")
 HOPELESS_BELOW = 0.25
@@ -49,40 +53,64 @@ Judge = Callable[[Float32], NDArray[np.bool_]]
 
 
 def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
-    """Practise for ``n`` robot minutes without early aborts, then judge.
-
-    Returns:
-        What `conclude` returns.
-    """
-    return conclude({VARIANT: [cell({"minutes": n, "set": SETTINGS}, seed)]})
+    """Judge ``n`` attempts of a hand that fumbles. Returns what `summary` returns."""
+    return summary([cell({"attempts": n}, seed)])
 
 
 def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """One seed. Returns what `judge` returns."""
+    if "attempts" in settings:
+        with tempfile.TemporaryDirectory() as folder:
+            home = Home(Path(folder) / "home").prepare()
+            made = [
+                Made(one.skill, one.policy_version.isdecimal(), home.episodes / write_episode(home, one).name)
+                for one in fumbled(seed, settings["attempts"])
+            ]
+            return judge(made, Config())
     changes = [part for name, value in settings["set"].items() for part in ("--set", f"{name}={json.dumps(value)}")]
     length = ("--hours", str(settings["minutes"] / 60), "--speed", "max", "--seed", str(seed), "--robot", ROBOT)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         _daemon.run_daemon(home, *length, *changes)
-        return judge(home)
+        return judge(made_in(home), stored_config(home))
 
 
-def judge(home: Path, hopeless_below: float = HOPELESS_BELOW) -> dict[str, Any]:
-    """Go through the attempts of a home that had no early aborts.
+@dataclass(frozen=True)
+class Made:
+    """An attempt that was made."""
+
+    skill: str
+    judged: bool
+    """Whether it is asked of it when it would have been ended; scripts that know what they do are only learned from."""
+    path: Path
+
+
+def made_in(home: Path) -> list[Made]:
+    """The attempts of a home, in order."""
+    rows = _daemon.query(
+        home,
+        "SELECT skill, policy_version IS NOT NULL, episode_file FROM attempts "
+        "WHERE episode_file IS NOT NULL AND NOT evaluation ORDER BY id",
+    )
+    return [Made(name, bool(by_policy), Home(home).episodes / file) for name, by_policy, file in rows]
+
+
+def judge(made: Sequence[Made], config: Config, hopeless_below: float = HOPELESS_BELOW) -> dict[str, Any]:
+    """Go through attempts that had no early aborts.
 
     Returns:
         ``attempts`` (of tasks), ``losses`` (those that led to where something was lost), ``good`` (all others), and for
         each way to tell, ``said``, ``learned`` and ``either``: ``prevented`` (losses that would have ended before),
         ``cut`` (good ones that would have ended early) and ``lead_s`` (how long before each loss).
     """
-    spec, config = kuka_spec(), stored_config(home)
+    spec = kuka_spec()
     abilities = abilities_of(config.run.skills, spec)
     changed = config.to_dict()
     changed["learner"] |= {"hopeless_below": hopeless_below}
     with tempfile.TemporaryDirectory() as folder:
         scratch = Home(Path(folder)).prepare()
         job = learner_job(type(config).from_dict(changed).for_robot(spec), scratch, spec, abilities.learned, None)
-        ends = _go_through(home, Studies(job), spec, abilities.learned)
+        ends = _go_through(made, Studies(job), spec, abilities.learned)
     losses = sum(end.lost for end in ends)
     return {
         "attempts": len(ends),
@@ -101,13 +129,17 @@ def _counts(ends: Sequence[tuple[bool, float | None]]) -> dict[str, Any]:
 
 
 def conclude(cells: Cells) -> dict[str, Any]:
-    """All seeds together.
+    """For each variant, all seeds together. Returns what `summary` returns, by variant."""
+    return {variant: summary(found) for variant, found in cells.items()}
+
+
+def summary(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Seeds of one variant together.
 
     Returns:
         ``attempts``, ``losses``, ``good``, and for each of `WAYS` ``prevented_share`` (None where nothing was lost),
         ``cut_share`` and ``lead_s`` (median).
     """
-    found = cells.get(VARIANT, [])
     totals = {name: sum(each[name] for each in found) for name in ("attempts", "losses", "good")}
     shares: dict[str, Any] = {}
     for way in WAYS:
@@ -134,16 +166,11 @@ class End:
         return max((lead_s for lead_s in (self.said_s, self.learned_s) if lead_s is not None), default=None)
 
 
-def _go_through(home: Path, studies: Studies, spec: RobotSpec, skills: Sequence[LearnedSkill]) -> list[End]:
+def _go_through(made: Sequence[Made], studies: Studies, spec: RobotSpec, skills: Sequence[LearnedSkill]) -> list[End]:
     undo, family, layout = studies.undo, skills[0].family, FrameLayout.of(spec)
     assert undo is not None
     tasks = {skill.name for skill in skills if skill.undone_by}
     ends: list[End] = []
-    rows = _daemon.query(
-        home,
-        "SELECT skill, policy_version IS NOT NULL, episode_file FROM attempts "
-        "WHERE episode_file IS NOT NULL AND NOT evaluation ORDER BY id",
-    )
 
     def said(frames: Float32) -> NDArray[np.bool_]:
         seen = [layout.unpack(frame) for frame in frames]
@@ -152,12 +179,11 @@ def _go_through(home: Path, studies: Studies, spec: RobotSpec, skills: Sequence[
     def nothing(frames: Float32) -> NDArray[np.bool_]:
         return np.zeros((len(frames), 1), np.bool_)
 
-    for name, by_policy, file in rows:
-        path = Home(home).episodes / file
-        if name in tasks and by_policy:
+    for one in made:
+        if one.skill in tasks and one.judged:
             learned = UndoCritic(spec, family, undo.snapshot()).hopeless_at if undo.updates else nothing
-            ends.append(end_of(path, spec, skills, said, learned))
-        studies.ingest(path)
+            ends.append(end_of(one.path, spec, skills, said, learned))
+        studies.ingest(one.path)
         undo.update(UPDATES_PER_ATTEMPT)
     return ends
 
@@ -181,7 +207,7 @@ def end_of(path: Path, spec: RobotSpec, skills: Sequence[LearnedSkill], said: Ju
 STUDY = Study(
     name="early-aborts",
     module="benchmarks.early_aborts",
-    variants={VARIANT: {"minutes": DEFAULT_N, "set": SETTINGS}},
+    variants={FUMBLING: {"attempts": DEFAULT_N}, "no-aborts": {"minutes": MINUTES, "set": SETTINGS}},
     cell=cell,
     seeds=(0, 1, 2, 3, 4),
     conclude=conclude,

@@ -121,6 +121,10 @@ class ChangeDetector:
         self._size_sum, self._size_count = np.zeros(channels), np.zeros(channels)
         self._begin_block()
 
+    def cut(self) -> None:
+        """What comes next does not go on from what was: an unfinished block is dropped, the evidence is kept."""
+        self._begin_block()
+
     @property
     def statistic(self) -> float:
         """Evidence of a change; an alarm is raised when it reaches `threshold`."""

@@ -128,6 +128,31 @@ class DynamicsLearner:
             "windows": float(len(train.starts)),
         }
 
+    def refine(self, attempts: Sequence[AttemptSteps], n: int) -> float | None:
+        """Take ``n`` updates on attempts, however well they fit already: for learning that goes on as more come.
+
+        The first call takes the scales of its data, and later ones keep them. Every attempt is learned from; which to
+        validate on is the caller's business.
+
+        Returns:
+            The loss of the last minibatch, in nat per number; None where there is no window of trusted steps, or where
+            updates led to numbers that are not finite and were undone (`refused_reason`).
+        """
+        self.refused_reason = ""
+        windows = _Windows.of(attempts, self.config.rollout)
+        if not len(windows.starts) or n <= 0:
+            return None
+        if self.updates == 0:
+            self.ensemble.set_scales(Scales.of(Steps(attempts)))
+        # Each member draws its own minibatches; a bag of its own would change with every attempt that comes.
+        bags = np.broadcast_to(windows.starts, (self.config.members, len(windows.starts)))
+        loss = take_updates(self.ensemble.parameters(), self._adam, lambda: self._minibatch(windows, bags), n)
+        if loss is None:
+            self.refused_reason = f"the dynamics models' numbers stopped being finite within {n} updates"
+            return None
+        self.updates += n
+        return loss / self.config.members
+
     def loss(self, windows: _Windows, rows: NDArray[np.intp]) -> Tensor:
         """Negative log-likelihood of windows, in nat per number, without its constant.
 

@@ -71,6 +71,8 @@ class ForwardModel:
 class Expectation:
     """One version."""
 
+    version: int
+    """Rises with each version of a learner."""
     model: ForwardModel
     calibration: Calibration
 
@@ -94,6 +96,7 @@ class Expectation:
             tensors = load(data)
             count = sum(name.startswith("weight.") for name in tensors)
             return cls(
+                version=int(tensors["version"][0]),
                 model=ForwardModel(
                     layers=tuple((tensors[f"weight.{i}"], tensors[f"bias.{i}"]) for i in range(count)),
                     log_variance=(tensors["log_variance.low"], tensors["log_variance.high"]),
@@ -120,6 +123,7 @@ class Expectation:
         return {
             **layers,
             **scales,
+            "version": np.array([self.version]),
             "log_variance.low": self.model.log_variance[0],
             "log_variance.high": self.model.log_variance[1],
             "calibration.block": np.array([c.block]),

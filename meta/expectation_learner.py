@@ -1,50 +1,144 @@
-"""Makes of learned dynamics models what a robot is expected to do, and what errors are like while nothing changes."""
+"""Keeps up to date what a robot is expected to do, and what errors are like while nothing changes."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from meta.change_point import Calibration, Float64
+from meta.change_point import Calibration
 from meta.dynamics import DynamicsEnsemble
-from meta.dynamics_learner import DynamicsLearner
+from meta.dynamics_learner import DynamicsConfig, DynamicsLearner
 from meta.expectation import Expectation, ForwardModel
-from meta.transitions import AttemptSteps, Float32, Scales, split_by_attempt
+from meta.transitions import AttemptSteps, Float32, Scales
 
-BLOCK = 5
-"""Steps that are averaged to one error."""
-Errors = Callable[[Float32, Float32, Float32], Float64]
+Errors = Callable[[Float32, Float32, Float32], NDArray[np.floating[Any]]]
 """Normalised errors, foretold states and states as they turned out, each (T, S), to channels (T, J)."""
 
 
-def expectation_of(
-    learner: DynamicsLearner,
-    attempts: Sequence[AttemptSteps],
-    channels: Errors,
-    signed: int,
-    *,
-    block: int = BLOCK,
-) -> Expectation:
-    """What a learner has learned, with errors calibrated on the attempts that it validates on and never learned from.
+@dataclass(frozen=True, kw_only=True)
+class ExpectationConfig:
+    """Settings of `ExpectationLearner`."""
 
-    Args:
-        learner: has learned from ``attempts``.
-        attempts: calm ones.
-        channels: makes of errors what is watched.
-        signed: how many of the last channels are of either sign.
-        block: steps that are averaged to one error.
+    model: DynamicsConfig = field(default_factory=lambda: DynamicsConfig(members=3, hidden=(96, 96)))
+    block: int = 5
+    """Steps that are averaged to one error."""
+    held_back: int = 4
+    """One attempt in so many is not learned from, but calibrates."""
+    first_steps: int = 4000
+    """Steps that are waited for: the scales of the models are those of this data."""
+    capacity: int = 60_000
+    """Newest steps that are learned from."""
+    held_capacity: int = 12_000
+    """Newest steps that calibrate."""
+    every: int = 10
+    """Attempts between two versions."""
 
-    Raises:
-        ValueError: too few of them are left to calibrate with.
-    """
-    _, held = split_by_attempt(attempts, learner.config.validation_share, learner.seed)
-    model, errors = forward_model(learner.ensemble), []
-    for attempt in held:
-        z, expected = model.errors(attempt.states[:-1], attempt.actions, attempt.states[1:])
-        rows = channels(z, expected, attempt.states[1:])
-        errors.append(np.where(attempt.valid[:, None], rows, np.nan))
-    return Expectation(model=model, calibration=Calibration.of(errors, block, signed))
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work."""
+        if self.held_back < 2:
+            raise ValueError(f"held_back is {self.held_back}; with less than 2 nothing is left to learn from")
+
+
+class ExpectationLearner:
+    """Learns one robot's dynamics, attempt by attempt."""
+
+    def __init__(
+        self,
+        state_size: int,
+        action_size: int,
+        channels: Errors,
+        signed: int,
+        config: ExpectationConfig | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Make new models of states of S and actions of A numbers.
+
+        Args:
+            state_size: S.
+            action_size: A.
+            channels: makes of errors what is watched.
+            signed: how many of the last channels are of either sign.
+            config: settings.
+            seed: of networks and minibatches.
+        """
+        self.config = c = config or ExpectationConfig()
+        self._learner = DynamicsLearner(state_size, action_size, c.model, seed)
+        self._channels, self._signed = channels, signed
+        self._learned, self._held = _Newest(c.capacity), _Newest(c.held_capacity)
+        self._attempts = 0
+        self._newest: Expectation | None = None
+        self._due = c.every
+
+    @property
+    def updates(self) -> int:
+        """Gradient updates taken so far."""
+        return self._learner.updates
+
+    @property
+    def refused_reason(self) -> str:
+        """Why the last updates were undone; empty if they were not."""
+        return self._learner.refused_reason
+
+    def add(self, attempt: AttemptSteps) -> None:
+        """Take in an attempt."""
+        self._attempts += 1
+        (self._held if self._attempts % self.config.held_back == 0 else self._learned).add(attempt)
+
+    def update(self, n: int) -> dict[str, float]:
+        """Take ``n`` gradient updates.
+
+        Returns:
+            ``expectation_loss`` of the last minibatch; nothing where too little has been seen, or where updates led to
+            numbers that are not finite and were undone.
+        """
+        if self._learned.steps < self.config.first_steps:
+            return {}
+        loss = self._learner.refine(self._learned.attempts, n)
+        return {} if loss is None else {"expectation_loss": loss}
+
+    def snapshot(self) -> Expectation | None:
+        """The newest version, one in so many attempts; None as long as too little has been seen to calibrate."""
+        if self.updates and self._attempts >= self._due:
+            try:
+                self._newest = self._calibrated()
+            except ValueError:
+                return self._newest  # too few whole blocks yet
+            self._due = self._attempts + self.config.every
+        return self._newest
+
+    def _calibrated(self) -> Expectation:
+        """The models as they are now, with errors on attempts that they never learned from."""
+        model, errors = forward_model(self._learner.ensemble), []
+        for attempt in self._held.attempts:
+            z, expected = model.errors(attempt.states[:-1], attempt.actions, attempt.states[1:])
+            rows = self._channels(z, expected, attempt.states[1:])
+            errors.append(np.where(attempt.valid[:, None], rows, np.nan))
+        calibration = Calibration.of(errors, self.config.block, self._signed)
+        return Expectation(version=self._attempts, model=model, calibration=calibration)
+
+
+class _Newest:
+    """The newest attempts with so many steps in all."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._attempts: deque[AttemptSteps] = deque()
+        self.steps = 0
+
+    @property
+    def attempts(self) -> Sequence[AttemptSteps]:
+        return self._attempts
+
+    def add(self, attempt: AttemptSteps) -> None:
+        self._attempts.append(attempt)
+        self.steps += len(attempt.actions)
+        while self.steps > self._capacity and len(self._attempts) > 1:
+            self.steps -= len(self._attempts.popleft().actions)
 
 
 def forward_model(ensemble: DynamicsEnsemble) -> ForwardModel:

@@ -41,6 +41,11 @@ def posture_size(spec: RobotSpec) -> int:
     return BODY + 3 * spec.n_joints
 
 
+def action_size(n_actions: int) -> int:
+    """Width of a row of `actions_of`."""
+    return 2 * n_actions + 2
+
+
 def actions_of(actions: Float32, resting: Float32, phase_rad: FloatArray) -> Float32:
     """What was sent, what was sent before (it still acts, by latency), and where in its cycle the actuator is.
 
@@ -81,7 +86,7 @@ def steps_of(
     )
 
 
-def channel_errors(n_joints: int, z: FloatArray, expected: FloatArray, velocities: FloatArray) -> FloatArray:
+def channel_errors(n_joints: int, z: FloatArray, expected: FloatArray, following: FloatArray) -> FloatArray:
     """Errors of each step, for `meta.change_point`: first of either size, then `signed_channels` of either sign.
 
     A weak motor errs in the direction of its torque, a joint that rubs against its motion, an encoder that is off to
@@ -91,7 +96,7 @@ def channel_errors(n_joints: int, z: FloatArray, expected: FloatArray, velocitie
         n_joints: of the robot.
         z: error of each number of the state, in standard deviations that were foretold. Shape: (T, S).
         expected: the state that was foretold. Shape: (T, S).
-        velocities: of the joints, as they turned out. Shape: (T, n_joints).
+        following: the state as it turned out. Shape: (T, S).
 
     Returns:
         Shape: (T, 1 + n_joints + `signed_channels`).
@@ -100,7 +105,7 @@ def channel_errors(n_joints: int, z: FloatArray, expected: FloatArray, velocitie
     z = np.clip(z, -MOST, MOST)
     body, joints = z[:, :BODY], z[:, BODY:].reshape(-1, 3, n)
     position, velocity, torque = joints[:, 0], joints[:, 1], joints[:, 2]
-    pushing, moving = np.sign(expected[:, BODY + 2 * n :]), np.sign(velocities)
+    pushing, moving = np.sign(expected[:, BODY + 2 * n :]), np.sign(following[:, BODY + n : BODY + 2 * n])
     sizes = ((body**2).mean(axis=1)[:, None], (joints**2).mean(axis=1))
     signed = (position, velocity, torque, velocity * moving, torque * pushing, position * pushing)
     return np.concatenate((*sizes, *signed), axis=1)

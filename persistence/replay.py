@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 
 
+ENOUGH = 1000
+"""Favoured steps from which on they have their whole share of a draw: a few steps would be learned by heart."""
+
+
 class Batch(NamedTuple):
     """Transitions drawn from the buffer. The arrays are views of two gathered blocks, so they are not contiguous."""
 
@@ -97,6 +101,9 @@ class ReplayBuffer:
         self._drawable_head = 0
         self._drawable_count = 0
         self._offsets = np.arange(1 - history, 2)
+        self._favoured_from: int | None = None
+        """Number, among all drawable steps ever, of the first one that is favoured."""
+        self._favoured_share = 0.0
         self._moment_count = 0
         self._moment_mean = np.zeros(features)
         self._moment_m2 = np.zeros(features)
@@ -222,6 +229,36 @@ class ReplayBuffer:
         self._gather(rng, block, facts)
         return self._batch(block, facts)
 
+    def favour_new(self, share: float) -> None:
+        """Let what is added from now on make this share of each draw beside its chance; less as long as it is little.
+
+        Raises:
+            ValueError: the share is not between 0 and 1.
+        """
+        if not 0.0 <= share <= 1.0:
+            raise ValueError(f"share of new steps is {share}; it must be between 0 and 1")
+        self._favoured_from = self._drawable_head + self._drawable_count
+        self._favoured_share = share
+
+    def favour_none(self, *, drop: bool = False) -> None:
+        """Draw uniformly again; with ``drop`` what was favoured is drawn no more at all."""
+        left = self._favoured if drop else 0
+        self._favoured_from = None
+        self._drawable_count -= left
+        for index in range(len(self._episodes) - 1, -1, -1):
+            if left <= 0:
+                return
+            first, steps, drawable = self._episodes[index]
+            self._episodes[index] = (first, steps, 0)
+            left -= drawable
+
+    @property
+    def _favoured(self) -> int:
+        """How many steps are."""
+        if self._favoured_from is None:
+            return 0
+        return self._drawable_head + self._drawable_count - max(self._favoured_from, self._drawable_head)
+
     def feature_moments(self) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
         """Count, mean and variance of the feature rows of all valid steps ever added. Shapes: (), (D,), (D,)."""
         return self._moment_count, self._moment_mean.copy(), self._moment_m2 / max(self._moment_count, 1)
@@ -237,6 +274,9 @@ class ReplayBuffer:
             raise ValueError("the replay buffer holds no valid step; add an episode before sampling")
         # Scaling uniform floats is three times as fast as drawing integers; its bias is below 1e-9.
         pick = (rng.random(len(facts)) * self._drawable_count).astype(np.int64)
+        if (favoured := self._favoured) > 0:
+            taken = rng.random(len(facts)) < self._favoured_share * min(1.0, favoured / ENOUGH)
+            pick = np.where(taken, self._drawable_count - favoured + pick * favoured // self._drawable_count, pick)
         pick += self._drawable_head % self.capacity
         row = self._drawable.take(pick, mode="wrap")
         self._facts.take(row, axis=0, out=facts, mode="wrap")

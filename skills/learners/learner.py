@@ -100,6 +100,15 @@ class Replay(Protocol):
         """Count, mean and variance of the feature rows seen so far. Shapes: (), (D,), (D,)."""
 
 
+def counted_on(meta: Meta, now: Meta) -> Meta:
+    """A learner's state as if it had come after ``now``: going back, it never gives a version of a policy twice."""
+    out = meta | {name: now[name] for name in ("updates", "next_version") if name in now}
+    if "members" in now:
+        pairs = zip(meta["members"], now["members"], strict=True)
+        out["members"] = [counted_on(member, other) for member, other in pairs]
+    return out
+
+
 class Learner(Protocol):
     """Improves policies from a replay memory that somebody else fills."""
 

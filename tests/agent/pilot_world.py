@@ -97,6 +97,7 @@ class World:
         resets: tuple[FakeSkill, ...] = (),
         stand_ups: tuple[FakeSkill, ...] | None = None,
         every_attempt: bool = False,
+        ladder=None,
     ) -> None:
         self.robot = FakeRobot()
         self.home = Home(root / "home").prepare()
@@ -142,6 +143,7 @@ class World:
             self_test=lambda _: self.problems,
             permit=permit,
             release=release,
+            ladder=ladder,
         )
         enter = self.ledger.enter
 

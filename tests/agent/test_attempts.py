@@ -77,6 +77,7 @@ def run(
     cause="x",
     hopeless=None,
     goal=None,
+    drift_watch=None,
 ):
     monitors = Monitors(robot.spec, WORKSPACE, SafetyConfig(), 50.0)
     loop = ControlLoop(robot, SimulatedClock(robot, DT_S), ActionGate(robot.spec, DT_S), monitors)
@@ -88,7 +89,7 @@ def run(
         return now
 
     begun_s = loop.reading.robot_s
-    runner = AttemptRunner(loop, WORKSPACE, tick)
+    runner = AttemptRunner(loop, WORKSPACE, tick, drift_watch)
     result = runner.run(skill or Task(), controller or Script(robot), hopeless=hopeless, goal=goal)
     return result, loop.reading.robot_s - begun_s
 
@@ -99,6 +100,34 @@ def walk(robot: FakeRobot) -> tuple[DecisionController, object]:
     actuator = GAIT.actuator(robot.spec, DT_S)
     controller = DecisionController(GAIT, actuator, lambda *_: np.full(12, 0.5), prior, decimation=2)
     return controller, skill
+
+
+class DriftWatchFake:
+    def __init__(self):
+        self.told = []
+
+    def begins(self, controller):
+        self.told.append(controller)
+
+    def decided(self, observation, decision, robot_s):
+        self.told.append((observation.stamp_s, decision.sent))
+
+
+class TestDriftWatch:
+    def test_it_is_told_of_every_decision(self, robot):
+        controller, skill = walk(robot)
+        watch = DriftWatchFake()
+        result, _ = run(robot, controller, skill, drift_watch=watch)
+        first, *decisions = watch.told
+        assert first is controller
+        arrays = result.arrays
+        assert [stamp_s for stamp_s, _ in decisions[: result.steps]] == arrays.stamps_s[: result.steps].tolist()
+        np.testing.assert_array_equal([sent for _, sent in decisions[: result.steps]], arrays.actions)
+
+    def test_a_script_that_decides_nothing_is_no_business_of_its(self, robot):
+        watch = DriftWatchFake()
+        run(robot, drift_watch=watch)
+        assert watch.told == [None]
 
 
 class TestEnd:

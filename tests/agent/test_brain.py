@@ -13,7 +13,11 @@ from agent.brain import Brain, PolicyUnavailableError
 from agent.clearance import Clearance, Verdict
 from agent.learner_link import LearnerProgress
 from agent.learner_process import Snapshot
+from meta.change_point import Calibration
+from meta.drift_monitor import Condition
+from meta.expectation import Expectation, ForwardModel
 from meta.robot_steps import posture_size
+from meta.transitions import Scales
 from skills.fall_predictor import FallPredictorWeights
 from skills.gait import GAIT
 from skills.policy import PolicyWeights
@@ -44,6 +48,7 @@ class FakeLink:
     def __init__(self, folder: Path) -> None:
         self.progress = LearnerProgress()
         self.ingested: list[Path] = []
+        self.conditions: list[Condition] = []
         self.waited: list[int] = []
         self.polls = 0
         self._folder = folder
@@ -55,8 +60,9 @@ class FakeLink:
         self.progress.snapshots[ticket] = Snapshot((path,))
         return path
 
-    def ingest(self, path: Path) -> int:
+    def ingest(self, path: Path, condition: Condition = Condition.USUAL) -> int:
         self.ingested.append(path)
+        self.conditions.append(condition)
         return len(self.ingested)
 
     def wait_for(self, ticket: int) -> None:
@@ -184,7 +190,7 @@ class TestShield:
         """A critic that knows nothing says one half of everything."""
         path = tmp_path / "shield.safetensors"
         path.write_bytes(self.shield(threshold).to_bytes())
-        link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, path)
+        link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, {"shield": path})
         controller, _ = brain(link).controller(get("walk_forward"), explore=False)
         controller.start(observation())
         controller.act(observation())
@@ -200,11 +206,11 @@ class TestShield:
         path.write_bytes(self.shield(0.4).to_bytes())
         broken = replace(self.shield(0.4), recovery=weights(1, bias=float("nan")))
         made = brain(link)
-        link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, path)
+        link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, {"shield": path})
         made.controller(get("walk_forward"), explore=False)
         path = tmp_path / "broken.safetensors"
         path.write_bytes(broken.to_bytes())
-        link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, path)
+        link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, {"shield": path})
         controller, _ = made.controller(get("walk_forward"), explore=False)
         controller.start(observation())
         controller.act(observation())
@@ -228,7 +234,7 @@ class TestFallPredictor:
 
     def publish(self, link, path: Path, weights: FallPredictorWeights) -> None:
         path.write_bytes(weights.to_bytes())
-        link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, falls=path)
+        link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, {"falls": path})
 
     def test_what_the_learner_publishes_watches_the_next_attempt(self, link, tmp_path):
         made = brain(link)
@@ -264,7 +270,7 @@ def test_the_undo_critic_that_the_learner_publishes_judges_what_comes(link, tmp_
     )
     path = tmp_path / "undo"
     path.write_bytes(weights.to_bytes())
-    link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, undo=path)
+    link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, {"undo": path})
     made.controller(skill, explore=False)
     assert made.hopeless(observation()) == {"walk_backward"}
 
@@ -392,3 +398,40 @@ class TestCandidates:
         assert made.controller(get("turn_left"), explore=True)[1] == 30
         with pytest.raises(PolicyUnavailableError, match="turn_right"):
             made.controller(get("turn_right"), explore=True)
+
+
+class TestExpectation:
+    def expectation(self, value: float = 0.0) -> Expectation:
+        """One that expects nothing to move."""
+        layers = ((np.full((1, 3, 2), value, np.float32), np.zeros((1, 1, 2), np.float32)),)
+        bound, ones = np.zeros((1, 1, 1), np.float32), np.ones(3, np.float32)
+        scales = Scales(input_mean=0 * ones, input_std=ones, delta_mean=0 * ones[:1], delta_std=ones[:1])
+        calibration = Calibration(block=1, calm=np.zeros((4, 1)), inflation=np.ones((1, 3)))
+        model = ForwardModel(layers=layers, log_variance=(bound, bound), scales=scales)
+        return Expectation(version=7, model=model, calibration=calibration)
+
+    def test_what_the_learner_publishes_is_taken_with_the_next_policy(self, link, tmp_path):
+        made = brain(link)
+        path = tmp_path / "drift"
+        path.write_bytes(self.expectation().to_bytes())
+        link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, {"drift": path})
+        assert made.expectation is None
+        made.controller(get("walk_forward"), explore=False)
+        assert made.expectation.version == 7
+
+    def test_one_that_is_not_finite_is_not_taken(self, link, tmp_path):
+        made = brain(link)
+        path = tmp_path / "drift"
+        path.write_bytes(self.expectation(math.nan).to_bytes())
+        link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, {"drift": path})
+        with pytest.raises(PolicyUnavailableError):
+            made.controller(get("walk_forward"), explore=False)
+        assert made.expectation is None
+
+    def test_the_learner_is_told_what_the_robot_was_like_in_each_attempt(self, link, tmp_path):
+        made = brain(link)
+        seen = [Condition.USUAL, Condition.CHANGED, Condition.HABIT]
+        for name, condition in zip("abc", seen, strict=True):
+            made.attempted(written(tmp_path / name), condition=condition)
+        assert [path.name for path in link.ingested] == ["a", "b", "c"]
+        assert link.conditions == seen

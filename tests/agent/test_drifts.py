@@ -123,6 +123,14 @@ class TestRepairing:
         assert [drift.ends_s for drift in book.schedule.drifts] == [120.0, 110.0, 120.0]
         assert [row["kind"] for row in rows(store)] == ["motor_strength"] * 3 + [REPAIR] * 2
 
+    def test_a_person_at_the_robot_needs_no_permission(self, store):
+        allowed = DriftBook(store, SimConfig(drift_commands=True), SUBJECT)
+        allowed.inject(store, WEAK, 1.0)
+        book = DriftBook(store, SimConfig(), SUBJECT)
+        assert book.schedule.drifts[0].share(20.0) == 1.0
+        assert book.mend(store, 10.0) == {"repaired": [1]}
+        assert book.schedule.drifts[0].share(20.0) == 0.0
+
     def test_what_mends_itself_needs_no_repair(self, store):
         book = DriftBook(store, ALLOWED, SUBJECT)
         book.inject(store, WEAK | {"for_s": 10.0}, 100.0)

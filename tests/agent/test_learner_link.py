@@ -15,8 +15,9 @@ from fakes import observation
 from learner_kit import learner_job
 
 from agent.learner_link import LearnerLink, LearnerUnavailableError
-from agent.learner_process import LearnerJob, SaveCheckpoint, Saved, StoredAttempts
+from agent.learner_process import SHIELD, LearnerJob, SaveCheckpoint, Saved, StoredAttempts
 from agent.learning import Studies
+from meta.drift_monitor import Condition
 from persistence.checkpoints import load_newest, save_checkpoint, verify_checkpoint
 from persistence.episodes import Episode, write_episode
 from persistence.home import Home
@@ -30,13 +31,13 @@ STEPS = 60
 TIMEOUT_S = 120.0
 
 
-def episode_file(home: Home, number: int, family: str = "walk") -> Path:
+def episode_file(home: Home, number: int, family: str = "walk", steps: int = STEPS) -> Path:
     """An attempt of a robot that drifts forward while it does what it likes."""
     rng = np.random.default_rng(number)
     layout = FrameLayout(8, 4)
-    stamps = 0.04 * np.arange(STEPS + 1)
+    stamps = 0.04 * np.arange(steps + 1)
     frames = np.stack([layout.pack(observation(stamp, x_m=0.3 * stamp)) for stamp in stamps])
-    actions = rng.uniform(-1, 1, (STEPS, 12)).astype(np.float32)
+    actions = rng.uniform(-1, 1, (steps, 12)).astype(np.float32)
     episode = Episode(
         uid=attempt_uid(number),
         skill="walk_forward",
@@ -47,7 +48,7 @@ def episode_file(home: Home, number: int, family: str = "walk") -> Path:
         actions=actions,
         proposed=actions,
         resting=np.zeros(12, np.float32),
-        phase=np.zeros(STEPS + 1, np.float32),
+        phase=np.zeros(steps + 1, np.float32),
         terminated=False,
     )
     return home.episodes / write_episode(home, episode).name
@@ -69,10 +70,10 @@ class Learner:
             job, lambda: StoredAttempts(tuple(self.stored), self.left_out), self.saved.append, self.restarts.append
         )
 
-    def attempt(self, number: int) -> int:
-        path = episode_file(self.home, number)
+    def attempt(self, number: int, condition: Condition = Condition.USUAL, steps: int = STEPS) -> int:
+        path = episode_file(self.home, number, steps=steps)
         self.stored.append(path)
-        return self.link.ingest(path)
+        return self.link.ingest(path, condition)
 
     def policy(self, ticket: int) -> PolicyWeights:
         return PolicyWeights.from_bytes(self.link.progress.snapshots[ticket].policies[0].read_bytes())
@@ -185,8 +186,7 @@ def test_a_safety_critic_is_learned_published_and_gone_on_with(home, learner):
     life.attempt(1)
     life.attempt(2)
     life.link.wait_for(2)
-    path = life.link.progress.snapshots[2].shield
-    assert path is not None
+    path = life.link.progress.snapshots[2].beside[SHIELD]
     assert ShieldWeights.from_bytes(path.read_bytes()).recovery.version == life.link.progress.updates // 2
     assert life.link.progress.metrics["risk_threshold"] > 0.0
     life.link.checkpoint(1, 12.5)
@@ -194,8 +194,7 @@ def test_a_safety_critic_is_learned_published_and_gone_on_with(home, learner):
     before = path.read_bytes()
     life.kill()
     life.until(lambda: life.link.progress.restored_seq == 1)
-    again = life.link.progress.snapshots[2].shield
-    assert again is not None
+    again = life.link.progress.snapshots[2].beside[SHIELD]
     assert again.read_bytes() == before
 
 
@@ -216,7 +215,7 @@ def test_a_safety_critic_begins_anew_from_a_checkpoint(home, learner, older):
     before.attempt(1)
     before.link.checkpoint(1, 12.5)
     before.link.wait_saved(1)
-    assert (before.link.progress.snapshots[1].shield is not None) is older
+    assert (SHIELD in before.link.progress.snapshots[1].beside) is older
     before.link.close()
     if older:
         saved = load_newest(home.checkpoints)
@@ -224,9 +223,9 @@ def test_a_safety_critic_begins_anew_from_a_checkpoint(home, learner, older):
     life = learner(stored=before.stored, max_checkpoint_seq=2, **risk)
     life.link.wait_for(0)
     assert life.link.progress.restored_seq == 1 + older
-    assert life.link.progress.snapshots[0].shield is None
+    assert SHIELD not in life.link.progress.snapshots[0].beside
     life.link.wait_for(life.attempt(2))
-    assert life.link.progress.snapshots[1].shield is not None
+    assert SHIELD in life.link.progress.snapshots[1].beside
 
 
 def test_one_that_reads_only_the_newest_attempts_counts_on_from_all(home, learner):
@@ -379,3 +378,28 @@ def test_updates_that_were_undone_are_told_with_the_reason(home, learner):
     assert "finite" in reason or "critic" in reason
     assert life.link.progress.updates == 0
     assert life.policy(1).finite
+
+
+class TestDrift:
+    """What happens to the policy while a robot is not what it was, and once it is again."""
+
+    def after(self, learner, *conditions: Condition) -> tuple[PolicyWeights, PolicyWeights, PolicyWeights]:
+        """The policy before, after three attempts with other conditions, and after one too short to learn from."""
+        made = learner(warmup_steps=0)
+        made.link.wait_for(made.attempt(1))
+        before = made.policy(1)
+        for number, condition in enumerate(conditions, 2):
+            made.link.wait_for(made.attempt(number, condition))
+        later = made.policy(1 + len(conditions))
+        made.link.wait_for(made.attempt(9, Condition.USUAL, steps=1))
+        return before, later, made.policy(2 + len(conditions))
+
+    def test_of_a_repaired_robot_the_policy_is_what_it_was_under_a_new_version(self, learner):
+        before, changed, repaired = self.after(learner, *[Condition.CHANGED] * 3)
+        assert changed.sha256 != before.sha256
+        assert repaired.sha256 == before.sha256
+        assert repaired.version == changed.version > before.version
+
+    def test_of_one_that_is_like_this_for_good_it_goes_on_learning(self, learner):
+        before, changed, settled = self.after(learner, Condition.CHANGED, Condition.HABIT, Condition.HABIT)
+        assert settled.sha256 == changed.sha256 != before.sha256

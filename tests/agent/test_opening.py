@@ -22,9 +22,10 @@ from agent.opening import (
 )
 from agent.settings import ConfigError
 from agent.states import State
+from meta.drift_monitor import Finding
 from persistence.errors import HomeError
 from persistence.home import Home
-from persistence.records import AttemptEnd, AttemptStart, Outcome, StateInterval
+from persistence.records import AttemptEnd, AttemptStart, DriftEvent, Outcome, StateInterval
 from persistence.store import Store
 from sim.a1 import a1_spec
 from sim.minitaur import minitaur_spec
@@ -165,6 +166,29 @@ class TestEpisodes:
             for room, names, left_out in ((1000, "1234", 0), (90, "234", 1), (60, "34", 2), (59, "4", 3), (10, "", 4)):
                 stored = stored_attempts(store, home, room)
                 assert ("".join(path.name for path in stored.paths), stored.left_out) == (names, left_out)
+
+    def test_attempts_of_a_changed_robot_are_marked_until_it_is_calm_or_that_is_usual(self, home):
+        findings = {2.2: Finding.CHANGED, 4.2: Finding.CALM, 6.2: Finding.CHANGED, 8.2: Finding.HABIT}
+        with Store.open(home.db) as store:
+            run_id = open_run(store, Config(), store.recover(), Latches(), 0.0)
+            store.add_drift(DriftEvent(kind="motor_strength", robot_s=1.1, source="injected"))
+            for number in range(1, 10):
+                at_s = number + 0.2
+                if at_s in findings:
+                    store.add_drift(DriftEvent(kind=findings[at_s].value, robot_s=at_s))
+                start = AttemptStart(run_id=run_id, skill="walk_forward", started_s=float(number))
+                end = AttemptEnd(
+                    attempt_id=store.start_attempt(start),
+                    ended_s=number + 0.5,
+                    outcome=Outcome.SUCCESS,
+                    steps=1,
+                    episode_file=str(number),
+                    episode_sha256="0" * 64,
+                )
+                store.finish_attempt(end)
+            stored = stored_attempts(store, home, 1000)
+            assert sorted(path.name for path in stored.unusual) == ["2", "3", "6", "7"]
+            assert len(stored.paths) == 9
 
 
 class TestLearnerJob:

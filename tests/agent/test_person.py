@@ -69,3 +69,12 @@ def test_a_robot_without_place_has_no_person():
 def test_what_a_person_mends_by_placing_is_an_assist_and_a_dead_part_is_not():
     assert {"stand_up_failed", "hard_fence", "reset_failed"} <= ASSIST_CAUSES
     assert not {"simulation", "estop", "sensor", "store_not_writable", "daemon_crash"} & ASSIST_CAUSES
+
+
+def test_one_who_is_called_to_a_robot_that_drifted_repairs_it(robot):
+    repaired = []
+    person = SimulatedPerson(robot, 5.0, repair=repaired.append)
+    for cause, times in (("stand_up_failed", []), ("drifted", [9.0])):
+        person.call(4.0)
+        assert person.answer(cause, 9.0).note.startswith(f"{cause}: {'repaired' if times else 'put back'}")
+        assert repaired == times

@@ -91,15 +91,18 @@ class TestGate:
     @settings(deadline=None, max_examples=50)
     @given(arrays(np.float64, 8, elements=st.floats(-9.0, 9.0)))
     @example(np.array([0.0, 3.0, 6.0, 3.0, 0.0, 0.0, 0.0, 0.0]))
+    @example(np.array([4.0, 4.0, 4.0, 4.0, 8.0, 4.0, 1.0, 4.0]))
     def test_no_leg_of_the_minitaur_is_told_to_fold_or_to_wind_up(self, target):
         spec = minitaur_spec()
         sent = ActionGate(spec, 1.0).filter(command(target), replace(observation(), joint_position=target)).target
         legs = np.linalg.inv(spec.leg_to_joint) @ (sent - spec.stand_position_rad)
         asked = np.linalg.inv(spec.leg_to_joint) @ (target - spec.stand_position_rad)
         nearest = np.clip(asked, spec.leg_lower_rad, spec.leg_upper_rad)
+        turned = np.clip(target, spec.position_lower_rad, spec.position_upper_rad) - spec.stand_position_rad
+        way_back = np.clip(np.linalg.inv(spec.leg_to_joint) @ turned, spec.leg_lower_rad, spec.leg_upper_rad)
         clearance = LegClearance(spec)
         in_the_way = clearance.clear(target) and not clearance.clear(
-            spec.stand_position_rad + spec.leg_to_joint @ nearest
+            spec.stand_position_rad + spec.leg_to_joint @ way_back
         )
         # Where a leg is beyond its limit and another is in the way back, it goes back as far as it can.
         reach = np.abs(asked - nearest) if in_the_way else 0.0

@@ -8,11 +8,13 @@ import pytest
 from agent.config import Config
 from agent.daemon import run_daemon
 from benchmarks import early_aborts, resets
+from benchmarks._fumbling import fumbled
 from persistence.episodes import Episode, write_episode
 from persistence.home import Home
 from sim.kuka import kuka_spec
-from sim.robot import FrameLayout
+from sim.robot import FrameLayout, Frames
 from skills.carry import CARRYING_SKILLS, REACH_M
+from skills.registry import get
 from tests.skills.arm_readings import ON_TRAY_M, reading
 
 HOUR_MIN = 60.0
@@ -83,7 +85,26 @@ def test_a_short_practice_is_judged_and_goes_on_where_it_was(tmp_path, monkeypat
     assert len(asked) == 2
     assert sum(attempts for spans in judged["curve"].values() for _, attempts in spans) == 4
     assert judged["deployed_least"] == 0.5
-    assert early_aborts.judge(tmp_path)["attempts"] <= 4
+    assert early_aborts.judge(early_aborts.made_in(tmp_path), Config())["attempts"] <= 4
+
+
+def test_a_hand_that_fumbles_does_what_its_script_says_and_more():
+    """The same seed makes the same attempts; what it does not fumble it does as its script would."""
+    made = list(fumbled(3, 6))
+    again = list(fumbled(3, 6))
+    assert len(made) == 6
+    assert {one.policy_version for one in made} == {"1", "None"}
+    for one, other in zip(made, again, strict=True):
+        np.testing.assert_array_equal(one.frames, other.frames)
+        script = get(one.skill).script(kuka_spec())
+        asked = script(Frames(one.frames[:-1], FrameLayout.of(kuka_spec())))
+        assert np.allclose(one.proposed, asked, atol=1e-6) is (one.policy_version == "None")
+
+
+def test_attempts_of_a_hand_that_fumbles_are_judged():
+    found = early_aborts.run(3, 6)
+    assert found["attempts"] == sum(one.policy_version == "1" for one in fumbled(3, 6))
+    assert found["losses"] + found["good"] == found["attempts"]
 
 
 def test_early_aborts_are_counted_over_all_seeds():
@@ -92,7 +113,7 @@ def test_early_aborts_are_counted_over_all_seeds():
         {"attempts": 50, "losses": 2, "good": 48, "said": ends[0], "learned": ends[1], "either": ends[0]},
         {"attempts": 52, "losses": 0, "good": 52, "said": ends[1], "learned": ends[1], "either": ends[1]},
     ]
-    found = early_aborts.conclude({early_aborts.VARIANT: cells})
+    found = early_aborts.conclude({"fumbling": cells})["fumbling"]
     assert (found["attempts"], found["losses"], found["good"]) == (102, 2, 100)
     assert found["said"] == {"prevented_share": 0.5, "cut_share": 0.03, "lead_s": 0.4}
     assert found["learned"] == {"prevented_share": 0.0, "cut_share": 0.0, "lead_s": None}

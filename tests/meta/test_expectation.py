@@ -10,10 +10,12 @@ from toy_dynamics import attempt, attempts
 from meta.change_point import ChangeDetector
 from meta.dynamics_learner import DynamicsConfig, DynamicsLearner
 from meta.expectation import Expectation
-from meta.expectation_learner import expectation_of, forward_model
+from meta.expectation_learner import ExpectationConfig, ExpectationLearner, forward_model
 
 torch.set_num_threads(1)
-CONFIG = DynamicsConfig(members=2, hidden=(24, 24), most_updates=600, validation_share=0.4)
+CONFIG = ExpectationConfig(
+    model=DynamicsConfig(members=2, hidden=(24, 24)), first_steps=600, held_back=3, every=5, capacity=2400
+)
 
 
 def channels(z, expected, following):
@@ -22,23 +24,35 @@ def channels(z, expected, following):
     return np.concatenate(((z**2).mean(axis=1)[:, None], z), axis=1)
 
 
-@pytest.fixture(scope="module")
-def learned():
-    learner, calm = DynamicsLearner(2, 2, CONFIG, seed=3), attempts(60)
-    learner.fit(calm)
-    return learner, calm
+def fed(calm, updates=20):
+    learner = ExpectationLearner(2, 2, channels, 2, CONFIG, seed=3)
+    for each in calm:
+        learner.add(each)
+        learner.update(updates)
+    return learner
 
 
 @pytest.fixture(scope="module")
-def expectation(learned):
-    return expectation_of(*learned, channels, 2)
+def calm():
+    return attempts(75)
 
 
-def test_errors_are_those_of_the_ensemble(learned):
-    learner, calm = learned
+@pytest.fixture(scope="module")
+def expectation(calm):
+    return fed(calm).snapshot()
+
+
+@pytest.fixture(scope="module")
+def fitted(calm):
+    learner = DynamicsLearner(2, 2, CONFIG.model, seed=3)
+    learner.refine(calm, 300)
+    return learner
+
+
+def test_errors_are_those_of_the_ensemble(fitted, calm):
     states, actions, following = calm[0].states[:-1], calm[0].actions, calm[0].states[1:]
-    z, expected = forward_model(learner.ensemble).errors(states, actions, following)
-    told = learner.ensemble.predict(torch.from_numpy(states), torch.from_numpy(actions))
+    z, expected = forward_model(fitted.ensemble).errors(states, actions, following)
+    told = fitted.ensemble.predict(torch.from_numpy(states), torch.from_numpy(actions))
     np.testing.assert_allclose(expected, told.mean, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(z, (following - told.mean.numpy()) / told.std.numpy(), rtol=1e-3, atol=1e-3)
 
@@ -58,8 +72,7 @@ def test_a_weaker_motor_is_noticed_soon_and_a_calm_one_is_not(expectation):
     assert alarm_step(0.5) < 120
 
 
-def test_steps_that_cannot_be_trusted_are_not_calm_ones(learned, expectation):
-    learner, calm = learned
+def test_steps_that_cannot_be_trusted_are_not_calm_ones(calm, expectation):
     broken = [
         dataclasses.replace(
             each,
@@ -68,7 +81,7 @@ def test_steps_that_cannot_be_trusted_are_not_calm_ones(learned, expectation):
         )
         for each in calm
     ]
-    found = expectation_of(learner, broken, channels, 2).calibration
+    found = fed(broken).snapshot().calibration
     assert found.calm.max() < 1.5 * expectation.calibration.calm.max()
 
 
@@ -103,7 +116,52 @@ def test_numbers_that_are_not_finite_are_told(expectation):
     assert not dataclasses.replace(expectation, model=spoiled).finite
 
 
-def test_with_too_few_calm_attempts_there_is_none(learned):
-    learner, calm = learned
-    with pytest.raises(ValueError, match="calm blocks"):
-        expectation_of(learner, calm[:4], channels, 2)
+def test_there_is_none_before_there_is_enough_to_learn_from_and_to_calibrate(calm):
+    learner = ExpectationLearner(2, 2, channels, 2, CONFIG)
+    for number, each in enumerate(calm[:40]):
+        learner.add(each)
+        figures = learner.update(1)
+        enough = number >= 13  # two thirds of 60 steps each
+        assert bool(figures) == enough
+        assert learner.snapshot() is None  # 100 blocks of every sixth attempt take 51 attempts
+    assert learner.updates == 27
+
+
+def test_a_version_stays_until_the_next_is_due(calm):
+    learner = fed(calm, updates=1)
+    first = learner.snapshot()
+    versions = []
+    for number in range(12):
+        learner.add(attempt(2000 + number))
+        versions.append(learner.snapshot().version)
+    assert first.version == 75
+    assert versions == [75] * 4 + [80] * 5 + [85] * 3
+
+
+def test_it_learns_on_from_the_newest_steps_alone(calm):
+    """Of a robot that is another one for good, it forgets what the old one did."""
+    learner = fed(calm)
+    weak = [attempt(number, gain=0.5) for number in range(3000, 3060)]
+    for each in weak:
+        learner.add(each)
+        learner.update(40)
+    model = learner.snapshot().model
+    sizes = [
+        np.abs(model.errors(each.states[:-1], each.actions, each.states[1:])[0]).mean() for each in (weak[0], calm[0])
+    ]
+    assert sizes[0] < 0.5 * sizes[1]
+
+
+def test_updates_that_lead_nowhere_are_undone_and_told(calm, monkeypatch):
+    learner = fed(calm[:30])
+    weight = learner._learner.ensemble.weights[0]
+    before = weight.detach().clone()
+    monkeypatch.setattr(learner._learner, "_minibatch", lambda *_: weight.sum() * torch.nan)
+    assert learner.update(3) == {}
+    assert "stopped being finite" in learner.refused_reason
+    assert torch.equal(weight, before)
+
+
+def test_settings_that_cannot_work_are_refused():
+    with pytest.raises(ValueError, match="held_back is 1"):
+        ExpectationConfig(held_back=1)

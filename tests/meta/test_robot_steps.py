@@ -34,7 +34,7 @@ def test_a_reading_that_is_no_number_makes_the_steps_beside_it_useless():
 
 class TestChannels:
     def test_there_is_one_for_the_body_and_seven_for_each_joint(self):
-        rows = channel_errors(N, np.zeros((4, STATE)), np.zeros((4, STATE)), np.zeros((4, N)))
+        rows = channel_errors(N, *(np.zeros((4, STATE)) for _ in range(3)))
         assert rows.shape == (4, len(channel_joints(N))) == (4, 1 + N + signed_channels(N))
         assert [int((channel_joints(N) == joint).sum()) for joint in (-1, 0, N - 1)] == [1, 7, 7]
 
@@ -42,24 +42,24 @@ class TestChannels:
         for part in range(3):
             z = np.zeros((1, STATE))
             z[0, BODY + part * N + 5] = 3.0
-            (row,) = channel_errors(N, z, np.ones((1, STATE)), -np.ones((1, N)))
+            (row,) = channel_errors(N, z, np.ones((1, STATE)), -np.ones((1, STATE)))
             assert set(channel_joints(N)[row != 0.0]) == {5}
 
     def test_a_weak_motor_errs_against_its_torque_whichever_way_that_goes(self):
         z, expected = np.zeros((2, STATE)), np.zeros((2, STATE))
         torque = BODY + 2 * N + 4
         expected[:, torque], z[:, torque] = (2.0, -2.0), (-1.0, 1.0)
-        mean = channel_errors(N, z, expected, np.zeros((2, N))).mean(axis=0)
+        mean = channel_errors(N, z, expected, np.zeros((2, STATE))).mean(axis=0)
         of_joint = mean[-signed_channels(N) :].reshape(-1, N)[:, 4]
         np.testing.assert_allclose(of_joint, (0, 0, 0, 0, -1, 0), atol=1e-9)
 
     def test_a_joint_that_rubs_errs_against_its_motion_whichever_way_that_goes(self):
-        z, moving = np.zeros((2, STATE)), np.zeros((2, N))
-        moving[:, 2], z[:, BODY + N + 2] = (3.0, -3.0), (-1.0, 1.0)
-        mean = channel_errors(N, z, np.zeros((2, STATE)), moving).mean(axis=0)
+        z, following = np.zeros((2, STATE)), np.zeros((2, STATE))
+        following[:, BODY + N + 2], z[:, BODY + N + 2] = (3.0, -3.0), (-1.0, 1.0)
+        mean = channel_errors(N, z, np.zeros((2, STATE)), following).mean(axis=0)
         of_joint = mean[-signed_channels(N) :].reshape(-1, N)[:, 2]
         np.testing.assert_allclose(of_joint, (0, 0, 0, -1, 0, 0), atol=1e-9)
 
     def test_one_broken_step_counts_no_more_than_so_much(self):
         z = np.full((1, STATE), 1e6)
-        assert np.abs(channel_errors(N, z, np.ones((1, STATE)), np.ones((1, N)))).max() == MOST**2
+        assert np.abs(channel_errors(N, z, np.ones((1, STATE)), np.ones((1, STATE)))).max() == MOST**2

@@ -38,6 +38,62 @@ def check(batch, history):
         assert advice.tolist() == [-action[0] * (number % 2), 0]
 
 
+def numbers(buffer, n=4000):
+    """Share of a draw that each episode has."""
+    drawn = buffer.sample(np.random.default_rng(0), n).action[:, 0] // 1000
+    return {int(number): float(np.mean(drawn == number)) for number in np.unique(drawn)}
+
+
+class TestFavour:
+    def full(self, lengths, capacity=10_000, favoured=()):
+        buffer = ReplayBuffer(capacity, 2, 1, 2)
+        for number, steps in enumerate(lengths):
+            if number in favoured:
+                buffer.favour_new(0.5)
+            buffer.add_episode(*episode(number, steps))
+        return buffer
+
+    def test_what_is_new_makes_its_share_of_each_draw(self):
+        shares = numbers(self.full((900, 900, 500, 500), favoured=(2,)))
+        # Half of a draw is favoured; of the rest, the new ones have their chance, 1000 of 2800.
+        assert shares[2] + shares[3] == pytest.approx(0.5 + 0.5 * 1000 / 2800, abs=0.03)
+        assert shares[2] == pytest.approx(shares[3], abs=0.03)
+        assert shares[0] == pytest.approx(shares[1], abs=0.03)
+
+    def test_a_little_that_is_new_has_less_of_it(self):
+        assert numbers(self.full((900, 10), favoured=(1,)))[1] == pytest.approx(0.005 + 10 / 910, abs=0.01)
+
+    def test_before_anything_is_new_draws_are_as_usual(self):
+        buffer = self.full((50, 50))
+        usual = buffer.sample(np.random.default_rng(1), 64)
+        buffer.favour_new(1.0)
+        np.testing.assert_array_equal(buffer.sample(np.random.default_rng(1), 64).action, usual.action)
+
+    def test_what_was_favoured_is_drawn_no_more_or_as_everything_else(self):
+        for drop, wanted in ((True, {0, 1, 4}), (False, {0, 1, 2, 3, 4})):
+            buffer = self.full((30, 30, 30, 30), favoured=(2,))
+            buffer.favour_none(drop=drop)
+            buffer.add_episode(*episode(4, 30))
+            shares = numbers(buffer)
+            assert shares.keys() == wanted
+            assert list(shares.values()) == pytest.approx([1 / len(wanted)] * len(wanted), abs=0.03)
+            assert len(buffer) == 30 * len(wanted)
+
+    def test_favoured_and_dropped_ones_are_evicted_like_others(self):
+        buffer = self.full((30, 30, 30, 30), capacity=70, favoured=(1,))
+        assert numbers(buffer).keys() == {2, 3}
+        buffer.favour_none(drop=True)
+        assert len(buffer) == 0
+        for number in (4, 5, 6):
+            buffer.add_episode(*episode(number, 30))
+        assert numbers(buffer).keys() == {5, 6}
+        assert buffer.steps == 60
+
+    def test_a_share_that_is_none_is_refused(self):
+        with pytest.raises(ValueError, match=r"share of new steps is 1\.5"):
+            ReplayBuffer(10, 2, 1).favour_new(1.5)
+
+
 class TestStack:
     def test_stack_is_oldest_first_and_clamped_to_the_first_row(self):
         """History 3 at step 1 of one episode: rows 0, 0, 1 now and 0, 1, 2 next."""

@@ -1,0 +1,77 @@
+"""What follows when a robot is not what it was: go on while that works, then with care, then not without a person.
+
+How well a skill is done is judged by what it earned while the robot was as usual: one attempt in ten was worse than the
+worst tenth of those, and of a robot that still can do it hardly more are.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+WINDOW = 20
+"""Newest attempts of a changed robot that are judged together (reliability figures: performance below a floor for as
+many attempts)."""
+FEWEST, MOST = 10, 40
+"""Attempts of a skill while the robot was as usual: so many must be known, and no more are."""
+WORST = 0.1
+"""Share of those that counts as badly done."""
+FLOOR = 0.5
+"""Where a smaller share of attempts is done well, the robot is degraded."""
+DRIFTED = "drifted"
+"""Cause of an intervention: the robot is not what it was, and cannot do what it could."""
+
+
+class Watch(Protocol):
+    """What says whether the robot is what it was."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether it is not."""
+
+
+class DriftLadder:
+    """How far down a changed robot is."""
+
+    def __init__(self, watch: Watch, told: Callable[[float], None] = lambda share: None) -> None:
+        """Begin at the top. ``told`` gets the share of attempts done well when the robot begins to be degraded."""
+        self.degraded = False
+        """Whether attempts are to be made with care."""
+        self._watch, self._told = watch, told
+        self._usual: dict[str, deque[float]] = {}
+        """Mean rewards of the newest attempts of each skill while the robot was as usual."""
+        self._well: deque[bool] = deque(maxlen=WINDOW)
+        """Whether the newest attempts of the changed robot were done well."""
+        self._with_care = 0
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether attempts with care are done no better: a person has to look."""
+        return self.degraded and self._with_care >= WINDOW
+
+    def attempted(self, skill: str, mean_reward: float) -> None:
+        """An attempt is over that nothing cut short, or that ended in a fall."""
+        usual = self._usual.setdefault(skill, deque(maxlen=MOST))
+        if not self._watch.changed:
+            usual.append(mean_reward)
+            self.start_over()
+        elif len(usual) >= FEWEST:
+            self._well.append(mean_reward >= sorted(usual)[int(WORST * len(usual))])
+            self._judge()
+
+    def start_over(self) -> None:
+        """The robot is as usual, or a person has seen to it."""
+        self._well.clear()
+        self.degraded, self._with_care = False, 0
+
+    def _judge(self) -> None:
+        self._with_care += self.degraded
+        if len(self._well) < WINDOW:
+            return
+        share = sum(self._well) / WINDOW
+        if share >= FLOOR:
+            self.degraded, self._with_care = False, 0
+        elif not self.degraded:
+            self.degraded = True
+            self._told(share)

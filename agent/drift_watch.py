@@ -1,0 +1,88 @@
+"""Watches how the robot moves while it practises: the books say when it is not what it was, and when it is again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from meta.drift_monitor import Condition, DriftMonitor, Finding, Found
+from meta.expectation import Expectation
+from persistence.records import DriftEvent
+from sim.robot import FrameLayout, Observation, RobotSpec
+from skills.decisions import Decision, DecisionController
+
+FINDINGS = tuple(Finding)
+"""Kinds of its rows among the drift events."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftStatus:
+    """What is known of drift, for people."""
+
+    watching: bool
+    changed: bool
+    since_s: float | None
+    """Robot time at which the change was found; None: there is none."""
+    joint: str
+    """Joint that has changed most; empty: none, or it is the body."""
+
+
+class DriftWatch:
+    """Follows the attempts of one family of skills, whose actions the expectation knows."""
+
+    def __init__(self, monitor: DriftMonitor, spec: RobotSpec, family: str, told: Callable[[DriftEvent], None]) -> None:
+        """Watch; ``told`` gets a row for each finding."""
+        self._monitor, self._spec, self._family, self._told = monitor, spec, family, told
+        self._layout = FrameLayout.of(spec)
+        self._following = False
+        self._since_s: float | None = None
+        self._joint = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the robot is not what it is expected to be."""
+        return self._monitor.changed
+
+    @property
+    def condition(self) -> Condition:
+        """What it is now."""
+        return self._monitor.condition
+
+    @property
+    def status(self) -> DriftStatus:
+        """For the live view."""
+        return DriftStatus(
+            watching=self._monitor.watching, changed=self.changed, since_s=self._since_s, joint=self._joint
+        )
+
+    def expect(self, expectation: Expectation | None) -> None:
+        """Take what the robot is expected to do, if it is newer."""
+        self._monitor.expect(expectation)
+
+    def begins(self, controller: DecisionController | None) -> None:
+        """An attempt begins; None: its controller makes no decisions."""
+        self._following = controller is not None and controller.family.name == self._family
+        if controller is not None and self._following:
+            self._monitor.begins(controller.resting_action)
+
+    def cut(self) -> None:
+        """What was decided last is not carried out: a fall is being caught."""
+        self._monitor.cut()
+
+    def decided(self, observation: Observation, decision: Decision, robot_s: float) -> None:
+        """A decision is made on a reading."""
+        if not self._following:
+            return
+        found = self._monitor.decided(self._layout.pack(observation), decision.sent, decision.phase_rad)
+        if found is not None:
+            self._note(found, robot_s)
+
+    def _note(self, found: Found, robot_s: float) -> None:
+        detail: dict[str, float | str] = {"practised_s": round(found.practised_s, 3)}
+        if found.kind is Finding.CHANGED:
+            self._since_s = robot_s
+            self._joint = self._spec.joint_names[found.joint] if found.joint >= 0 else ""
+            detail |= {"joint": self._joint, "size": round(found.size, 3)}
+        elif found.kind is Finding.CALM:
+            self._since_s, self._joint = None, ""
+        self._told(DriftEvent(kind=found.kind.value, robot_s=robot_s, detail=detail))

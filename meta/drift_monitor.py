@@ -1,0 +1,165 @@
+"""Follows one robot's prediction errors step by step: says when they have changed, and when that is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from meta.change_point import Alarm, ChangeDetector, steps_between_alarms
+from meta.expectation import Expectation
+from meta.robot_steps import actions_of, channel_errors, channel_joints, posture
+from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec
+
+CALM_S = 30.0
+"""A change is over once errors have been calm for this long."""
+UNCALM_EVERY_S = 60.0
+"""For that, errors count as calm if the test does not alarm although it may once in this time."""
+HABIT_S = 1800.0
+"""After this long of practice a change is what the robot is like now: expectations are learned from it, too."""
+
+
+class Condition(StrEnum):
+    """What a robot is compared with what it is expected to be."""
+
+    USUAL = "usual"
+    CHANGED = "changed"
+    """Expectations are not learned from it: what a changed robot taught them would hide that it is repaired."""
+    HABIT = "habit"
+    """Changed for so long that this is what it is like now."""
+
+
+class Finding(StrEnum):
+    """What a monitor finds."""
+
+    CHANGED = "dynamics_changed"
+    CALM = "dynamics_calm_again"
+    HABIT = "dynamics_taken_as_usual"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A finding."""
+
+    kind: Finding
+    practised_s: float
+    """Practice watched since errors changed."""
+    joint: int = -1
+    """Joint whose errors have changed most; -1: none's, but the body's, or none have."""
+    size: float = 0.0
+    """By how much, in standard deviations of calm errors."""
+
+
+class DriftMonitor:
+    """Watches decisions; constant time for each."""
+
+    def __init__(self, spec: RobotSpec, *, false_alarms_per_h: float = 1.0) -> None:
+        """Watch nothing until there is an expectation.
+
+        Args:
+            spec: the robot, with its policy rate.
+            false_alarms_per_h: so many per hour of practice at most, on average.
+        """
+        self.condition = Condition.USUAL
+        self._spec, self._layout = spec, FrameLayout.of(spec)
+        self._rate_hz = float(spec.policy_rate_hz)
+        self._least_steps = steps_between_alarms(false_alarms_per_h, self._rate_hz)
+        self._joints = channel_joints(spec.n_joints)
+        self._expectation: Expectation | None = None
+        self._newer: Expectation | None = None
+        self._detector: ChangeDetector | None = None
+        self._last: tuple[FloatArray, FloatArray] | None = None
+        """Posture and action from which a step is under way."""
+        self._sent = np.zeros(0, np.float32)
+        self._changed_steps = self._calm_steps = 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether the robot is not what it is, or was, expected to be."""
+        return self.condition is not Condition.USUAL
+
+    @property
+    def watching(self) -> bool:
+        """Whether there is an expectation to compare with."""
+        return self._detector is not None
+
+    def expect(self, expectation: Expectation | None) -> None:
+        """Take a newer expectation; while the robot is changed, and that is no habit, it waits."""
+        if expectation is None or (self._newer is not None and expectation.version == self._newer.version):
+            return
+        self._newer = expectation
+        if self.condition is not Condition.CHANGED:
+            self._expectation = expectation
+            self._watch()
+
+    def begins(self, resting: FloatArray) -> None:
+        """An attempt begins, before whose first decision ``resting`` was sent. Shape: (n_actions,)."""
+        self._sent = resting
+        self.cut()
+
+    def cut(self) -> None:
+        """The step under way is not what was decided, as where a fall is caught."""
+        self._last = None
+        if self._detector is not None:
+            self._detector.cut()
+
+    def decided(self, frame: FloatArray, sent: FloatArray, phase_rad: float) -> Found | None:
+        """A decision is made on a reading: the step before it is complete.
+
+        Args:
+            frame: the reading, packed. Shape: (`FrameLayout.width`,).
+            sent: what goes to the actuator. Shape: (n_actions,).
+            phase_rad: where in its cycle the actuator is.
+        """
+        if self._expectation is None or self._detector is None:
+            return None
+        state = posture(self._spec, Frames(np.asarray(frame)[None], self._layout))
+        action = actions_of(np.asarray(sent, np.float32)[None], self._sent, np.array([phase_rad]))
+        before, self._last, self._sent = self._last, (state, action) if np.isfinite(state).all() else None, sent
+        if before is None or self._last is None:
+            return None
+        z, expected = self._expectation.model.errors(before[0], before[1], state)
+        (errors,) = channel_errors(self._spec.n_joints, z, expected, state)
+        alarm = self._detector.update(errors)
+        return self._while_changed(alarm) if self.changed else self._while_calm(alarm)
+
+    def _while_calm(self, alarm: Alarm | None) -> Found | None:
+        if alarm is None:
+            return None
+        sizes = np.full(self._spec.n_joints + 1, -np.inf)
+        np.maximum.at(sizes, self._joints + 1, alarm.size)
+        largest = int(sizes.argmax())
+        self.condition = Condition.CHANGED
+        self._changed_steps, self._calm_steps = alarm.step - alarm.since, 0
+        self._watch()
+        return Found(
+            kind=Finding.CHANGED,
+            practised_s=self._changed_steps / self._rate_hz,
+            joint=largest - 1,
+            size=float(sizes[largest]),
+        )
+
+    def _while_changed(self, alarm: Alarm | None) -> Found | None:
+        self._changed_steps += 1
+        self._calm_steps += 1
+        practised_s = self._changed_steps / self._rate_hz
+        if alarm is not None:
+            self._calm_steps = 0
+            self._watch()
+        if self._calm_steps >= CALM_S * self._rate_hz:
+            self.condition = Condition.USUAL
+            self._expectation = self._newer
+            self._watch()
+            return Found(kind=Finding.CALM, practised_s=practised_s)
+        if self.condition is Condition.CHANGED and practised_s >= HABIT_S:
+            self.condition = Condition.HABIT
+            return Found(kind=Finding.HABIT, practised_s=practised_s)
+        return None
+
+    def _watch(self) -> None:
+        """Begin the test anew."""
+        assert self._expectation is not None
+        calibration = self._expectation.calibration
+        least_steps = UNCALM_EVERY_S * self._rate_hz if self.changed else self._least_steps
+        self._detector = ChangeDetector(calibration, max(least_steps, calibration.block))

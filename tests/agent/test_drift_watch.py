@@ -1,0 +1,90 @@
+"""What the books say of a robot that moves otherwise than it did."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fakes import fake_spec, observation
+
+from agent.drift_watch import DriftWatch
+from meta.drift_monitor import Finding, Found
+from skills.decisions import Decision
+
+SPEC = fake_spec()
+DECISION = Decision(0.5, np.zeros(2, np.float32), np.full(2, 0.25, np.float32))
+
+
+class Monitor:
+    """Finds what a test says; notes what it is told."""
+
+    def __init__(self) -> None:
+        self.changed, self.usual, self.watching = False, True, True
+        self.told: list[object] = []
+        self.finds: Found | None = None
+
+    def begins(self, resting) -> None:
+        self.told.append(("begins", resting.tolist()))
+
+    def cut(self) -> None:
+        self.told.append("cut")
+
+    def decided(self, seen, sent, phase_rad) -> Found | None:
+        self.told.append((sent.tolist(), phase_rad))
+        return self.finds
+
+
+@pytest.fixture
+def monitor():
+    return Monitor()
+
+
+@pytest.fixture
+def rows():
+    return []
+
+
+@pytest.fixture
+def watch(monitor, rows):
+    made = DriftWatch(monitor, SPEC, "walk", rows.append)
+    made.begins(controller())
+    return made
+
+
+def controller(family="walk"):
+    return SimpleNamespace(family=SimpleNamespace(name=family), resting_action=np.full(2, 9.0))
+
+
+def test_attempts_of_its_family_are_followed_and_no_others(monitor, watch):
+    watch.decided(observation(), DECISION, 1.0)
+    assert monitor.told == [("begins", [9.0, 9.0]), ([0.25, 0.25], 0.5)]
+    for other in (controller("hand"), None):
+        watch.begins(other)
+        watch.decided(observation(), DECISION, 1.0)
+    assert len(monitor.told) == 2
+
+
+def test_a_change_and_its_end_are_rows(monitor, rows, watch):
+    assert watch.status.since_s is None
+    monitor.finds = Found(kind=Finding.CHANGED, practised_s=1.23456, joint=2, size=4.5)
+    watch.decided(observation(), DECISION, 10.0)
+    assert (watch.status.since_s, watch.status.joint) == (10.0, "joint_2")
+    monitor.finds = Found(kind=Finding.HABIT, practised_s=1800.0)
+    watch.decided(observation(), DECISION, 20.0)
+    assert watch.status.since_s == 10.0
+    monitor.finds = Found(kind=Finding.CALM, practised_s=1900.0)
+    watch.decided(observation(), DECISION, 30.0)
+    assert (watch.status.since_s, watch.status.joint) == (None, "")
+    assert [(row.kind, row.robot_s, row.source) for row in rows] == [
+        ("dynamics_changed", 10.0, "detected"),
+        ("dynamics_taken_as_usual", 20.0, "detected"),
+        ("dynamics_calm_again", 30.0, "detected"),
+    ]
+    assert rows[0].detail == {"practised_s": 1.235, "joint": "joint_2", "size": 4.5}
+
+
+def test_a_change_of_the_body_names_no_joint(monitor, rows, watch):
+    monitor.finds = Found(kind=Finding.CHANGED, practised_s=1.0, joint=-1, size=2.0)
+    watch.decided(observation(), DECISION, 10.0)
+    assert rows[0].detail["joint"] == watch.status.joint == ""

@@ -1,0 +1,167 @@
+"""A robot whose joints shake at random: what the monitor says when one of them begins to drift, and when it stops."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from fakes import N_JOINTS, fake_spec, observation
+
+from meta.change_point import Calibration
+from meta.drift_monitor import CALM_S, HABIT_S, Condition, DriftMonitor, Finding
+from meta.expectation import Expectation, ForwardModel
+from meta.robot_steps import action_size, channel_errors, posture_size, signed_channels
+from meta.transitions import Scales
+from sim.robot import FrameLayout
+
+SPEC = fake_spec()
+LAYOUT = FrameLayout.of(SPEC)
+STATE, ACTION = posture_size(SPEC), action_size(N_JOINTS)
+SENT = np.zeros(N_JOINTS, np.float32)
+
+
+def expects_rest(version=1, calm_size=1.0):
+    """Expects zeros of every state, and errors of about one."""
+    weight = np.zeros((1, STATE + ACTION, 2 * STATE), np.float32)
+    weight[0, :STATE, :STATE] = -np.eye(STATE)
+    bound = np.zeros((1, 1, STATE), np.float32)
+    model = ForwardModel(
+        layers=((weight, np.zeros((1, 1, 2 * STATE), np.float32)),),
+        log_variance=(bound - 0.01, bound + 0.01),
+        scales=Scales(
+            input_mean=np.zeros(STATE + ACTION, np.float32),
+            input_std=np.ones(STATE + ACTION, np.float32),
+            delta_mean=np.zeros(STATE, np.float32),
+            delta_std=np.ones(STATE, np.float32),
+        ),
+    )
+    rng = np.random.default_rng(0)
+    calm = []
+    for _ in range(8):
+        states = np.zeros((501, STATE), np.float32)
+        states[:, 2] = 1.0  # upright
+        states[:, 3:] = calm_size * rng.standard_normal((501, STATE - 3))
+        z, expected = model.errors(states[:-1], np.zeros((500, ACTION), np.float32), states[1:])
+        calm.append(channel_errors(N_JOINTS, z, expected, states[1:]))
+    return Expectation(version=version, model=model, calibration=Calibration.of(calm, 5, signed_channels(N_JOINTS)))
+
+
+EXPECTED = expects_rest()
+
+
+class Practice:
+    """Decisions of a robot; notes what the monitor finds, with the number of the decision."""
+
+    def __init__(self, monitor, seed=1):
+        self.monitor = monitor
+        self.found = []
+        self.decisions = 0
+        self._rng = np.random.default_rng(seed)
+        monitor.begins(SENT)
+
+    def go_on(self, seconds, shift=0.0, joint=3, size=1.0):
+        for _ in range(round(seconds * SPEC.policy_rate_hz)):
+            noise = size * self._rng.standard_normal((3, N_JOINTS))
+            noise[1, joint] += shift
+            seen = dataclasses.replace(
+                observation(),
+                angular_velocity=size * self._rng.standard_normal(3),
+                joint_position=SPEC.stand_position_rad + noise[0],
+                joint_velocity=noise[1],
+                joint_torque=noise[2],
+            )
+            found = self.monitor.decided(LAYOUT.pack(seen), SENT, 0.0)
+            self.decisions += 1
+            if found is not None:
+                self.found.append((self.decisions, found))
+        return self
+
+
+def monitor(false_alarms_per_h=1.0):
+    made = DriftMonitor(SPEC, false_alarms_per_h=false_alarms_per_h)
+    made.expect(EXPECTED)
+    return made
+
+
+def test_nothing_is_watched_before_there_is_an_expectation():
+    made = DriftMonitor(SPEC)
+    assert not made.watching
+    assert not Practice(made).go_on(20, shift=5.0).found
+    made.expect(None)
+    assert not made.watching
+
+
+def test_ten_calm_minutes_are_calm():
+    assert not Practice(monitor()).go_on(600).found
+
+
+def test_a_joint_that_drifts_is_found_within_seconds_and_named():
+    made = Practice(monitor()).go_on(60).go_on(10, shift=1.5)
+    ((at, found),) = made.found
+    assert found.kind is Finding.CHANGED
+    assert found.joint == 3
+    assert found.size > 1.0
+    delay_s = at / SPEC.policy_rate_hz - 60.0
+    assert 0.0 < delay_s < 3.0
+    assert found.practised_s == pytest.approx(delay_s, abs=1.0)
+    assert made.monitor.condition is Condition.CHANGED
+
+
+def test_a_change_is_over_after_half_a_minute_of_calm_and_no_earlier():
+    made = Practice(monitor()).go_on(20).go_on(40, shift=1.5).go_on(CALM_S - 1.0)
+    assert [found.kind for _, found in made.found] == [Finding.CHANGED]
+    made.go_on(5)
+    assert [found.kind for _, found in made.found] == [Finding.CHANGED, Finding.CALM]
+    assert made.found[1][1].practised_s == pytest.approx(40 + CALM_S, abs=2.0)
+    assert made.monitor.condition is Condition.USUAL
+    assert [found.kind for _, found in made.go_on(10, shift=1.5).found][2:] == [Finding.CHANGED]
+
+
+def test_what_was_learned_of_a_changed_robot_does_not_count_until_it_is_what_the_robot_is_like():
+    made = Practice(monitor()).go_on(10, shift=1.5)
+    shaken = expects_rest(version=2, calm_size=3.0)  # to which a shift of 1.5 is nothing
+    made.monitor.expect(shaken)
+    made.go_on(HABIT_S - 60, shift=1.5)
+    assert [found.kind for _, found in made.found] == [Finding.CHANGED]
+    made.go_on(60, shift=1.5)
+    assert [found.kind for _, found in made.found] == [Finding.CHANGED, Finding.HABIT]
+    assert made.monitor.condition is Condition.HABIT
+    assert made.monitor.changed
+    made.monitor.expect(expects_rest(version=3, calm_size=3.0))
+    made.go_on(CALM_S + 1.0, shift=1.5)
+    assert [found.kind for _, found in made.found][2:] == [Finding.CALM]
+
+
+def test_a_newer_expectation_that_waited_counts_once_the_robot_is_calm_again():
+    made = Practice(monitor()).go_on(10, shift=1.5)
+    made.monitor.expect(expects_rest(version=2, calm_size=3.0))
+    made.go_on(CALM_S + 3.0)
+    assert not made.monitor.changed
+    assert not made.go_on(20, shift=1.5).found[2:]
+
+
+def test_the_same_version_again_does_not_begin_the_test_anew():
+    made = Practice(monitor())
+    for _ in range(50):
+        made.monitor.expect(EXPECTED)
+        made.go_on(0.2, shift=1.5)
+    assert made.found
+
+
+def test_the_step_over_a_gap_says_nothing():
+    """What follows a fall that was caught, or another attempt, is not the consequence of what was decided last."""
+    made = Practice(monitor())
+    for _ in range(300):
+        made.go_on(0.04, size=100.0)  # a single decision, far from what is expected, and never its consequence
+        made.monitor.cut()
+    assert not made.found
+    made.go_on(2, size=100.0)
+    assert made.found
+
+
+def test_readings_that_are_no_numbers_say_nothing():
+    made = monitor()
+    practice = Practice(made)
+    broken = dataclasses.replace(observation(), joint_velocity=np.full(N_JOINTS, np.nan))
+    for _ in range(200):
+        assert made.decided(LAYOUT.pack(broken), SENT, 0.0) is None
+    assert not practice.go_on(30).found
