@@ -177,8 +177,8 @@ class LearnerConfig(Section):
     """Where what undoes a task succeeds less often than this share of its usual rate, the task goes no further and is
     not begun; 0: nothing is ended early."""
     watch_drift: bool = setting(False)
-    """Whether it is learned how a robot with feet moves, and a change of that is noticed (`drift_events`). A policy that
-    still changes much is taken for a robot that does."""
+    """Whether it is learned how a robot with feet moves, and a change of that is noticed (`drift_events`). A policy
+    that still changes much is taken for a robot that does."""
     false_drifts_per_h: float = setting(0.5, 0.001, 60.0, unit="per hour of attempts")
     """How often a change may be seen where there is none, at most on average."""
     past_actions: bool = setting(True)

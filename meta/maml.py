@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from meta.meta_learner import Examples, GradientMetaLearner, Parameters, Tasks
+from meta.meta_learner import Examples, GradientMetaLearner, Loss, MetaConfig, Parameters, Tasks
+from meta.mlp_adaptation import adapted_losses, layers_of
 
 
 class Maml(GradientMetaLearner):
     """theta' = theta - a grad L(theta, support), and theta descends L(theta', query)  (eq. 1 of the paper)."""
+
+    def __init__(self, network: nn.Module, config: MetaConfig, loss: Loss = nn.functional.mse_loss) -> None:
+        """Start from a copy of the network's parameters."""
+        super().__init__(network, config, loss)
+        short = config.inner_steps == 1 and loss is nn.functional.mse_loss
+        self._layers = layers_of(self._network) if short else None
+        """Linear layers of a network whose tasks can be learned from without weights of their own."""
 
     def adapt(self, parameters: Mapping[str, Tensor], support: Examples) -> Parameters:
         """Take the inner steps on one task's examples."""
@@ -24,6 +32,11 @@ class Maml(GradientMetaLearner):
     def meta_loss(self, tasks: Tasks) -> tuple[Tensor, Tensor]:
         """Mean loss over all tasks after adaptation, and before it."""
         rates = self._rates()
+        if self._layers is not None:
+            after, before = adapted_losses(
+                self._layers, self.parameters, rates, tasks, first_order=self.config.first_order
+            )
+            return after.mean(), before.mean()
 
         def task_loss(task: Tasks) -> tuple[Tensor, Tensor]:
             adapted, before = self._inner(self.parameters, rates, task.support)
