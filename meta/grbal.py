@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from meta.meta_learner import Examples, GradientMetaLearner, MetaConfig, Parameters, Tasks, meta_learner
 from meta.planning_model import PlanningModel
@@ -45,25 +45,18 @@ class GrbalConfig:
             raise ValueError(f"GrBAL setting hidden is {self.hidden!r}; it must be one or more positive widths")
 
 
-class DynamicsNetwork(nn.Module):
-    """One network from normalised state and action to the normalised difference to the next state."""
-
-    def __init__(self, sizes: tuple[int, ...], generator: torch.Generator) -> None:
-        """Draw new weights for layers of these widths, as torch's own linear layers do."""
-        super().__init__()
-        layers: list[nn.Module] = []
-        for fan_in, fan_out in pairwise(sizes):
-            layer = nn.Linear(fan_in, fan_out)
-            with torch.no_grad():
-                for parameter in layer.parameters():
-                    parameter.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
-            layers += [layer, nn.ReLU()]
-        self.layers = nn.Sequential(*layers[:-1])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape: (..., in) to (..., out)."""
-        y: Tensor = self.layers(x)
-        return y
+def dynamics_network(sizes: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
+    """From normalised state and action to the normalised difference to the next state; new weights for layers of these
+    widths, as torch's own linear layers draw them.
+    """
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in pairwise(sizes):
+        layer = nn.Linear(fan_in, fan_out)
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+        layers += [layer, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
 
 
 class Grbal:
@@ -75,7 +68,7 @@ class Grbal:
         self.scales = scales
         self._rng = np.random.default_rng(seed)
         sizes = (len(scales.input_mean), *c.hidden, len(scales.delta_mean))
-        network = DynamicsNetwork(sizes, torch.Generator().manual_seed(seed))
+        network = dynamics_network(sizes, torch.Generator().manual_seed(seed))
         self.learner: GradientMetaLearner = meta_learner(c.meta_learner, network, c.meta)
 
     def learn(self, attempts: Sequence[AttemptSteps], n: int) -> dict[str, float]:

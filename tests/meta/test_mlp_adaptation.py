@@ -1,5 +1,7 @@
 """One inner step without weights for each task: the same losses and meta-gradients as by way of those weights."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ torch.set_num_threads(1)
 
 
 def network(*widths):
-    layers = [part for i, o in zip(widths[:-1], widths[1:], strict=True) for part in (nn.Linear(i, o), nn.ReLU())]
+    layers = [part for i, o in pairwise(widths) for part in (nn.Linear(i, o), nn.ReLU())]
     return nn.Sequential(*layers[:-1]).double()
 
 
