@@ -32,20 +32,18 @@ from sim.gym_robot import TASK_CHANNELS, GymRobot
 from sim.half_cheetah import EFFORT, EPISODE_STEPS, FORWARD, JOINTS, env_id
 from sim.robot import Command, CommandMode
 
-DEFAULT_N = 1500
+DEFAULT_N = 2500
 TRAINED: tuple[str | None, ...] = (None, "bthigh", "bshin", "bfoot")
 JUDGED = ("fthigh", "fshin", "ffoot")
-AT_RANDOM, PLANNED = 4, 2
+AT_RANDOM, PLANNED = 20, 2
 """Attempts of each runner in the first round, and in each later one."""
-ROUNDS = 5
+ROUNDS = 7
 TESTS = 4
 """Attempts of each judged runner by each model."""
-REPEAT = 2
-"""Steps of the environment per decision, so that a plan reaches half a second ahead."""
-DECISIONS = EPISODE_STEPS // REPEAT
+DECISIONS = EPISODE_STEPS
 MODELS = ("adapted", "unadapted", "all_data")
 GRBAL = GrbalConfig(meta=MetaConfig(inner_rate=0.05, learn_rates=True))
-PLANNER = PlannerConfig(horizon=15)
+PLANNER = PlannerConfig(horizon=20)
 ALL_DATA = DynamicsConfig(members=1, hidden=GRBAL.hidden)
 Model = Callable[[list[Float32], list[Float32]], PlanningModel]
 """States so far, actions so far (one fewer), to the model to plan with."""
@@ -121,15 +119,14 @@ def _attempt(motor: str | None, rng: np.random.Generator, choose: Choose, number
     """One attempt of a runner without a motor, through the Gymnasium adapter."""
     robot = GymRobot(f"sim.half_cheetah:{env_id(motor)}", int(rng.integers(2**31)))
     try:
-        states, actions, sequence = [_state(robot)], [], 0
+        states: list[Float32] = [_state(robot)]
+        actions: list[Float32] = []
         for _ in range(DECISIONS):
             action = choose(states, actions)
             actions.append(action)
-            for _ in range(REPEAT):
-                sequence += 1
-                target = action.astype(np.float64)
-                robot.write(Command(mode=CommandMode.TORQUE, target=target, kp=0.0, kd=0.0, sequence=sequence))
-                robot.step(1.0 / robot.spec.control_rate_hz)
+            target = action.astype(np.float64)
+            robot.write(Command(mode=CommandMode.TORQUE, target=target, kp=0.0, kd=0.0, sequence=len(actions)))
+            robot.step(1.0 / robot.spec.control_rate_hz)
             states.append(_state(robot))
     finally:
         robot.close()

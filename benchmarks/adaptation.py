@@ -1,0 +1,243 @@
+"""What is left of a walk after the robot drifts, and how soon it is back, by what its policy has learned with.
+
+    python -m benchmarks.adaptation [--only a1-context] [--seeds 0 1 2]
+    perdure bench adaptation --seed 0 --n 60              # Minitaur with drifts and a long history; n: robot minutes
+
+Policies learn for a robot hour. ``none``: on a robot that does not drift. ``randomised``: on one with faults of the
+training ranges that come and go (`sim.drift_ranges`). ``context``: the same, with an observation that reaches back as
+far as a step takes, from which a policy can tell what has drifted (rapid motor adaptation without a second network).
+Then each policy walks forward: ten seconds, then a drift of a kind and size that no training had comes in, then thirty
+more. Return is the mean reward of a step; after a fall it is zero.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.attempts import AttemptRunner, Interrupt
+from agent.balance import Balance
+from agent.clock import SimulatedClock
+from agent.config import Config
+from agent.evaluation import stored_config
+from agent.loop import Act, ControlLoop, Tick
+from agent.policies import find_policy
+from agent.postures import Postures
+from agent.robots import load_robot
+from agent.safety import ActionGate, Monitors
+from agent.states import Event
+from benchmarks import _daemon
+from benchmarks._study import Study, main
+from sim.drift import DriftSchedule
+from sim.drift_presets import HELD_OUT, preset
+from sim.robot import FrameLayout
+from sim.simulated_robot import SimulatedRobot
+from sim.state import Pose
+from sim.workspace import Workspace
+from skills.experience import transitions
+from skills.policy import PolicyWeights
+from skills.policy_control import policy_controller
+from skills.registry import get
+from skills.skill import LearnedSkill
+
+DEFAULT_N = 60
+SKILL = "walk_forward"
+DRIFTS = ("half_motor", "battery_side", *HELD_OUT)
+EVALUATION_SEEDS = (1000, 1001, 1002, 1003, 1004)
+MINUTES_PER_SEED = 12
+"""A policy that learned for less than an hour is judged with fewer of them."""
+BEFORE_S, AFTER_S = 10.0, 30.0
+FROM_S = 3.0
+"""Of the time before the drift, what counts begins here: the robot is on its way then."""
+WINDOW_S = 2.0
+BACK = 0.9
+"""A walk is back at the first moment from which on it earns this share of what it did, over `WINDOW_S`."""
+DECIMALS = 4
+TRAINING = {"hours": 24, "faults_per_hour": 120, "repaired_after_s": 45, "wear": False}
+"""One or two faults at a time."""
+LONG_HISTORY = 12
+"""Policy steps, about half a second."""
+ROBOTS = ("minitaur", "a1")
+METHODS: Mapping[str, Mapping[str, Any]] = {
+    "none": {"drift": False, "set": {}},
+    "randomised": {"drift": True, "set": {}},
+    "context": {"drift": True, "set": {"learner.history": LONG_HISTORY}},
+}
+Float = NDArray[np.float64]
+
+
+def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
+    """Learn for ``n`` robot minutes with drifts and a long history, then judge. Returns what `cell` returns."""
+    return cell({"robot": ROBOTS[0], "minutes": n, **METHODS["context"]}, seed)
+
+
+def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """One way to learn, one seed.
+
+    Returns:
+        ``recovered_share`` (return after the drift over that before, mean over the six held-out drifts),
+        ``recovery_s_median`` and ``back_share`` (of the walks with a motor at half strength, when they were back, and
+        how many ever were), ``unadapted_share`` (the share that such walks keep in the first second), ``falls``, and
+        ``drifts`` with what `judge` returns.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        home, file = Path(folder) / "home", Path(folder) / "drift.toml"
+        changes = dict(settings["set"])
+        if settings["drift"]:
+            lines = [f"{name} = {json.dumps(value)}" for name, value in {"seed": seed, **TRAINING}.items()]
+            file.write_text("[random]\n" + "\n".join(lines) + "\n")
+            changes["sim.drift"] = str(file)
+        told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+        length = ("--hours", str(settings["minutes"] / 60), "--speed", "max", "--seed", str(seed))
+        _daemon.run_daemon(home, *length, "--robot", settings["robot"], *told)
+        skill = get(SKILL)
+        assert isinstance(skill, LearnedSkill)
+        weights = find_policy("latest", settings["robot"], skill, home)
+        seeds = EVALUATION_SEEDS[: max(1, settings["minutes"] // MINUTES_PER_SEED)]
+        found = judge(settings["robot"], weights, stored_config(home), seeds)
+    return summary(found)
+
+
+def judge(
+    robot: str, weights: PolicyWeights, config: Config, seeds: Sequence[int] = EVALUATION_SEEDS
+) -> dict[str, dict[str, Any]]:
+    """Walks under each drift.
+
+    Returns:
+        By drift, a number per evaluation seed: ``before`` (return), ``share`` (return after it over ``before``),
+        ``first_s`` (the share of the first second), ``back_s`` (when the walk was back; None: never), ``fell``.
+    """
+    out: dict[str, dict[str, Any]] = {}
+    for drift in DRIFTS:
+        walks = [walk(robot, weights, config, drift, seed) for seed in seeds]
+        out[drift] = {
+            "before": [round(each.before, DECIMALS) for each in walks],
+            "share": [round(each.share(AFTER_S), DECIMALS) for each in walks],
+            "first_s": [round(each.share(1.0), DECIMALS) for each in walks],
+            "back_s": [each.back_s for each in walks],
+            "fell": [each.fell for each in walks],
+        }
+    return out
+
+
+def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """See `cell`."""
+    half = found["half_motor"]
+    back = [np.inf if back_s is None else back_s for back_s in half["back_s"]]
+    median = float(np.median(back))
+    return {
+        "recovered_share": float(np.mean([np.mean(found[name]["share"]) for name in HELD_OUT])),
+        "recovery_s_median": median if np.isfinite(median) else None,
+        "back_share": float(np.mean(np.isfinite(back))),
+        "unadapted_share": float(np.mean(half["first_s"])),
+        "battery_side_share": float(np.mean(found["battery_side"]["share"])),
+        "falls": sum(sum(each["fell"]) for each in found.values()),
+        "drifts": dict(found),
+    }
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What each step of a walk earned, the drift coming in at `BEFORE_S`."""
+
+    rewards: Float
+    """Shape: (T,); shorter than planned where the robot fell."""
+    rate_hz: float
+
+    @property
+    def fell(self) -> bool:
+        """Whether it ended before its time."""
+        return len(self.rewards) < round((BEFORE_S + AFTER_S) * self.rate_hz) - 1
+
+    @property
+    def before(self) -> float:
+        """Mean reward of a step before the drift."""
+        first, last = round(FROM_S * self.rate_hz), round(BEFORE_S * self.rate_hz)
+        return float(self.rewards[first:last].mean()) if len(self.rewards) > first else 0.0
+
+    def share(self, seconds: float) -> float:
+        """What it earns in so many seconds after the drift, of what it earned before; at least 0."""
+        return (
+            max(0.0, float(self._after[: round(seconds * self.rate_hz)].mean()) / self.before) if self.before else 0.0
+        )
+
+    @property
+    def back_s(self) -> float | None:
+        """When it was back; None: never."""
+        n = round(WINDOW_S * self.rate_hz)
+        means = np.convolve(self._after, np.ones(n) / n, mode="valid")
+        back = np.flatnonzero(means >= BACK * self.before)
+        return float(back[0] / self.rate_hz) if len(back) and self.before > 0.0 else None
+
+    @property
+    def _after(self) -> Float:
+        """Rewards after the drift, zeros after a fall."""
+        begin, n = round(BEFORE_S * self.rate_hz), round(AFTER_S * self.rate_hz)
+        rest = self.rewards[begin : begin + n]
+        return np.concatenate((rest, np.zeros(n - len(rest))))
+
+
+def walk(robot: str, weights: PolicyWeights, config: Config, drift: str, seed: int) -> Walk:
+    """One walk on an endless floor, as the daemon makes attempts: gate, monitors and catches included."""
+    machine = load_robot(robot, seed)
+    assert isinstance(machine, SimulatedRobot)
+    config = config.for_robot(machine.spec)
+    dt_s, spec, floor = config.control.dt_s, machine.spec, Workspace(size_m=1000.0)
+    with machine:
+        machine.place(Pose.standing())
+        monitors = Monitors(spec, floor, config.safety, 1.0 / dt_s)
+        loop = ControlLoop(machine, SimulatedClock(machine, dt_s), ActionGate(spec, dt_s), monitors)
+        balance = Balance.configured(spec, config.safety)
+
+        def tick(act: Act) -> Tick:
+            now = loop.tick(lambda observation: balance.command(observation) or act(observation))
+            if now.alerts.fallen or balance.failed(now.observation):
+                raise Interrupt(Event.FALL_PREDICTED, "fallen")
+            return now
+
+        Postures(loop, loop.tick).stand(0.5)
+        skill = copy.copy(get(SKILL))
+        assert isinstance(skill, LearnedSkill)
+        skill.horizon_s = BEFORE_S + AFTER_S
+        begins_s = machine.time_s + BEFORE_S
+        drifts = preset(drift, machine.drift_subject, begins_s=begins_s)
+        machine.follow_drift(DriftSchedule(drifts, spec.joint_names), machine.time_s)
+        controller = policy_controller(
+            skill,
+            spec,
+            dt_s,
+            weights,
+            None,
+            decimation=config.control.decimation,
+            history=config.learner.history,
+            past_actions=config.learner.past_actions,
+        )
+        result = AttemptRunner(loop, floor, tick).run(skill, controller)
+    assert result.arrays is not None
+    return Walk(skill.reward(transitions(FrameLayout.of(spec), result.arrays)), float(spec.policy_rate_hz))
+
+
+FIGURES = ("recovered_share", "back_share", "unadapted_share", "battery_side_share")
+STUDY = Study(
+    name="adaptation",
+    module="benchmarks.adaptation",
+    variants={
+        f"{robot}-{name}": {"robot": robot, "minutes": DEFAULT_N, **method}
+        for robot in ROBOTS
+        for name, method in METHODS.items()
+    },
+    cell=cell,
+    figures={**dict.fromkeys(FIGURES, "higher"), "recovery_s_median": "lower", "falls": "lower"},
+    seeds=(0, 1, 2),
+)
+
+if __name__ == "__main__":
+    main(STUDY)

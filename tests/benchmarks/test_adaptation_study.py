@@ -1,0 +1,91 @@
+"""The study of adaptation: what counts as being back, and that a walk is what it says."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.config import Config
+from agent.policies import find_policy, zoo_settings
+from benchmarks import adaptation
+from skills.registry import get
+
+HZ = 25.0
+BEFORE, AFTER = round(adaptation.BEFORE_S * HZ), round(adaptation.AFTER_S * HZ)
+
+
+def walk(*parts):
+    """Ten seconds that earn 2 a step once on the way, then pieces of seconds and reward."""
+    rewards = [np.zeros(round(adaptation.FROM_S * HZ)), np.full(BEFORE - round(adaptation.FROM_S * HZ), 2.0)]
+    rewards += [np.full(round(seconds * HZ), reward) for seconds, reward in parts]
+    return adaptation.Walk(np.concatenate(rewards), HZ)
+
+
+def test_what_comes_before_the_robot_is_on_its_way_does_not_count():
+    assert walk((30.0, 2.0)).before == 2.0
+
+
+def test_a_walk_that_is_hardly_slower_is_back_at_once():
+    one = walk((30.0, 1.9))
+    assert one.share(30.0) == pytest.approx(0.95)
+    assert one.back_s == 0.0
+    assert not one.fell
+
+
+def test_one_that_needs_seven_seconds_is_back_after_those():
+    one = walk((7.0, 0.5), (23.0, 2.0))
+    # 2 s of which 1.73 s are good earn nine tenths.
+    assert one.back_s == pytest.approx(7.0 - (2.0 - 2.0 * (0.9 - 0.25) / 0.75), abs=0.05)
+    assert one.share(1.0) == pytest.approx(0.25)
+    assert one.share(30.0) == pytest.approx((7 * 0.25 + 23) / 30)
+
+
+def test_after_a_fall_nothing_is_earned():
+    one = walk((3.0, 2.0))
+    assert one.fell
+    assert one.share(30.0) == pytest.approx(0.1)
+    assert walk((0.5, 1.0)).back_s is None
+
+
+def test_a_policy_that_cannot_walk_has_no_share():
+    one = adaptation.Walk(np.zeros(5), HZ)
+    assert (one.before, one.share(30.0), one.back_s, one.fell) == (0.0, 0.0, None, True)
+
+
+def test_the_summary_is_of_held_out_drifts_and_half_a_motor():
+    found = {
+        name: {
+            "before": [2.0, 2.0],
+            "share": [0.5, 0.7],
+            "first_s": [0.2, 0.4],
+            "back_s": [None, 4.0],
+            "fell": [True, False],
+        }
+        for name in adaptation.DRIFTS
+    }
+    found["battery_side"]["share"] = [1.0, 1.0]
+    figures = adaptation.summary(found)
+    assert figures["recovered_share"] == pytest.approx(0.6)
+    assert figures["battery_side_share"] == 1.0
+    assert figures["unadapted_share"] == pytest.approx(0.3)
+    assert (figures["recovery_s_median"], figures["back_share"]) == (None, 0.5)
+    found["half_motor"]["back_s"] = [3.0, 4.0]
+    assert adaptation.summary(found)["recovery_s_median"] == 3.5
+    assert figures["falls"] == len(adaptation.DRIFTS)
+
+
+def test_the_drift_comes_in_when_it_is_said_to(monkeypatch):
+    """Of two walks with the same seed, the one under a drift is the same until then, and another one after it."""
+    monkeypatch.setattr(adaptation, "BEFORE_S", 2.0)
+    monkeypatch.setattr(adaptation, "AFTER_S", 2.0)
+    skill = get(adaptation.SKILL)
+    config = Config.load(None, zoo_settings("a1", skill.family.name))
+    weights = find_policy("zoo", "a1", skill, Path())
+    weak, stiff = (
+        adaptation.walk("a1", weights, config, drift, 7).rewards for drift in ("half_motor", "held_out_stiff")
+    )
+    assert len(weak) == len(stiff) == 4 * HZ
+    same = int(np.argmax(weak != stiff))
+    assert 2.0 * HZ - 2 <= same <= 2.0 * HZ + 2
+    assert not math.isclose(weak[-10:].mean(), stiff[-10:].mean(), rel_tol=1e-3)
