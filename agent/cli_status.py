@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.cli_common import existing_home, out, out_facts, out_json
 from agent.status import Status, read_status
-from agent.view import duration, mtbf, speed
+from agent.view import drift, duration, mtbf, speed
 
 
 def show_status(home: Path | None, json_: bool) -> None:
@@ -37,6 +37,7 @@ def _facts(now: Status, where: Path) -> dict[str, object]:
         "falls": f"{now.falls}; self-recoveries: {now.self_recoveries}",
         "interventions": f"{now.interventions} ({now.failures} failures)",
         "MTBF": mtbf(now),
+        "drift": drift(now),
         "learner": f"{now.updates} updates, {now.updates_per_s:.0f}/s, policy version {now.policy_version}",
         "last error": now.last_error,
     }

@@ -296,6 +296,7 @@ class Run:
             link=self._link,
             clock=self._clock,
             attempts_before=resume.attempts,
+            drift_watch=drift_watch,
         )
 
     def _start_learner(self, spec: RobotSpec, abilities: Abilities, resume: ResumeState) -> LearnerLink:

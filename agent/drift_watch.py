@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from meta.drift_monitor import Condition, DriftMonitor, Finding, Found
 from meta.expectation import Expectation
@@ -19,8 +20,8 @@ FINDINGS = tuple(Finding)
 class DriftStatus:
     """What is known of drift, for people."""
 
-    watching: bool
-    changed: bool
+    condition: Condition | None
+    """None: nothing is known yet to compare with."""
     since_s: float | None
     """Robot time at which the change was found; None: there is none."""
     joint: str
@@ -51,9 +52,8 @@ class DriftWatch:
     @property
     def status(self) -> DriftStatus:
         """For the live view."""
-        return DriftStatus(
-            watching=self._monitor.watching, changed=self.changed, since_s=self._since_s, joint=self._joint
-        )
+        condition = self.condition if self._monitor.watching else None
+        return DriftStatus(condition=condition, since_s=self._since_s, joint=self._joint)
 
     def expect(self, expectation: Expectation | None) -> None:
         """Take what the robot is expected to do, if it is newer."""
@@ -78,11 +78,11 @@ class DriftWatch:
             self._note(found, robot_s)
 
     def _note(self, found: Found, robot_s: float) -> None:
-        detail: dict[str, float | str] = {"practised_s": round(found.practised_s, 3)}
+        detail: dict[str, Any] = {"practised_s": round(found.practised_s, 3)}
         if found.kind is Finding.CHANGED:
             self._since_s = robot_s
             self._joint = self._spec.joint_names[found.joint] if found.joint >= 0 else ""
-            detail |= {"joint": self._joint, "size": round(found.size, 3)}
+            detail |= {"joints": [self._joint] if self._joint else [], "size": round(found.size, 3)}
         elif found.kind is Finding.CALM:
             self._since_s, self._joint = None, ""
         self._told(DriftEvent(kind=found.kind.value, robot_s=robot_s, detail=detail))

@@ -67,7 +67,7 @@ class ByAttempt(Beside, Protocol):
 
 UPDATES_PER_ATTEMPT = 5
 """Of fall predictor and undo critic."""
-DRIFT_UPDATES_PER_ATTEMPT = 20
+DRIFT_UPDATES_PER_ATTEMPT = 60
 """Of the models that say what the robot is expected to do, which learn from every step."""
 NEW_SHARE = 0.5
 """Of each batch that comes from what a robot did since it changed."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.brain import Brain
 from agent.config import Config
+from agent.drift_watch import DriftWatch
 from agent.learner_link import LearnerLink
 from agent.ledger import Ledger
 from agent.pilot import Pilot
@@ -37,6 +38,7 @@ class Reporter:
         link: LearnerLink | None,
         clock: Clock,
         attempts_before: int,
+        drift_watch: DriftWatch | None = None,
     ) -> None:
         """Report on a run that begins now."""
         self._config = config
@@ -48,6 +50,7 @@ class Reporter:
         self._link = link
         self._clock = clock
         self._attempts_before = attempts_before
+        self._drift_watch = drift_watch
         self._metrics: dict[str, Any] = {}
         self._metrics_future: Future[dict[str, Any]] | None = None
         self._due_s = 0.0
@@ -70,6 +73,7 @@ class Reporter:
         m = self._metrics
         now_s = self._clock.now_s()
         progress = self._link.progress if self._link else None
+        drift = self._drift_watch.status if self._drift_watch is not None else None
         elapsed_s = max(1e-6, wall_s - self._started_wall_s)
         return Status(
             pid=os.getpid(),
@@ -89,6 +93,9 @@ class Reporter:
             mtbf_lower_hours=m.get("mtbf_lower_hours"),
             mtbf_upper_hours=m.get("mtbf_upper_hours"),
             policy_version=self._brain.policy_version,
+            drift=drift.condition if drift is not None else None,
+            drift_since_s=drift.since_s if drift is not None else None,
+            drift_joint=(drift.joint or None) if drift is not None else None,
             updates=progress.updates if progress else 0,
             updates_per_s=progress.updates_per_s if progress else 0.0,
             realtime_factor=(now_s - self._started_robot_s) / elapsed_s,

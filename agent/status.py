@@ -47,6 +47,12 @@ class Status:
     mtbf_upper_hours: float | None = None
     """None while there was no failure."""
     policy_version: int | None = None
+    drift: str | None = None
+    """``usual``, ``changed`` or ``habit`` (changed for long); None: not watched, or nothing to compare with yet."""
+    drift_since_s: float | None = None
+    """Robot time at which a change was found."""
+    drift_joint: str | None = None
+    """Joint that has changed most."""
     updates: int = 0
     """Learner updates since the home was created."""
     updates_per_s: float = 0.0

@@ -62,6 +62,16 @@ def speed(status: Status) -> str:
     return "-" if status.speed_mps is None else f"{status.speed_mps:.2f} m/s"
 
 
+def drift(status: Status) -> str:
+    """Whether the robot is what it was."""
+    if status.drift is None:
+        return "-"
+    if status.drift_since_s is None:
+        return status.drift
+    where = f", {status.drift_joint}" if status.drift_joint else ""
+    return f"{status.drift} for {duration(status.robot_s - status.drift_since_s)}{where}"
+
+
 def plain_line(status: Status) -> str:
     """One line with everything that matters, for logs and pipes."""
     policy = "-" if status.policy_version is None else str(status.policy_version)
@@ -74,6 +84,7 @@ def plain_line(status: Status) -> str:
         f"falls={status.falls}",
         f"interventions={status.interventions}",
         f"mtbf={mtbf(status)}",
+        *([f"drift={drift(status)}"] if status.drift_since_s is not None else []),
         f"learner={status.updates_per_s:.0f}/s",
         f"policy={policy}",
         f"x{status.realtime_factor:.1f}",
@@ -102,6 +113,8 @@ def panel(status: Status) -> RenderableType:
     grid.add_row("speed", speed(status), "falls", f"{status.falls}, self-recoveries {status.self_recoveries}")
     grid.add_row("learner", f"{status.updates_per_s:.0f} updates/s", "interventions", human)
     grid.add_row("policy", f"version {policy}", "MTBF", mtbf(status))
+    if status.drift is not None:
+        grid.add_row("drift", drift(status))
     parts: list[RenderableType] = [grid]
     if status.last_error:
         parts.append(Text(f"last error: {status.last_error}", style="red"))

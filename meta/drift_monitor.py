@@ -119,8 +119,10 @@ class DriftMonitor:
         before, self._last, self._sent = self._last, (state, action) if np.isfinite(state).all() else None, sent
         if before is None or self._last is None:
             return None
-        z, expected = self._expectation.model.errors(before[0], before[1], state)
+        z, expected, (disagreement,) = self._expectation.model.errors(before[0], before[1], state)
         (errors,) = channel_errors(self._spec.n_joints, z, expected, state)
+        if disagreement > self._expectation.familiar:
+            errors = np.full_like(errors, np.nan)
         alarm = self._detector.update(errors)
         return self._while_changed(alarm) if self.changed else self._while_calm(alarm)
 

@@ -39,7 +39,7 @@ class ForwardModel:
             if out != into:
                 raise ValueError(f"a layer gives {out} numbers, and the next one takes {into}")
 
-    def errors(self, states: Float32, actions: Float32, following: Float32) -> tuple[Float32, Float32]:
+    def errors(self, states: Float32, actions: Float32, following: Float32) -> tuple[Float32, Float32, Float32]:
         """How far off the next states are.
 
         Args:
@@ -49,7 +49,7 @@ class ForwardModel:
 
         Returns:
             The error in standard deviations of the mixture of all members, and the mean that was foretold, in the units
-            of the state. Shapes: (T, S).
+            of the state, shapes (T, S); and how much the members disagree, in usual steps. Shape: (T,).
         """
         s = self.scales
         inputs = (np.concatenate((states, actions), axis=-1) - s.input_mean) / s.input_std
@@ -64,7 +64,8 @@ class ForwardModel:
         log_variance = low + _softplus(high - _softplus(high - raw) - low)
         variance = np.exp(log_variance).mean(axis=0) + mean.var(axis=0)
         expected = states + mean.mean(axis=0) * s.delta_std + s.delta_mean
-        return (following - expected) / (np.sqrt(variance) * s.delta_std), expected
+        disagreement: Float32 = np.sqrt(mean.var(axis=0).mean(axis=-1))
+        return (following - expected) / (np.sqrt(variance) * s.delta_std), expected, disagreement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,8 @@ class Expectation:
     """Rises with each version of a learner."""
     model: ForwardModel
     calibration: Calibration
+    familiar: float
+    """Where the members disagree more, the robot is where it has seldom been, and their errors say nothing."""
 
     @property
     def finite(self) -> bool:
@@ -108,6 +111,7 @@ class Expectation:
                     inflation=tensors["calibration.inflation"],
                     signed=int(tensors["calibration.signed"][0]),
                 ),
+                familiar=float(tensors["familiar"][0]),
             )
         except (SafetensorError, KeyError, IndexError) as error:
             raise ValueError(f"expectation bytes cannot be read ({error}); use the last good version") from error
@@ -124,6 +128,7 @@ class Expectation:
             **layers,
             **scales,
             "version": np.array([self.version]),
+            "familiar": np.array([self.familiar]),
             "log_variance.low": self.model.log_variance[0],
             "log_variance.high": self.model.log_variance[1],
             "calibration.block": np.array([c.block]),

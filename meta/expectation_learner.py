@@ -27,9 +27,9 @@ class ExpectationConfig:
     model: DynamicsConfig = field(default_factory=lambda: DynamicsConfig(members=3, hidden=(96, 96)))
     block: int = 5
     """Steps that are averaged to one error."""
-    held_back: int = 4
+    held_back: int = 3
     """One attempt in so many is not learned from, but calibrates."""
-    first_steps: int = 4000
+    first_steps: int = 8000
     """Steps that are waited for: the scales of the models are those of this data."""
     capacity: int = 60_000
     """Newest steps that are learned from."""
@@ -37,11 +37,16 @@ class ExpectationConfig:
     """Newest steps that calibrate."""
     every: int = 10
     """Attempts between two versions."""
+    familiar_share: float = 0.7
+    """Share of calm steps, those that the models agree about most, whose errors count; a block is whole if all of it
+    is of them. A policy that changes leads where the models have not been, surer there than they should be."""
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
         if self.held_back < 2:
             raise ValueError(f"held_back is {self.held_back}; with less than 2 nothing is left to learn from")
+        if not 0.0 < self.familiar_share <= 1.0:
+            raise ValueError(f"familiar_share is {self.familiar_share}; it must be above 0 and at most 1")
 
 
 class ExpectationLearner:
@@ -113,13 +118,15 @@ class ExpectationLearner:
 
     def _calibrated(self) -> Expectation:
         """The models as they are now, with errors on attempts that they never learned from."""
-        model, errors = forward_model(self._learner.ensemble), []
+        model, rows, disagreements = forward_model(self._learner.ensemble), [], []
         for attempt in self._held.attempts:
-            z, expected = model.errors(attempt.states[:-1], attempt.actions, attempt.states[1:])
-            rows = self._channels(z, expected, attempt.states[1:])
-            errors.append(np.where(attempt.valid[:, None], rows, np.nan))
+            z, expected, disagreement = model.errors(attempt.states[:-1], attempt.actions, attempt.states[1:])
+            rows.append(np.where(attempt.valid[:, None], self._channels(z, expected, attempt.states[1:]), np.nan))
+            disagreements.append(disagreement)
+        familiar = float(np.quantile(np.concatenate(disagreements), self.config.familiar_share))
+        errors = [np.where(off[:, None] <= familiar, row, np.nan) for row, off in zip(rows, disagreements, strict=True)]
         calibration = Calibration.of(errors, self.config.block, self._signed)
-        return Expectation(version=self._attempts, model=model, calibration=calibration)
+        return Expectation(version=self._attempts, model=model, calibration=calibration, familiar=familiar)
 
 
 class _Newest:

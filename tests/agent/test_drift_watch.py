@@ -9,7 +9,7 @@ import pytest
 from fakes import fake_spec, observation
 
 from agent.drift_watch import DriftWatch
-from meta.drift_monitor import Finding, Found
+from meta.drift_monitor import Condition, Finding, Found
 from skills.decisions import Decision
 
 SPEC = fake_spec()
@@ -20,7 +20,7 @@ class Monitor:
     """Finds what a test says; notes what it is told."""
 
     def __init__(self) -> None:
-        self.changed, self.usual, self.watching = False, True, True
+        self.condition, self.watching = Condition.USUAL, True
         self.told: list[object] = []
         self.finds: Found | None = None
 
@@ -81,10 +81,11 @@ def test_a_change_and_its_end_are_rows(monitor, rows, watch):
         ("dynamics_taken_as_usual", 20.0, "detected"),
         ("dynamics_calm_again", 30.0, "detected"),
     ]
-    assert rows[0].detail == {"practised_s": 1.235, "joint": "joint_2", "size": 4.5}
+    assert rows[0].detail == {"practised_s": 1.235, "joints": ["joint_2"], "size": 4.5}
 
 
 def test_a_change_of_the_body_names_no_joint(monitor, rows, watch):
     monitor.finds = Found(kind=Finding.CHANGED, practised_s=1.0, joint=-1, size=2.0)
     watch.decided(observation(), DECISION, 10.0)
-    assert rows[0].detail["joint"] == watch.status.joint == ""
+    assert rows[0].detail["joints"] == []
+    assert watch.status.joint == ""

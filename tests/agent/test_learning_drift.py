@@ -67,7 +67,7 @@ def heard(made: Studies):
 def test_after_enough_attempts_there_is_an_expectation(tmp_path, home):
     made = studies(tmp_path)
     for number in range(40):
-        assert made.ingest(attempt(home, number)) is not None
+        assert made.ingest(attempt(home, number, steps=600)) is not None
         for learner, updates in made.by_attempt:
             learner.update(updates)
     expectation = made.beside[DRIFT].snapshot()

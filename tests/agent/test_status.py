@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.status import Status, read_status, write_status
-from agent.view import PlainView, duration, mtbf, panel, plain_line
+from agent.view import PlainView, drift, duration, mtbf, panel, plain_line
 from persistence.home import Home, HomeLock
 
 FULL = Status(
@@ -118,6 +118,20 @@ class TestView:
         assert mtbf(FULL) == "1 h (0.211 h to 19.5 h)"
         assert mtbf(Status(mtbf_lower_hours=0.434)) == "> 0.434 h, no failure yet"
         assert mtbf(Status()) == "-"
+
+    @pytest.mark.parametrize(
+        ("fields", "text"),
+        [
+            ({}, "-"),
+            ({"drift": "usual"}, "usual"),
+            ({"drift": "changed", "drift_since_s": 30.0}, f"changed for {duration(70.0)}"),
+            ({"drift": "habit", "drift_since_s": 30.0, "drift_joint": "knee"}, f"habit for {duration(70.0)}, knee"),
+        ],
+    )
+    def test_drift_says_what_is_known(self, fields, text):
+        status = Status(robot_s=100.0, **fields)
+        assert drift(status) == text
+        assert (f"drift={text}" in plain_line(status)) is ("drift_since_s" in fields)
 
     def test_plain_line_has_all_that_matters(self):
         line = plain_line(FULL)

@@ -9,7 +9,7 @@ from fakes import N_JOINTS, fake_spec, observation
 from meta.change_point import Calibration
 from meta.drift_monitor import CALM_S, HABIT_S, Condition, DriftMonitor, Finding
 from meta.expectation import Expectation, ForwardModel
-from meta.robot_steps import action_size, channel_errors, posture_size, signed_channels
+from meta.robot_steps import BODY, action_size, channel_errors, posture_size, signed_channels
 from meta.transitions import Scales
 from sim.robot import FrameLayout
 
@@ -40,9 +40,10 @@ def expects_rest(version=1, calm_size=1.0):
         states = np.zeros((501, STATE), np.float32)
         states[:, 2] = 1.0  # upright
         states[:, 3:] = calm_size * rng.standard_normal((501, STATE - 3))
-        z, expected = model.errors(states[:-1], np.zeros((500, ACTION), np.float32), states[1:])
+        z, expected, _ = model.errors(states[:-1], np.zeros((500, ACTION), np.float32), states[1:])
         calm.append(channel_errors(N_JOINTS, z, expected, states[1:]))
-    return Expectation(version=version, model=model, calibration=Calibration.of(calm, 5, signed_channels(N_JOINTS)))
+    calibration = Calibration.of(calm, 5, signed_channels(N_JOINTS))
+    return Expectation(version=version, model=model, calibration=calibration, familiar=0.0)
 
 
 EXPECTED = expects_rest()
@@ -165,3 +166,18 @@ def test_readings_that_are_no_numbers_say_nothing():
     for _ in range(200):
         assert made.decided(LAYOUT.pack(broken), SENT, 0.0) is None
     assert not practice.go_on(30).found
+
+
+def test_where_the_models_disagree_nothing_is_judged():
+    """Two members, one of which expects more the faster the first joint is: there they disagree."""
+    one = EXPECTED.model
+    other = one.layers[0][0].copy()
+    other[0, BODY + N_JOINTS, :] += 1.0
+    layers = ((np.concatenate((one.layers[0][0], other)), np.zeros((2, 1, 2 * STATE), np.float32)),)
+    bounds = tuple(np.repeat(bound, 2, axis=0) for bound in one.log_variance)
+    model = dataclasses.replace(one, layers=layers, log_variance=bounds)
+    made = DriftMonitor(SPEC)
+    made.expect(dataclasses.replace(EXPECTED, version=2, model=model, familiar=4.0))
+    practice = Practice(made).go_on(20, shift=50.0, joint=0)
+    assert not practice.found
+    assert practice.go_on(20, shift=5.0, joint=3).found

@@ -14,7 +14,12 @@ from meta.expectation_learner import ExpectationConfig, ExpectationLearner, forw
 
 torch.set_num_threads(1)
 CONFIG = ExpectationConfig(
-    model=DynamicsConfig(members=2, hidden=(24, 24)), first_steps=600, held_back=3, every=5, capacity=2400
+    model=DynamicsConfig(members=2, hidden=(24, 24)),
+    first_steps=600,
+    held_back=3,
+    every=5,
+    capacity=2400,
+    familiar_share=1.0,
 )
 
 
@@ -51,10 +56,12 @@ def fitted(calm):
 
 def test_errors_are_those_of_the_ensemble(fitted, calm):
     states, actions, following = calm[0].states[:-1], calm[0].actions, calm[0].states[1:]
-    z, expected = forward_model(fitted.ensemble).errors(states, actions, following)
+    z, expected, disagreement = forward_model(fitted.ensemble).errors(states, actions, following)
     told = fitted.ensemble.predict(torch.from_numpy(states), torch.from_numpy(actions))
     np.testing.assert_allclose(expected, told.mean, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(z, (following - told.mean.numpy()) / told.std.numpy(), rtol=1e-3, atol=1e-3)
+    wanted = (told.epistemic / fitted.ensemble.delta_std).square().mean(-1).sqrt()
+    np.testing.assert_allclose(disagreement, wanted, rtol=1e-3, atol=1e-5)
 
 
 def test_a_weaker_motor_is_noticed_soon_and_a_calm_one_is_not(expectation):
@@ -62,7 +69,7 @@ def test_a_weaker_motor_is_noticed_soon_and_a_calm_one_is_not(expectation):
         detector = ChangeDetector(expectation.calibration, least_steps=5000)
         for number in range(1000, 1010):
             seen = attempt(number, gain=gain)
-            z, expected = expectation.model.errors(seen.states[:-1], seen.actions, seen.states[1:])
+            z, expected, _ = expectation.model.errors(seen.states[:-1], seen.actions, seen.states[1:])
             for step, row in enumerate(channels(z, expected, seen.states[1:])):
                 if detector.update(row):
                     return 60 * (number - 1000) + step
