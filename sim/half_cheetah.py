@@ -2,8 +2,10 @@
 
 ``perdure/HalfCheetah-v0`` is whole; in ``perdure/HalfCheetahWithoutBthigh-v0`` the named motor has no torque, and so on
 for the other five: the crippled joints of Nagabandi, Clavera et al. 2019 (arXiv 1803.11347). The body is the MJCF that
-PyBullet ships; motor torques and the length of a step are those of its own environment (pybullet_envs,
-robot_locomotors.py and gym_locomotion_envs.py). Nothing ends an episode but its time.
+PyBullet ships, with the springs and dampers in its joints that the file has and PyBullet's loader leaves out: without
+them it lies on its belly, and a step is hardly to be foretold. Motor torques and the length of a step are those of
+PyBullet's own environment (pybullet_envs, robot_locomotors.py and gym_locomotion_envs.py). Nothing ends an episode but
+its time.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from sim.quiet_bullet import p, pybullet_data, quiet
 
 TORQUES_NM = {"bthigh": 108.0, "bshin": 81.0, "bfoot": 54.0, "fthigh": 126.0, "fshin": 54.0, "ffoot": 27.0}
 """Largest torque of each motor."""
+SPRINGS_NM_PER_RAD = np.array((240.0, 180.0, 120.0, 180.0, 120.0, 60.0))
+DAMPERS_NMS_PER_RAD = (6.0, 4.5, 3.0, 4.5, 3.0, 1.5)
+"""Of each joint, in half_cheetah.xml; springs pull to 0."""
 JOINTS = tuple(TORQUES_NM)
 STEP_S, SUBSTEPS = 0.0165, 4
 EPISODE_STEPS = 300
@@ -75,6 +80,8 @@ class HalfCheetah(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
                 self._torso = index
             p.setJointMotorControl2(self._body, index, p.VELOCITY_CONTROL, force=0.0, physicsClientId=self._client)
         self._motors = [self._index[name] for name in JOINTS]
+        for index, damping in zip(self._motors, DAMPERS_NMS_PER_RAD, strict=True):
+            p.changeDynamics(self._body, index, jointDamping=damping, physicsClientId=self._client)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -91,9 +98,11 @@ class HalfCheetah(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """One step; actions beyond their bounds count as the bounds."""
         clipped = np.clip(action, -1.0, 1.0)
-        torques = (self._torque_nm * clipped).tolist()
+        motors_nm = self._torque_nm * clipped
         before = self._ahead_m()
         for _ in range(SUBSTEPS):
+            joints = p.getJointStates(self._body, self._motors, physicsClientId=self._client)
+            torques = (motors_nm - SPRINGS_NM_PER_RAD * [state[0] for state in joints]).tolist()
             p.setJointMotorControlArray(
                 self._body, self._motors, p.TORQUE_CONTROL, forces=torques, physicsClientId=self._client
             )

@@ -45,7 +45,7 @@ def test_it_is_a_gymnasium_environment(made):
 
 
 def test_reward_is_speed_less_effort(made):
-    actions = np.random.default_rng(0).uniform(-2.0, 2.0, (60, 6)).astype(np.float32)
+    actions = np.repeat(np.random.default_rng(0).uniform(-2.0, 2.0, (6, 6)), 10, axis=0).astype(np.float32)
     seen, rewards = roll(made(), actions)
     clipped = np.clip(actions, -1.0, 1.0)
     way_m = np.sum(rewards + EFFORT * np.square(clipped).sum(axis=1)) * STEP_S
@@ -79,3 +79,9 @@ def test_all_are_registered_and_a_motor_that_there_is_not_is_refused(made):
     for refused in (env_id, made):
         with pytest.raises(ValueError, match="no motor 'knee'"):
             refused("knee")
+
+
+def test_its_springs_hold_it_off_the_floor(made):
+    seen, _ = roll(made(), np.zeros((200, len(JOINTS)), np.float32))
+    assert seen[-1, 0] > 0.45
+    assert np.abs(seen[-1, 11:]).max() < 0.02
