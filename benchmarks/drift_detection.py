@@ -1,0 +1,181 @@
+"""How many drifts the daemon notices, how soon, whether it names the joint, and how often it sees one that is none.
+
+    python -m benchmarks.drift_detection [--only minitaur-fixed] [--seeds 0 1 2]
+    perdure bench drift-detection --seed 0 --n 12          # Minitaur, fixed policy; n: drifts
+
+The zoo's policies walk in all directions. ``fixed``: they stay as they are, and only what the robot is expected to do
+is learned; ``learning``: they learn on. After twenty calm minutes come drifts of each kind but the battery's voltage,
+which a robot measures, of sizes that no training has, each for a minute, with pauses of a minute and a half. A drift is
+noticed if the daemon says so while it lasts. Delays are in time that the robot practised.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.robots import load_robot
+from benchmarks import _daemon
+from benchmarks._study import Cells, Study, main
+from meta.drift_monitor import Finding
+from sim.drift import KINDS, Drift, DriftKind, DriftSubject
+from sim.drift_ranges import SIZES, unit_of
+from sim.simulated_robot import SimulatedRobot
+
+CALM_S, LASTS_S, PAUSE_S = 1200.0, 60.0, 90.0
+WATCHED = tuple(kind for kind in SIZES if kind is not DriftKind.BATTERY_VOLTAGE)
+DEFAULT_N = len(WATCHED)
+AFTER_S = 10.0
+"""A change that is seen this soon after a repair may still be of the drift."""
+ROBOTS = ("minitaur", "a1")
+POLICIES: Mapping[str, Mapping[str, Any]] = {
+    "fixed": {"learner.warmup_steps": 10_000_000},
+    "learning": {"learner.updates_per_step": 1.0},
+}
+
+
+def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
+    """One run of the Minitaur with fixed policies and ``n`` drifts. Returns what `together` returns."""
+    return together([cell({"robot": ROBOTS[0], "drifts": n, "set": POLICIES["fixed"]}, seed)])
+
+
+def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """One run.
+
+    Returns:
+        ``drifts`` (of each: ``kind``, ``size``, ``joint``, ``delay_s`` or None where it was not noticed, ``named``),
+        ``false_alarms`` and ``calm_h`` (practice without drift in which changes were watched for).
+    """
+    robot = load_robot(settings["robot"], 0)
+    assert isinstance(robot, SimulatedRobot)
+    with robot:
+        drifts = tuple(schedule(robot.drift_subject, settings["drifts"], seed))
+    with tempfile.TemporaryDirectory() as folder:
+        home, file = Path(folder) / "home", Path(folder) / "drift.toml"
+        file.write_text("".join(_toml(drift) for drift in drifts))
+        changes = {"run.start": "zoo", "learner.watch_drift": True, "sim.drift": str(file), **settings["set"]}
+        told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+        hours = (CALM_S + len(drifts) * (LASTS_S + PAUSE_S)) / 3600.0
+        length = ("--hours", str(hours), "--speed", "max", "--seed", str(seed))
+        _daemon.run_daemon(home, *length, "--robot", settings["robot"], *told)
+        return judge(home, drifts)
+
+
+def schedule(subject: DriftSubject, n: int, seed: int) -> Iterator[Drift]:
+    """Drifts of all kinds in turn, of sizes from the range to judge in."""
+    rng = np.random.default_rng((seed, 1))
+    for number in range(n):
+        kind = WATCHED[number % len(WATCHED)]
+        facts, sizes = KINDS[kind], SIZES[kind]
+        size = float(rng.uniform(*sizes.held_out)) * unit_of(kind, subject)
+        if sizes.either_sign and rng.random() < 0.5:
+            size = -size
+        begins_s = CALM_S + number * (LASTS_S + PAUSE_S)
+        yield Drift(
+            kind=kind,
+            size=round(size, 5),
+            joints=(str(rng.choice(subject.joint_names)),) if facts.joints else (),
+            axis=str(rng.choice(facts.axes)) if facts.axes else "",
+            begins_s=begins_s,
+            ends_s=begins_s + LASTS_S,
+        )
+
+
+def _toml(drift: Drift) -> str:
+    lines = [f"{name} = {json.dumps(value)}" for name, value in drift.to_dict().items()]
+    return "\n".join(("[[drift]]", *lines, ""))
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change that was found."""
+
+    at_s: float
+    joints: Sequence[str]
+
+
+def judge(home: Path, drifts: Sequence[Drift]) -> dict[str, Any]:
+    """What a home's daemon found of these drifts. Returns as `cell`."""
+    rows = _daemon.query(
+        home, f"SELECT robot_s, detail FROM drift_events WHERE kind = '{Finding.CHANGED.value}' ORDER BY id"
+    )
+    changes = [Change(at_s, json.loads(detail)["joints"]) for at_s, detail in rows]
+    practised = _daemon.query(home, "SELECT started_s, ended_s FROM attempts WHERE ended_s IS NOT NULL ORDER BY id")
+    spans = np.array(practised).reshape(-1, 2)
+    found = []
+    for drift in drifts:
+        inside = [change for change in changes if drift.begins_s <= change.at_s < drift.ends_s]
+        first = inside[0] if inside else None
+        found.append(
+            {
+                "kind": drift.kind.value,
+                "size": drift.size,
+                "joint": drift.joints[0] if drift.joints else None,
+                "delay_s": None if first is None else round(_within_s(spans, drift.begins_s, first.at_s), 2),
+                "named": bool(first is not None and drift.joints and list(drift.joints) == list(first.joints)),
+            }
+        )
+    ours = [(drift.begins_s, drift.ends_s + AFTER_S) for drift in drifts]
+    false = [change for change in changes if not any(begin <= change.at_s < end for begin, end in ours)]
+    calm_s = _within_s(spans, 0.0, np.inf) - sum(_within_s(spans, begin, end) for begin, end in ours)
+    return {"drifts": found, "false_alarms": len(false), "calm_h": calm_s / 3600.0}
+
+
+def _within_s(spans: np.ndarray[Any, Any], begin_s: float, end_s: float) -> float:
+    """How much of some spans of time lies between two times."""
+    cut = np.clip(spans, begin_s, end_s)
+    return float((cut[:, 1] - cut[:, 0]).sum())
+
+
+def together(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Runs of one variant together.
+
+    Returns:
+        ``detected_share``, ``delay_s_median`` (of those detected), ``named_share`` (of the detected drifts of a joint,
+        those whose joint was named), ``false_alarms_per_h``, and ``by_kind`` with detected and all of each kind.
+    """
+    drifts = [drift for each in cells for drift in each["drifts"]]
+    seen = [drift for drift in drifts if drift["delay_s"] is not None]
+    of_joints = [drift for drift in seen if drift["joint"] is not None]
+    return {
+        "detected_share": len(seen) / max(1, len(drifts)),
+        "delay_s_median": float(np.median([drift["delay_s"] for drift in seen])) if seen else None,
+        "named_share": sum(drift["named"] for drift in of_joints) / len(of_joints) if of_joints else None,
+        "false_alarms_per_h": sum(each["false_alarms"] for each in cells)
+        / max(1e-9, sum(each["calm_h"] for each in cells)),
+        "by_kind": {
+            kind: [
+                sum(drift["kind"] == kind and drift["delay_s"] is not None for drift in drifts),
+                sum(drift["kind"] == kind for drift in drifts),
+            ]
+            for kind in dict.fromkeys(drift["kind"] for drift in drifts)
+        },
+    }
+
+
+def conclude(cells: Cells) -> dict[str, Any]:
+    """What `together` returns, by variant."""
+    return {variant: together(found) for variant, found in cells.items()}
+
+
+STUDY = Study(
+    name="drift-detection",
+    module="benchmarks.drift_detection",
+    variants={
+        f"{robot}-{name}": {"robot": robot, "drifts": DEFAULT_N, "set": settings}
+        for robot in ROBOTS
+        for name, settings in POLICIES.items()
+    },
+    cell=cell,
+    seeds=(0, 1, 2),
+    conclude=conclude,
+)
+
+if __name__ == "__main__":
+    main(STUDY)

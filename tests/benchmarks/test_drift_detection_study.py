@@ -1,0 +1,95 @@
+"""The study of detection: which drifts there are, and what of a home's books counts as seen, missed or imagined."""
+
+from itertools import pairwise
+
+import pytest
+
+from benchmarks import drift_detection as study
+from meta.drift_monitor import Finding
+from persistence.home import Home
+from persistence.records import AttemptEnd, AttemptStart, DriftEvent, Outcome, RunStart, SkillKind, SkillRow
+from persistence.store import Store
+from sim.drift import Drift, DriftKind
+from sim.drift_presets import read_drifts
+from sim.drift_ranges import SIZES, unit_of
+from sim.minitaur import make_minitaur
+
+
+@pytest.fixture(scope="module")
+def subject():
+    with make_minitaur(0) as robot:
+        return robot.drift_subject
+
+
+def test_every_kind_comes_once_of_a_size_that_no_training_has(subject):
+    drifts = list(study.schedule(subject, study.DEFAULT_N, seed=3))
+    assert {drift.kind for drift in drifts} == set(SIZES) - {DriftKind.BATTERY_VOLTAGE}
+    for drift in drifts:
+        low, high = (bound * unit_of(drift.kind, subject) for bound in SIZES[drift.kind].held_out)
+        assert low - 1e-4 <= abs(drift.size) <= high + 1e-4
+        assert drift.ends_s - drift.begins_s == study.LASTS_S
+    assert drifts[0].begins_s == study.CALM_S
+    assert all(b.begins_s - a.ends_s == study.PAUSE_S for a, b in pairwise(drifts))
+    assert list(study.schedule(subject, 2, seed=3)) == drifts[:2]
+    assert list(study.schedule(subject, 2, seed=4)) != drifts[:2]
+
+
+def weak(begins_s, joint="knee"):
+    return Drift(
+        kind=DriftKind.MOTOR_STRENGTH, size=0.4, joints=(joint,), begins_s=begins_s, ends_s=begins_s + study.LASTS_S
+    )
+
+
+@pytest.fixture
+def home(tmp_path):
+    """Attempts of 8 s in every 10 s from 0 to 600, and changes found at some times."""
+    made = Home(tmp_path).prepare()
+
+    def fill(changes):
+        with Store.open(made.db) as store:
+            run_id = store.start_run(RunStart(robot="fake", started_s=0.0))
+            store.register_skill(SkillRow(name="walk", kind=SkillKind.TASK), 0.0)
+            for begin in range(0, 600, 10):
+                attempt = store.start_attempt(AttemptStart(run_id=run_id, skill="walk", started_s=float(begin)))
+                store.finish_attempt(AttemptEnd(attempt_id=attempt, ended_s=begin + 8.0, outcome=Outcome.SUCCESS))
+            store.add_drift(DriftEvent(kind="motor_strength", robot_s=100.0, source="injected"))
+            for at_s, joints in changes:
+                store.add_drift(DriftEvent(kind=Finding.CHANGED.value, robot_s=at_s, detail={"joints": joints}))
+                store.add_drift(DriftEvent(kind=Finding.CALM.value, robot_s=at_s + 1.0, detail={}))
+        return tmp_path
+
+    return fill
+
+
+def test_what_is_found_while_a_drift_lasts_is_seen_and_all_else_is_imagined(home):
+    root = home([(50.0, []), (105.0, ["knee"]), (140.0, ["hip"]), (165.0, []), (299.0, []), (330.0, ["hip"])])
+    found = study.judge(root, [weak(100.0), weak(200.0), weak(300.0)])
+    assert [each["delay_s"] for each in found["drifts"]] == [5.0, None, 24.0]  # of 30 s the robot practised 24
+    assert [each["named"] for each in found["drifts"]] == [True, False, False]
+    assert found["false_alarms"] == 2  # 165 s is just after a repair
+    assert found["calm_h"] == pytest.approx((480 - 3 * 56) / 3600)
+
+
+def test_runs_are_counted_together():
+    def drift(kind, joint, delay_s, named=False):
+        return {"kind": kind, "size": 1.0, "joint": joint, "delay_s": delay_s, "named": named}
+
+    cells = [
+        {"drifts": [drift("a", "knee", 2.0, named=True), drift("b", None, 4.0)], "false_alarms": 1, "calm_h": 0.5},
+        {"drifts": [drift("a", "hip", 3.0), drift("a", "hip", None)], "false_alarms": 0, "calm_h": 1.5},
+    ]
+    figures = study.together(cells)
+    assert figures["detected_share"] == 0.75
+    assert figures["delay_s_median"] == 3.0
+    assert figures["named_share"] == 0.5
+    assert figures["false_alarms_per_h"] == 0.5
+    assert figures["by_kind"] == {"a": [2, 3], "b": [1, 1]}
+    nothing = study.together([{"drifts": [drift("a", "hip", None)], "false_alarms": 0, "calm_h": 1.0}])
+    assert (nothing["detected_share"], nothing["delay_s_median"], nothing["named_share"]) == (0.0, None, None)
+
+
+def test_a_schedule_is_read_back_as_it_was(subject, tmp_path):
+    drifts = list(study.schedule(subject, study.DEFAULT_N, seed=1))
+    file = tmp_path / "drift.toml"
+    file.write_text("".join(study._toml(drift) for drift in drifts))
+    assert sorted(map(repr, read_drifts(file, subject))) == sorted(map(repr, drifts))
