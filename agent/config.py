@@ -294,6 +294,10 @@ class SimConfig(Section):
     left out: it does not."""
     drift_commands: bool = setting(False)
     """Whether `perdure drift inject` and `repair` are obeyed."""
+    pushes_per_h: float = setting(0.0, 0.0, 3600.0, unit="per hour of robot time")
+    """How often the robot is pushed, on average; at ``--speed max`` only. Pushes are rows of ``faults``."""
+    push_mps: float = setting(0.5, 0.0, 5.0, unit="m/s")
+    """Speed that the hardest push gives to the robot's mass."""
 
 
 @dataclass(frozen=True, kw_only=True)

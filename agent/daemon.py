@@ -53,6 +53,7 @@ from agent.perturbations import Perturbations
 from agent.pilot import Goal, Pilot
 from agent.policies import find_policy
 from agent.punctual import StopSignal, punctual
+from agent.pushes import PUSH, Pushes
 from agent.remote_robot import open_remote_robot
 from agent.reporter import Reporter
 from agent.robot_host import HostJob
@@ -223,6 +224,7 @@ class Run:
             "attempt.finished", attempt=end.attempt_id, outcome=end.outcome.value, end_reason=end.end_reason
         )
         self._drifts = Drifts(robot, self._book, self._ledger.drift, now_s)
+        self._pushes = Pushes(robot, config.sim.pushes_per_h, config.sim.push_mps, config.run.seed, now_s, self._pushed)
         self._family = learning[0].family.name if learning else ""
         self._link = self._start_learner(robot.spec, abilities, resume) if learning and config.learner.enabled else None
         self._brain = Brain(
@@ -340,6 +342,9 @@ class Run:
         self._log.warning(f"drift.{row.kind}", robot_s=row.robot_s, **row.detail)
         self._ledger.drift(row)
 
+    def _pushed(self, robot_s: float) -> None:
+        self._ledger.fault(PUSH, robot_s, "soft", injected=True)
+
     def _degraded(self, done_well: float) -> None:
         self._log.warning("drift.degraded", done_well=done_well, robot_s=self._clock.now_s())
 
@@ -370,6 +375,7 @@ class Run:
     def _housekeeping(self) -> None:
         """Small duties between control periods."""
         self._drifts.look(self._clock.now_s())
+        self._pushes.look(self._clock.now_s())
         if self._guard is not None:
             self._guard.look(self._pilot.operation.state)
             if self._guard.gone:

@@ -220,9 +220,9 @@ class Ledger:
         """Note what came of the safety evaluation of a policy version."""
         self._submit(lambda store: store.append_event(CLEARANCE, now_s, dict(verdict)))
 
-    def fault(self, kind: str, now_s: float, severity: str) -> None:
-        """Note a fault."""
-        row = Fault(kind=kind, robot_s=now_s, severity=severity, attempt_id=self._attempt_id)
+    def fault(self, kind: str, now_s: float, severity: str, *, injected: bool = False) -> None:
+        """Note a fault, or something that was done to the robot."""
+        row = Fault(kind=kind, robot_s=now_s, severity=severity, injected=injected, attempt_id=self._attempt_id)
         self._submit(lambda store: store.add_fault(row))
 
     def drift(self, row: DriftEvent) -> None:

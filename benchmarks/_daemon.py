@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from persistence.checkpoints import checkpoint_seqs, load_newest
 from persistence.errors import PersistenceError
 from persistence.home import Home
 from skills.policy import PolicyWeights
+
+SLACK_H = 1e-3
 
 
 def command(home: Path, *arguments: str) -> list[str]:
@@ -37,6 +41,42 @@ def run_daemon(home: Path, *arguments: str) -> dict[str, Any]:
     """
     done = subprocess.run(command(home, *arguments), capture_output=True, text=True, env=environment(), check=False)
     return _status(done.returncode, done.stdout, done.stderr)
+
+
+def run_until(home: Path, hours: float, *arguments: str) -> None:
+    """Run a daemon on a home, or go on where it was cut off, until it has so many robot hours behind it.
+
+    Raises:
+        RuntimeError: it failed, or ended before its time, such as by a signal.
+    """
+    left_h = hours - practised_h(home)
+    if left_h <= SLACK_H:
+        return
+    run_daemon(home, "--hours", str(left_h), *arguments)
+    done_h = practised_h(home)
+    if hours - done_h > SLACK_H:
+        raise RuntimeError(
+            f"the run ended after {60 * done_h:.1f} of {60 * hours:.1f} robot minutes; run it again to go on"
+        )
+
+
+def practised_h(home: Path) -> float:
+    """Robot time that a home has behind it."""
+    if not Home(home).db.is_file():
+        return 0.0
+    practised_s: float = query(home, "SELECT max(coalesce(ended_s, heartbeat_s)) FROM runs")[0][0] or 0.0
+    return practised_s / 3600
+
+
+@contextmanager
+def kept_home(name: str) -> Iterator[Path]:
+    """A home that is kept under this name where ``PERDURE_BENCH_HOMES`` says so, or else a temporary one."""
+    folder = os.environ.get("PERDURE_BENCH_HOMES")
+    if folder:
+        yield Path(folder) / name
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary) / "home"
 
 
 def run_and_keep_policies(home: Path, keep: Path, *arguments: str) -> dict[str, Any]:

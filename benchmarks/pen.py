@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -211,9 +210,7 @@ def _done_s(home: Path) -> float:
 
 def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """One seed."""
-    kept = os.environ.get("PERDURE_BENCH_HOMES")
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(kept) / f"pen-seed{seed}" if kept else Path(folder) / "home"
+    with _daemon.kept_home(f"pen-seed{seed}") as home:
         return practise(home, seed, settings["minutes"], settings["set"])
 
 

@@ -12,7 +12,6 @@ be undone. All take half the updates that are the default, to halve what ten hou
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,6 @@ from typing import Any
 from agent.evaluation import evaluate_skill
 from benchmarks import _daemon
 from benchmarks._study import Cells, Study, main
-from persistence.home import Home
 from persistence.records import STUCK
 from persistence.reliability import mtbf_interval
 
@@ -32,7 +30,6 @@ LAST_MINUTES = 300
 ATTEMPTS = 25
 """Of each task, by the last policy, from places that it is not told."""
 EVALUATION_SEED = 1000
-SLACK_H = 1e-3
 SPAN_MINUTES = 30
 """A point of the curve."""
 UPDATES = {"learner.updates_per_step": 2.0}
@@ -70,16 +67,8 @@ def practise(home: Path, seed: int, minutes: float, settings: Mapping[str, Any])
     Raises:
         RuntimeError: the daemon ended before, such as by a signal.
     """
-    left_h = minutes / 60 - _practised_h(home)
-    if left_h > SLACK_H:
-        changes = [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
-        length = ("--hours", str(left_h), "--speed", "max", "--seed", str(seed), "--robot", ROBOT)
-        _daemon.run_daemon(home, *length, *changes)
-        done_h = _practised_h(home)
-        if minutes / 60 - done_h > SLACK_H:
-            raise RuntimeError(
-                f"the run ended after {60 * done_h:.1f} of {minutes} robot minutes; run it again to go on"
-            )
+    changes = [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    _daemon.run_until(home, minutes / 60, "--speed", "max", "--seed", str(seed), "--robot", ROBOT, *changes)
     called = _daemon.query(home, "SELECT opened_s, cause FROM interventions ORDER BY opened_s")
     tried = _daemon.query(
         home,
@@ -106,14 +95,6 @@ def practise(home: Path, seed: int, minutes: float, settings: Mapping[str, Any])
     }
 
 
-def _practised_h(home: Path) -> float:
-    """Robot time that a home has behind it."""
-    if not Home(home).db.is_file():
-        return 0.0
-    practised_s: float = _daemon.query(home, "SELECT max(coalesce(ended_s, heartbeat_s)) FROM runs")[0][0] or 0.0
-    return practised_s / 3600
-
-
 def _curve(tried: list[tuple[Any, ...]], minutes: float) -> list[tuple[int, int]]:
     """Successes and attempts in each span of time."""
     spans = [[0, 0] for _ in range(max(1, -(-round(minutes) // SPAN_MINUTES)))]
@@ -126,9 +107,7 @@ def _curve(tried: list[tuple[Any, ...]], minutes: float) -> list[tuple[int, int]
 
 def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """One way, one seed."""
-    kept = os.environ.get("PERDURE_BENCH_HOMES")
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(kept) / f"resets-{settings['kind']}-seed{seed}" if kept else Path(folder) / "home"
+    with _daemon.kept_home(f"resets-{settings['kind']}-seed{seed}") as home:
         return practise(home, seed, settings["minutes"], settings["set"])
 
 

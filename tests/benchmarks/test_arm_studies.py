@@ -81,7 +81,7 @@ def test_a_short_practice_is_judged_and_goes_on_where_it_was(tmp_path, monkeypat
             resets.practise(tmp_path, 0, HOUR_MIN, {})
     assert asked[0] == 1.0
     assert 0.9 < asked[1] < 1.0
-    judged = resets.practise(tmp_path, 0, 60.0 * resets._practised_h(tmp_path), {})
+    judged = resets.practise(tmp_path, 0, 60.0 * resets._daemon.practised_h(tmp_path), {})
     assert len(asked) == 2
     assert sum(attempts for spans in judged["curve"].values() for _, attempts in spans) == 4
     assert judged["deployed_least"] == 0.5
