@@ -176,6 +176,8 @@ class LearnerConfig(Section):
     hopeless_below: float = setting(0.0, 0.0, 0.9)
     """Where what undoes a task succeeds less often than this share of its usual rate, the task goes no further and is
     not begun; 0: nothing is ended early."""
+    hold_policy: bool = setting(False)
+    """Whether the policy stays as it is; what is learned beside it goes on."""
     watch_drift: bool = setting(False)
     """Whether it is learned how a robot with feet moves, and a change of that is noticed (`drift_events`). A policy
     that still changes much is taken for a robot that does."""

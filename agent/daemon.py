@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from agent.abilities import Abilities
 from agent.attempts import Interrupt
 from agent.balance import Balance
 from agent.brain import Brain
-from agent.clearance import Clearance, Exam, Examiner, Verdict
+from agent.clearance import Clearance, Exam, Examiner
 from agent.clock import SimulatedClock, Steppable, WallClock
 from agent.config import Config
 from agent.drift_ladder import DriftLadder
@@ -30,10 +29,11 @@ from agent.guard import is_guarded, permit_path, replaces_after_s
 from agent.guard_link import GONE, GuardLink
 from agent.jobs import RobotClockJobs, start_backup
 from agent.learner_link import LearnerLink, LearnerUnavailableError
-from agent.learner_process import SaveCheckpoint, Saved, StoredAttempts
+from agent.learner_process import SaveCheckpoint, StoredAttempts
 from agent.ledger import Ledger
 from agent.logs import configure_logging
 from agent.loop import ControlLoop
+from agent.notes import Notes
 from agent.opening import (
     abilities_of,
     check_database_is_there,
@@ -53,7 +53,7 @@ from agent.perturbations import Perturbations
 from agent.pilot import Goal, Pilot
 from agent.policies import find_policy
 from agent.punctual import StopSignal, punctual
-from agent.pushes import PUSH, Pushes
+from agent.pushes import Pushes
 from agent.remote_robot import open_remote_robot
 from agent.reporter import Reporter
 from agent.robot_host import HostJob
@@ -62,11 +62,11 @@ from agent.safety import ActionGate, Monitors
 from agent.scene import Scene
 from agent.scheduler import Scheduler
 from agent.states import Event, Limits, State
-from agent.success_watch import SUCCESS_WITHOUT_CAUSE, Jump, SuccessWatch, earlier_attempts
+from agent.success_watch import SuccessWatch, earlier_attempts
 from meta.drift_monitor import DriftMonitor
 from persistence.home import Home, HomeLock
 from persistence.passages import passages
-from persistence.records import CheckpointRow, DriftEvent, PolicyRow, ResumeState
+from persistence.records import ResumeState
 from persistence.store import Store
 from persistence.writer import StoreWriter
 from sim.robot import Clock, FrameLayout, Frames, Observation, Robot, RobotSpec
@@ -125,7 +125,7 @@ class Run:
         self._signal = StopSignal()
         self._pace = _Pace()
         self._inbox_future: Future[tuple[inbox.Request, ...]] | None = None
-        self._last_error: str | None = None
+        self._notes = Notes()
         self._checkpoint_seq = 0
         self._link: LearnerLink | None = None
         self._examiner: Examiner | None = None
@@ -176,7 +176,7 @@ class Run:
                 place=place,
                 again=replaces_after_s() > 0.0,
             )
-            return open_remote_robot(job, self._robot_restarted)
+            return open_remote_robot(job, self._notes.robot_restarted)
         return load_robot(run.robot, seed, latency_ms=self._config.sim.latency_ms, reset_free=run.reset_free)
 
     def _start(self, robot: Robot, resume: ResumeState) -> None:
@@ -224,8 +224,11 @@ class Run:
             "attempt.finished", attempt=end.attempt_id, outcome=end.outcome.value, end_reason=end.end_reason
         )
         self._drifts = Drifts(robot, self._book, self._ledger.drift, now_s)
-        self._pushes = Pushes(robot, config.sim.pushes_per_h, config.sim.push_mps, config.run.seed, now_s, self._pushed)
-        self._family = learning[0].family.name if learning else ""
+        self._pushes = Pushes(
+            robot, config.sim.pushes_per_h, config.sim.push_mps, config.run.seed, now_s, self._notes.pushed
+        )
+        family = learning[0].family.name if learning else ""
+        self._notes.open(self._ledger, self._clock, family)
         self._link = self._start_learner(robot.spec, abilities, resume) if learning and config.learner.enabled else None
         self._brain = Brain(
             self._link,
@@ -244,8 +247,8 @@ class Run:
         drift_watch = ladder = None
         if self._link is not None and config.learner.watch_drift and robot.spec.n_feet:
             monitor = DriftMonitor(robot.spec, false_alarms_per_h=config.learner.false_drifts_per_h)
-            drift_watch = DriftWatch(monitor, robot.spec, self._family, self._drift_found)
-            ladder = DriftLadder(drift_watch, self._degraded)
+            drift_watch = DriftWatch(monitor, robot.spec, family, self._notes.drift_found)
+            ladder = DriftLadder(drift_watch, self._notes.degraded)
         person = None
         if config.person.enabled and isinstance(robot, Placeable):
             p = config.person
@@ -277,7 +280,7 @@ class Run:
             run_jobs=self._run_jobs,
             self_test=self._self_test,
             release=self._guard.acknowledge if self._guard is not None else lambda by: True,
-            success_watch=SuccessWatch(self._success_jumped, writer.submit(earlier_attempts).result()),
+            success_watch=SuccessWatch(self._notes.success_jumped, writer.submit(earlier_attempts).result()),
             perturbations=Perturbations(
                 abilities.perturbations, config.run.perturb_share, np.random.default_rng((config.run.seed, run_id, 2))
             ),
@@ -308,7 +311,7 @@ class Run:
         def episodes() -> StoredAttempts:
             return self._writer.submit(lambda store: stored_attempts(store, self._home, job.capacity)).result()
 
-        return LearnerLink(job, episodes, self._saved, self._learner_restarted)
+        return LearnerLink(job, episodes, self._notes.saved, self._notes.learner_restarted)
 
     def _new_clearance(self, skills: Sequence[str]) -> Clearance | None:
         """What keeps policies from acting that have not passed their safety evaluation; None: all act."""
@@ -326,27 +329,9 @@ class Run:
             ),
             config.learner.core,
         )
-        return Clearance(self._examiner, every=safety.clearance_every, lockstep=not self._realtime, told=self._examined)
-
-    def _examined(self, verdict: Verdict) -> None:
-        self._log.info("policy.examined", **asdict(verdict))
-        self._ledger.clearance(asdict(verdict), self._clock.now_s())
-
-    def _success_jumped(self, jump: Jump, robot_s: float) -> None:
-        """Success is not what it was and nothing else tells why: perhaps it is only told wrongly now."""
-        self._log.warning("success.without_cause", **asdict(jump))
-        self._ledger.drift(DriftEvent(kind=SUCCESS_WITHOUT_CAUSE, robot_s=robot_s, detail=asdict(jump)))
-
-    def _drift_found(self, row: DriftEvent) -> None:
-        """The robot is not what it was, or is so again."""
-        self._log.warning(f"drift.{row.kind}", robot_s=row.robot_s, **row.detail)
-        self._ledger.drift(row)
-
-    def _pushed(self, robot_s: float) -> None:
-        self._ledger.fault(PUSH, robot_s, "soft", injected=True)
-
-    def _degraded(self, done_well: float) -> None:
-        self._log.warning("drift.degraded", done_well=done_well, robot_s=self._clock.now_s())
+        return Clearance(
+            self._examiner, every=safety.clearance_every, lockstep=not self._realtime, told=self._notes.examined
+        )
 
     def _repair(self, robot_s: float) -> None:
         """The simulated person makes the robot what it was."""
@@ -368,7 +353,7 @@ class Run:
             self._pilot.run()
         except Exception as error:
             self._log.exception("daemon.failed")
-            self._last_error = f"{type(error).__name__}: {error}"
+            self._notes.last_error = f"{type(error).__name__}: {error}"
             self._pilot.loop.robot.stop()
             raise
 
@@ -394,12 +379,12 @@ class Run:
         elif wall_s >= self._pace.status:
             self._pace.status = wall_s + STATUS_S
             self._serve_inbox()
-            self._reporter.write(self._last_error)
+            self._reporter.write(self._notes.last_error)
 
     def _guard_is_gone(self) -> None:
         """Nobody could allow motion any more, whatever a person said, so the run ends; the robot can damp at most."""
         if self._pilot.stop_reason != GONE:
-            self._last_error = "the guard is gone; start perdure again"
+            self._notes.last_error = "the guard is gone; start perdure again"
             self._log.error("guard.gone")
             self._pilot.stop_reason = GONE
             raise Interrupt(Event.SIGTERM, GONE)
@@ -407,8 +392,8 @@ class Run:
     def _books_failed(self, error: BaseException) -> None:
         """Without its books the robot must not go on (fault catalogue 42, 43)."""
         if self._pilot.stop_reason != STORE_FAILED:
-            self._last_error = f"{type(error).__name__}: {error}"
-            self._log.error("store.failed", error=self._last_error)
+            self._notes.last_error = f"{type(error).__name__}: {error}"
+            self._log.error("store.failed", error=self._notes.last_error)
             self._pilot.stop_reason = STORE_FAILED
             raise Interrupt(Event.SIGTERM, "store_not_writable")
 
@@ -435,28 +420,12 @@ class Run:
     def _run_jobs(self, now_s: float) -> None:
         self._brain.poll()
         if self._link is not None:
-            self._tell_skipped(self._link.progress.skipped)
-            self._note_refused(self._link.progress.refused, now_s)
+            self._notes.skipped(self._link.progress.skipped)
+            self._notes.refused(self._link.progress.refused)
         for name in self._jobs.run_due(now_s):
             self._log.info("job.done", job=name, robot_s=now_s)
         if self._realtime:
             gc.collect()
-
-    def _tell_skipped(self, skipped: list[str]) -> None:
-        """Say which stored attempts or checkpoints were damaged; the run goes on without them."""
-        for note in skipped:
-            self._log.warning("learner.skipped", what=note)
-            sys.stderr.write(f"damaged and not used: {note}\n")
-            self._last_error = note
-        skipped.clear()
-
-    def _note_refused(self, refused: list[str], now_s: float) -> None:
-        """Updates that diverged were undone: the robot goes on with the last good policy, and it is in the books."""
-        for reason in refused:
-            self._log.error("learner.refused", reason=reason)
-            self._last_error = f"updates undone: {reason}"
-            self._ledger.fault("learner_diverged", now_s, "soft")
-        refused.clear()
 
     def _evaluate(self) -> None:
         waiting = {skill.name for skill in self._pilot.practice.evaluations}
@@ -471,28 +440,6 @@ class Run:
         self._link.checkpoint(self._checkpoint_seq, self._clock.now_s())
         if not self._realtime:
             self._link.wait_saved(self._checkpoint_seq)
-
-    def _saved(self, saved: Saved) -> None:
-        row = CheckpointRow(seq=saved.seq, robot_s=saved.robot_s, path=saved.name, manifest_sha256=saved.sha256)
-        policy = PolicyRow(
-            version=saved.version,
-            robot_s=saved.robot_s,
-            family=self._family,
-            updates=saved.updates,
-            file=saved.name,
-            figures=saved.figures,
-        )
-        self._ledger.checkpoint(row, policy)
-
-    def _learner_restarted(self, reason: str) -> None:
-        self._log.error("learner.restarted", reason=reason)
-        self._last_error = reason
-        self._ledger.fault("learner", self._clock.now_s(), "soft")
-
-    def _robot_restarted(self, reason: str) -> None:
-        self._log.error("robot.restarted", reason=reason)
-        self._last_error = reason
-        self._ledger.fault("robot_process", self._clock.now_s(), "soft")
 
     def _self_test(self, observation: Observation) -> list[str]:
         health = self._pilot.loop.robot.health()
@@ -514,7 +461,7 @@ class Run:
                 try:
                     self._brain.catch_up()
                 except LearnerUnavailableError as error:
-                    self._last_error = str(error)
+                    self._notes.last_error = str(error)
             last = SaveCheckpoint(self._checkpoint_seq + 1, now_s)
             self._link.close(last, SHUTDOWN_S)
         if self._ledger.error is None:
@@ -525,8 +472,8 @@ class Run:
             reason=self._pilot.stop_reason,
             **self._pilot.loop.lateness.summary(self._config.control.dt_s),
         )
-        self._reporter.write_last(self._last_error)
+        self._reporter.write_last(self._notes.last_error)
         if self._ledger.error is not None:
             raise RuntimeError(
-                f"the store could not be written: {self._last_error or self._ledger.error}; see {self._home.log}"
+                f"the store could not be written: {self._notes.last_error or self._ledger.error}; see {self._home.log}"
             )

@@ -105,6 +105,8 @@ class LearnerJob:
     """Of the fall predictor; None: none is learned."""
     hopeless_below: float | None = None
     """Of the undo critic; None: none is learned."""
+    hold_policy: bool = False
+    """Whether the policy stays as it is."""
     watch_drift: bool = False
     """Whether it is learned what the robot is expected to do."""
     goals: Mapping[str, SuccessWeights] = field(default_factory=dict)
@@ -370,7 +372,7 @@ class _Worker:
             return f"{path.name}: {error}", None
 
     def _update_for(self, steps: int) -> dict[str, float]:
-        if len(self._buffer) < self._job.warmup_steps:
+        if self._job.hold_policy or len(self._buffer) < self._job.warmup_steps:
             return {}
         return self._update(round(steps * self._job.updates_per_step))
 
@@ -401,6 +403,8 @@ class _Worker:
         return figures
 
     def _may_idle(self) -> bool:
+        if self._job.hold_policy:
+            return False
         limit = self._job.idle_updates_per_step * self._steps_added
         return len(self._buffer) >= self._job.warmup_steps and self._learner.updates < limit
 

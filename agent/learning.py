@@ -12,7 +12,7 @@ import numpy as np
 
 from agent.learner_process import DRIFT, FALLS, SHIELD, UNDO
 from meta.drift_monitor import Condition
-from meta.expectation_learner import ExpectationLearner
+from meta.expectation_learner import ExpectationConfig, ExpectationLearner
 from meta.robot_steps import action_size, channel_errors, posture_size, signed_channels, steps_of
 from meta.transitions import AttemptSteps
 from persistence.episodes import Episode, read_episode
@@ -277,8 +277,10 @@ class Studies:
             return None
         n, sent = job.spec.n_joints, self._skills[0].family.action_size(job.spec)
         channels = partial(channel_errors, n)
+        # A policy that stays as it is leads nowhere new.
+        config = ExpectationConfig(familiar_share=1.0) if job.hold_policy else ExpectationConfig()
         return ExpectationLearner(
-            posture_size(job.spec), action_size(sent), channels, signed_channels(n), seed=job.seed
+            posture_size(job.spec), action_size(sent), channels, signed_channels(n), config, job.seed
         )
 
     def _as_steps(self, episode: Episode, steps: Experience) -> AttemptSteps:

@@ -355,6 +355,7 @@ def learner_job(
         false_alarms_per_min=c.false_alarms_per_min if c.predict_falls else None,
         hopeless_below=c.hopeless_below or None,
         watch_drift=c.watch_drift,
+        hold_policy=c.hold_policy,
         goals={name: goal.weights for name, goal in (goals or {}).items()},
         harm_lean_rad=config.safety.catch_lean_rad or spec.catch_lean_rad,
         prior_episodes=tuple(path for name in c.prior_data for path in prior_episodes(Path(name), c.replay_steps)),

@@ -32,18 +32,20 @@ from sim.gym_robot import TASK_CHANNELS, GymRobot
 from sim.half_cheetah import EFFORT, EPISODE_STEPS, FORWARD, JOINTS, env_id
 from sim.robot import Command, CommandMode
 
-DEFAULT_N = 2500
+DEFAULT_N = 2000
 TRAINED: tuple[str | None, ...] = (None, "bthigh", "bshin", "bfoot")
 JUDGED = ("fthigh", "fshin", "ffoot")
-AT_RANDOM, PLANNED = 20, 2
+AT_RANDOM, PLANNED = 40, 4
 """Attempts of each runner in the first round, and in each later one."""
-ROUNDS = 7
-TESTS = 4
+ROUNDS = 8
+TESTS = 6
 """Attempts of each judged runner by each model."""
-DECISIONS = EPISODE_STEPS
+REPEAT = 3
+"""Steps of the environment per decision: 20 a second, so that a plan reaches 0.75 s ahead."""
+DECISIONS = EPISODE_STEPS // REPEAT
 MODELS = ("adapted", "unadapted", "all_data")
 GRBAL = GrbalConfig(meta=MetaConfig(inner_rate=0.05, learn_rates=True))
-PLANNER = PlannerConfig(horizon=20)
+PLANNER = PlannerConfig(horizon=15)
 ALL_DATA = DynamicsConfig(members=1, hidden=GRBAL.hidden)
 Model = Callable[[list[Float32], list[Float32]], PlanningModel]
 """States so far, actions so far (one fewer), to the model to plan with."""
@@ -121,12 +123,15 @@ def _attempt(motor: str | None, rng: np.random.Generator, choose: Choose, number
     try:
         states: list[Float32] = [_state(robot)]
         actions: list[Float32] = []
+        sequence = 0
         for _ in range(DECISIONS):
             action = choose(states, actions)
             actions.append(action)
             target = action.astype(np.float64)
-            robot.write(Command(mode=CommandMode.TORQUE, target=target, kp=0.0, kd=0.0, sequence=len(actions)))
-            robot.step(1.0 / robot.spec.control_rate_hz)
+            for _ in range(REPEAT):
+                sequence += 1
+                robot.write(Command(mode=CommandMode.TORQUE, target=target, kp=0.0, kd=0.0, sequence=sequence))
+                robot.step(1.0 / robot.spec.control_rate_hz)
             states.append(_state(robot))
     finally:
         robot.close()

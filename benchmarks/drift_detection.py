@@ -35,7 +35,7 @@ AFTER_S = 10.0
 """A change that is seen this soon after a repair may still be of the drift."""
 ROBOTS = ("minitaur", "a1")
 POLICIES: Mapping[str, Mapping[str, Any]] = {
-    "fixed": {"learner.warmup_steps": 10_000_000},
+    "fixed": {"learner.hold_policy": True},
     "learning": {"learner.updates_per_step": 1.0},
 }
 

@@ -403,3 +403,14 @@ class TestDrift:
     def test_of_one_that_is_like_this_for_good_it_goes_on_learning(self, learner):
         before, changed, settled = self.after(learner, Condition.CHANGED, Condition.HABIT, Condition.HABIT)
         assert settled.sha256 == changed.sha256 != before.sha256
+
+
+def test_a_policy_that_is_held_stays_and_what_is_learned_beside_it_goes_on(learner):
+    made = learner(warmup_steps=0, hold_policy=True, watch_drift=True)
+    for number in (1, 2, 3):
+        made.link.wait_for(made.attempt(number))
+    assert made.link.progress.updates == 0
+    assert made.policy(3).sha256 == made.policy(1).sha256
+    config = Studies(made.link._job).drift.config
+    assert config.familiar_share == 1.0
+    assert Studies(replace(made.link._job, hold_policy=False)).drift.config.familiar_share < 1.0

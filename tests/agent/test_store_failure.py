@@ -27,7 +27,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing_that_was_acknowledged(alrea
         begin = daemon.Run._fly
 
         def fly(run):
-            run._learner_restarted("it was restarted before")
+            run._notes.learner_restarted("it was restarted before")
             begin(run)
 
         monkeypatch.setattr(daemon.Run, "_fly", fly)
