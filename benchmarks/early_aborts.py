@@ -194,12 +194,13 @@ def end_of(path: Path, spec: RobotSpec, skills: Sequence[LearnedSkill], said: Ju
     steps = transitions(FrameLayout.of(spec), attempt_arrays(episode))
     gone = np.logical_or.reduce([skill.irreversible(steps) for skill in skills])
     lost = bool(gone[-1] and not gone[0])
-    last = len(gone) - int(np.argmin(gone[::-1])) if lost else len(gone)
+    # Of the last readings before the loss is seen: what is said at one keeps the next decision from being made.
+    last = len(gone) - int(np.argmin(gone[::-1])) if lost else len(gone) - 1
 
     def before_s(judge: Judge) -> float | None:
-        hopeless = judge(episode.frames[:last])
+        hopeless = judge(episode.frames[: last + 1])
         new = (hopeless & ~hopeless[0]).any(axis=1)
-        return float(episode.stamps[last] - episode.stamps[int(np.argmax(new))]) if new.any() else None
+        return float(episode.stamps[last + 1] - episode.stamps[int(np.argmax(new))]) if new.any() else None
 
     return End(lost, before_s(said), before_s(learned))
 

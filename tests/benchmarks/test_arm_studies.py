@@ -133,7 +133,8 @@ def from_frame_on(number):
 @pytest.mark.parametrize(
     ("end_y_m", "from_frame", "wanted"),
     [
-        (REACH_M[1][1] + 0.02, 5, (True, 1.3)),  # lost after step 18 of 20, cut at frame 5
+        (REACH_M[1][1] + 0.02, 5, (True, 1.4)),  # seen to be lost at frame 19 of 20, cut at frame 5
+        (REACH_M[1][1] + 0.02, 18, (True, 0.1)),  # just in time: the decision of that reading is not carried out
         (REACH_M[1][1] + 0.02, 19, (True, None)),  # too late
         (REACH_M[1][1] + 0.02, 0, (True, None)),  # it began so, and is not ended
         (0.1, 5, (False, 1.5)),
