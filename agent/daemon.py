@@ -22,7 +22,7 @@ from agent.clearance import Clearance, Exam, Examiner
 from agent.clock import SimulatedClock, Steppable, WallClock
 from agent.config import Config
 from agent.drift_ladder import DriftLadder
-from agent.drift_watch import DriftWatch
+from agent.drift_watch import DriftWatch, stored_status
 from agent.drifts import DriftBook, Drifts, subject_of
 from agent.goals import read_goals
 from agent.guard import is_guarded, permit_path, replaces_after_s
@@ -63,7 +63,7 @@ from agent.scene import Scene
 from agent.scheduler import Scheduler
 from agent.states import Event, Limits, State
 from agent.success_watch import SuccessWatch, earlier_attempts
-from meta.drift_monitor import DriftMonitor
+from meta.drift_monitor import Condition, DriftMonitor
 from persistence.home import Home, HomeLock
 from persistence.passages import passages
 from persistence.records import ResumeState
@@ -246,8 +246,10 @@ class Run:
         )
         drift_watch = ladder = None
         if self._link is not None and config.learner.watch_drift and robot.spec.n_feet:
-            monitor = DriftMonitor(robot.spec, false_alarms_per_h=config.learner.false_drifts_per_h)
-            drift_watch = DriftWatch(monitor, robot.spec, family, self._notes.drift_found)
+            before = writer.submit(stored_status).result()
+            false_per_h, condition = config.learner.false_drifts_per_h, before.condition or Condition.USUAL
+            monitor = DriftMonitor(robot.spec, false_alarms_per_h=false_per_h, condition=condition)
+            drift_watch = DriftWatch(monitor, robot.spec, family, self._notes.drift_found, before)
             ladder = DriftLadder(drift_watch, self._notes.degraded)
         person = None
         if config.person.enabled and isinstance(robot, Placeable):

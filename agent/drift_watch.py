@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 from meta.drift_monitor import Condition, DriftMonitor, Finding, Found
 from meta.expectation import Expectation
 from persistence.records import DriftEvent
+from persistence.transactions import StoreBase
 from sim.robot import FrameLayout, Observation, RobotSpec
 from skills.decisions import Decision, DecisionController
 
 FINDINGS = tuple(Finding)
 """Kinds of its rows among the drift events."""
+_AFTER = {Finding.CHANGED: Condition.CHANGED, Finding.HABIT: Condition.HABIT, Finding.CALM: Condition.USUAL}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +31,43 @@ class DriftStatus:
     """Joint that has changed most; empty: none, or it is the body."""
 
 
+def stored_status(store: StoreBase) -> DriftStatus:
+    """What was last found in a home: a robot that was changed may still be, or has been repaired meanwhile."""
+    marks = ", ".join("?" * len(FINDINGS))
+    rows = store.rows(f"SELECT kind, robot_s, detail FROM drift_events WHERE kind IN ({marks}) ORDER BY id", FINDINGS)
+    condition = _AFTER[Finding(rows[-1]["kind"])] if rows else Condition.USUAL
+    changes = [row for row in rows if row["kind"] == Finding.CHANGED]
+    if condition is Condition.USUAL or not changes:
+        return DriftStatus(condition=Condition.USUAL, since_s=None, joint="")
+    joints = json.loads(changes[-1]["detail"])["joints"]
+    return DriftStatus(condition=condition, since_s=changes[-1]["robot_s"], joint=joints[0] if joints else "")
+
+
 class DriftWatch:
     """Follows the attempts of one family of skills, whose actions the expectation knows."""
 
-    def __init__(self, monitor: DriftMonitor, spec: RobotSpec, family: str, told: Callable[[DriftEvent], None]) -> None:
-        """Watch; ``told`` gets a row for each finding."""
+    def __init__(
+        self,
+        monitor: DriftMonitor,
+        spec: RobotSpec,
+        family: str,
+        told: Callable[[DriftEvent], None],
+        before: DriftStatus | None = None,
+    ) -> None:
+        """Watch.
+
+        Args:
+            monitor: compares, from the condition that was known ``before`` on.
+            spec: the robot.
+            family: of the skills to follow.
+            told: gets a row for each finding.
+            before: what was known when the robot was last watched; None: nothing.
+        """
         self._monitor, self._spec, self._family, self._told = monitor, spec, family, told
         self._layout = FrameLayout.of(spec)
         self._following = False
-        self._since_s: float | None = None
-        self._joint = ""
+        self._since_s = before.since_s if before is not None else None
+        self._joint = before.joint if before is not None else ""
 
     @property
     def changed(self) -> bool:

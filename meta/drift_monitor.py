@@ -54,14 +54,17 @@ class Found:
 class DriftMonitor:
     """Watches decisions; constant time for each."""
 
-    def __init__(self, spec: RobotSpec, *, false_alarms_per_h: float = 1.0) -> None:
+    def __init__(
+        self, spec: RobotSpec, *, false_alarms_per_h: float = 1.0, condition: Condition = Condition.USUAL
+    ) -> None:
         """Watch nothing until there is an expectation.
 
         Args:
             spec: the robot, with its policy rate.
             false_alarms_per_h: so many per hour of practice at most, on average.
+            condition: what the robot was when it was last watched.
         """
-        self.condition = Condition.USUAL
+        self.condition = condition
         self._spec, self._layout = spec, FrameLayout.of(spec)
         self._rate_hz = float(spec.policy_rate_hz)
         self._least_steps = steps_between_alarms(false_alarms_per_h, self._rate_hz)
@@ -89,7 +92,7 @@ class DriftMonitor:
         if expectation is None or (self._newer is not None and expectation.version == self._newer.version):
             return
         self._newer = expectation
-        if self.condition is not Condition.CHANGED:
+        if self.condition is not Condition.CHANGED or self._expectation is None:
             self._expectation = expectation
             self._watch()
 

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from fakes import fake_spec, observation
 
-from agent.drift_watch import DriftWatch
+from agent.drift_watch import DriftStatus, DriftWatch, stored_status
 from meta.drift_monitor import Condition, Finding, Found
+from persistence.home import Home
+from persistence.records import DriftEvent
+from persistence.store import Store
 from skills.decisions import Decision
 
 SPEC = fake_spec()
@@ -89,3 +92,21 @@ def test_a_change_of_the_body_names_no_joint(monitor, rows, watch):
     watch.decided(observation(), DECISION, 10.0)
     assert rows[0].detail["joints"] == []
     assert watch.status.joint == ""
+
+
+def test_what_was_last_found_is_known_to_the_next_run(monitor, tmp_path):
+    def row(kind, at_s, joints=()):
+        return DriftEvent(kind=kind.value, robot_s=at_s, detail={"joints": list(joints)})
+
+    with Store.open(Home(tmp_path).prepare().db) as store:
+        assert stored_status(store) == DriftStatus(condition=Condition.USUAL, since_s=None, joint="")
+        store.add_drift(row(Finding.CHANGED, 5.0, ["joint_1"]))
+        changed = stored_status(store)
+        assert changed == DriftStatus(condition=Condition.CHANGED, since_s=5.0, joint="joint_1")
+        store.add_drift(DriftEvent(kind="motor_strength", robot_s=6.0, source="injected"))
+        store.add_drift(row(Finding.HABIT, 7.0))
+        assert stored_status(store) == DriftStatus(condition=Condition.HABIT, since_s=5.0, joint="joint_1")
+        store.add_drift(row(Finding.CALM, 8.0))
+        assert stored_status(store).condition is Condition.USUAL
+    monitor.condition = Condition.CHANGED
+    assert DriftWatch(monitor, SPEC, "walk", print, changed).status == changed

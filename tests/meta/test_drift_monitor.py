@@ -181,3 +181,12 @@ def test_where_the_models_disagree_nothing_is_judged():
     practice = Practice(made).go_on(20, shift=50.0, joint=0)
     assert not practice.found
     assert practice.go_on(20, shift=5.0, joint=3).found
+
+
+def test_a_robot_that_was_changed_when_it_was_last_seen_is_so_until_it_has_been_calm():
+    made = DriftMonitor(SPEC, condition=Condition.CHANGED)
+    made.expect(EXPECTED)
+    practice = Practice(made).go_on(20, shift=1.5)
+    assert made.condition is Condition.CHANGED
+    assert not practice.found
+    assert [found.kind for _, found in practice.go_on(CALM_S + 3.0).found] == [Finding.CALM]
