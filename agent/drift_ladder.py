@@ -19,6 +19,8 @@ WORST = 0.1
 """Share of those that counts as badly done."""
 FLOOR = 0.5
 """Where a smaller share of attempts is done well, the robot is degraded."""
+CALLS = 1
+"""Calls of a changed robot that a person may answer by putting it back; a further one is for a repair."""
 DRIFTED = "drifted"
 """Cause of an intervention: the robot is not what it was, and cannot do what it could."""
 
@@ -44,6 +46,8 @@ class DriftLadder:
         self._well: deque[bool] = deque(maxlen=WINDOW)
         """Whether the newest attempts of the changed robot were done well."""
         self._with_care = 0
+        self._calls = 0
+        """Calls for a person since the robot changed."""
 
     @property
     def hopeless(self) -> bool:
@@ -54,11 +58,21 @@ class DriftLadder:
         """An attempt is over that nothing cut short, or that ended in a fall."""
         usual = self._usual.setdefault(skill, deque(maxlen=MOST))
         if not self._watch.changed:
+            self._calls = 0
             usual.append(mean_reward)
             self.start_over()
         elif len(usual) >= FEWEST:
             self._well.append(mean_reward >= sorted(usual)[int(WORST * len(usual))])
             self._judge()
+
+    def called(self, cause: str) -> str:
+        """A person is called for a cause. Returns what to call them for: one who puts a broken robot back on its feet
+        does so again and again.
+        """
+        if not self._watch.changed:
+            return cause
+        self._calls += 1
+        return DRIFTED if self._calls > CALLS else cause
 
     def start_over(self) -> None:
         """The robot is as usual, or a person has seen to it."""

@@ -343,6 +343,8 @@ class Pilot:
             self._tick(None)
 
     def _call_for_help(self, cause: str, now_s: float) -> None:
+        if self._ladder is not None and self.operation.state is State.NEED_HUMAN:
+            cause = self._ladder.called(cause)
         self._help_cause = cause
         self._scene.person_called(cause, now_s)
         self.ledger.open_intervention(cause, now_s, failure=cause not in ASSIST_CAUSES)

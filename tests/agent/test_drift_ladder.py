@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from agent.drift_ladder import FEWEST, FLOOR, WINDOW, DriftLadder
+from agent.drift_ladder import DRIFTED, FEWEST, FLOOR, WINDOW, DriftLadder
 from agent.states import State
 from persistence.records import InterruptClass
 
@@ -92,6 +92,18 @@ def test_a_robot_as_usual_or_one_that_a_person_has_seen_begins_at_the_top(how):
     assert made.tried(0.2).ladder.degraded
 
 
+def test_a_changed_robot_that_needs_a_person_again_is_to_be_repaired():
+    made = Told()
+    assert [made.ladder.called("stand_up_failed") for _ in range(3)] == ["stand_up_failed", DRIFTED, DRIFTED]
+    made.ladder.start_over()  # a person was there, and did not mend it
+    assert made.ladder.called("stand_up_failed") == DRIFTED
+    made.watch.changed = False
+    made.tried(1.2)
+    assert [made.ladder.called("stand_up_failed") for _ in range(3)] == ["stand_up_failed"] * 3
+    made.watch.changed = True
+    assert made.ladder.called("hard_fence") == "hard_fence"
+
+
 class Scripted:
     """A ladder that a test moves."""
 
@@ -99,6 +111,9 @@ class Scripted:
 
     def start_over(self):
         self.degraded = self.hopeless = False
+
+    def called(self, cause):
+        return cause
 
     def attempted(self, skill, mean_reward):
         raise AssertionError("the skills of these tests earn nothing")
@@ -153,3 +168,16 @@ class TestPilot:
         made.ledger.enter = enter
         made.run(script)
         assert made.in_order("ATTEMPT", "DEGRADED", "ATTEMPT", "RESET")
+
+    def test_what_the_person_is_called_for_is_the_ladders_word(self, world):
+        ladder = Scripted()
+        ladder.called = lambda cause: f"again: {cause}"
+        made = world(attempts=1, ladder=ladder)
+        made.problems = ["battery at 12.0 V"]
+
+        def mended(robot):
+            if robot.places:
+                made.problems.clear()
+
+        made.run(mended)
+        assert made.rows("SELECT cause FROM interventions") == [("again: self_test: battery at 12.0 V",)]
