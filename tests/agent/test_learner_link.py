@@ -383,25 +383,25 @@ def test_updates_that_were_undone_are_told_with_the_reason(home, learner):
 class TestDrift:
     """What happens to the policy while a robot is not what it was, and once it is again."""
 
-    def after(self, learner, *conditions: Condition) -> tuple[PolicyWeights, PolicyWeights, PolicyWeights]:
-        """The policy before, after three attempts with other conditions, and after one too short to learn from."""
+    def after(self, learner, then: Condition) -> tuple[PolicyWeights, PolicyWeights, PolicyWeights]:
+        """The policy before, after three attempts of a changed robot, and after one too short to learn from."""
         made = learner(warmup_steps=0)
         made.link.wait_for(made.attempt(1))
         before = made.policy(1)
-        for number, condition in enumerate(conditions, 2):
-            made.link.wait_for(made.attempt(number, condition))
-        later = made.policy(1 + len(conditions))
-        made.link.wait_for(made.attempt(9, Condition.USUAL, steps=1))
-        return before, later, made.policy(2 + len(conditions))
+        for number in (2, 3, 4):
+            made.link.wait_for(made.attempt(number, Condition.CHANGED))
+        later = made.policy(4)
+        made.link.wait_for(made.attempt(9, then, steps=1))
+        return before, later, made.policy(5)
 
     def test_of_a_repaired_robot_the_policy_is_what_it_was_under_a_new_version(self, learner):
-        before, changed, repaired = self.after(learner, *[Condition.CHANGED] * 3)
+        before, changed, repaired = self.after(learner, Condition.USUAL)
         assert changed.sha256 != before.sha256
         assert repaired.sha256 == before.sha256
         assert repaired.version == changed.version > before.version
 
     def test_of_one_that_is_like_this_for_good_it_goes_on_learning(self, learner):
-        before, changed, settled = self.after(learner, Condition.CHANGED, Condition.HABIT, Condition.HABIT)
+        before, changed, settled = self.after(learner, Condition.HABIT)
         assert settled.sha256 == changed.sha256 != before.sha256
 
 
