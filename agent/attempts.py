@@ -58,7 +58,8 @@ class AttemptResult:
 
 
 TickFunction = Callable[[Callable[[Observation], Command]], Tick]
-Judge = Callable[[Observation], frozenset[str]]
+Judge = Callable[[Observation, Observation], frozenset[str]]
+"""Readings, one decision apart, to names of skills."""
 
 
 class AttemptRunner:
@@ -104,8 +105,8 @@ class AttemptRunner:
             skill: what is attempted.
             controller: what drives the robot.
             to_middle: whether to go no further than across the middle of the workspace.
-            hopeless: skills that could not undo any more what they are for, from a reading on. The attempt ends where
-                one comes to them that was not among them when it began.
+            hopeless: skills that could not undo any more what they are for, from a reading on, given that of the
+                decision before. The attempt ends where one comes to them that was not among them when it began.
             goal: decides whether the attempt has succeeded, and ends it once it has; None: the skill's own rule does.
         """
         self._loop.monitors.reset()  # what was before, such as a joint at its limit, does not end this attempt
@@ -123,7 +124,8 @@ class AttemptRunner:
         fence = FenceWatch(self._workspace, to_middle=to_middle) if skill.kind is SkillKind.TASK else None
         # Who gets up from a heap is knocked about; who walks is not.
         upright = skill.kind is not SkillKind.RECOVERY and not skill.lies_down
-        given_up = hopeless(now.observation) if hopeless is not None else frozenset()
+        decided_at = now.observation
+        given_up = hopeless(decided_at, decided_at) if hopeless is not None else frozenset()
         interrupt, reason, progress, reached = None, "", Progress.RUNNING, 0
 
         def act(observation: Observation) -> Command:
@@ -146,8 +148,9 @@ class AttemptRunner:
                 reached = reached + 1 if goal is not None and goal.reached(now.observation) else 0
                 if reached >= GOAL_DECISIONS:
                     reason = GOAL
-                elif hopeless is not None and hopeless(now.observation) - given_up:
+                elif hopeless is not None and hopeless(decided_at, now.observation) - given_up:
                     reason = CANNOT_BE_UNDONE
+                decided_at = now.observation
         except Interrupt as caught:
             interrupt, reason = caught, caught.cause
         self._recording = None

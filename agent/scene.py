@@ -72,16 +72,16 @@ class Scene:
         ]
         here = Situation(skill.name for skill in able)
         if here & self._resets:
-            hopeless = self.hopeless(observation)
+            hopeless = self.hopeless(observation, observation)
             here -= {skill.name for skill in able if skill.name in self._tasks and skill.undone_by in hopeless}
         return here
 
-    def hopeless(self, observation: Observation) -> frozenset[str]:
-        """Skills that undo others and would hardly ever succeed from here on, or that say that they are about to be
-        unable to.
+    def hopeless(self, before: Observation, now: Observation) -> frozenset[str]:
+        """Skills that undo others and would hardly ever succeed from ``now`` on, or that say that they are about to be
+        unable to, given the reading of the decision before.
         """
-        nearly_lost = {skill.name for skill in self._heeded if skill.nearly_lost(observation)}
-        return self._hopeless(observation) | nearly_lost
+        nearly_lost = {skill.name for skill in self._heeded if skill.nearly_lost(before, now)}
+        return self._hopeless(now) | nearly_lost
 
     def skill(self, name: str) -> Skill:
         """One of the run's skills."""

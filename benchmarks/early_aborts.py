@@ -174,7 +174,8 @@ def _go_through(made: Sequence[Made], studies: Studies, spec: RobotSpec, skills:
 
     def said(frames: Float32) -> NDArray[np.bool_]:
         seen = [layout.unpack(frame) for frame in frames]
-        return np.array([[skill.nearly_lost(each) for skill in skills] for each in seen])
+        pairs = list(zip(seen[:1] + seen[:-1], seen, strict=True))
+        return np.array([[skill.nearly_lost(*pair) for skill in skills] for pair in pairs])
 
     def nothing(frames: Float32) -> NDArray[np.bool_]:
         return np.zeros((len(frames), 1), np.bool_)

@@ -21,8 +21,12 @@ REACH_M = ((0.4, 0.7), (-0.22, 0.22))
 """x and y between which fingers can close on the object. What is beyond stays there until a person comes."""
 BORDER_M = 0.025
 """So near to the end of its reach no task begins: a push is enough, and the object is lost."""
-NEARLY_M = 0.015
+NEARLY_M = 0.005
 """So near no task goes on."""
+FAST_M = 0.01
+"""Further than this from one decision to the next, towards the end of the reach, the object slides, or is pushed..."""
+AHEAD = 1.5
+"""... and goes on so for this many decisions."""
 HANDLE_ROOM_M = (0.085, 0.065)
 """Nearer than this to the handle of the door, along x and y, no hand comes down to the object: it would meet that."""
 ZONE_M = 0.05
@@ -93,10 +97,13 @@ class Carry(LearnedSkill):
         """The object lies out of reach of the hand."""
         return observation.base_valid and bool(_gone(observation.extra[OBJECT]))
 
-    def nearly_lost(self, observation: Observation) -> bool:
-        """The object lies at the end of the hand's reach."""
-        x, y, _ = observation.extra[OBJECT]
-        return observation.base_valid and not within_reach(x, y, NEARLY_M)
+    def nearly_lost(self, before: Observation, now: Observation) -> bool:
+        """The object lies at the very end of the hand's reach, or moves on so fast that it will soon be beyond it."""
+        if not now.base_valid:
+            return False
+        room = _room_m(now.extra[OBJECT])
+        moved = _room_m(before.extra[OBJECT]) - room if before.base_valid else np.zeros_like(room)
+        return bool(np.any((room < NEARLY_M) | ((moved > FAST_M) & (room < AHEAD * moved))))
 
     def over(self, observation: Observation) -> str | None:
         """The object is where it is to be, or has fallen off the tray."""
@@ -160,6 +167,12 @@ def _object(frames: Frames) -> FloatArray:
 
 def _hand(frames: Frames) -> FloatArray:
     return frames.extra[..., HAND]
+
+
+def _room_m(thing: FloatArray) -> FloatArray:
+    """How far an object is from each end of the reach, negative where it is beyond. Shape: (3,) to (4,)."""
+    low, high = np.transpose(REACH_M)
+    return np.concatenate((thing[:2] - low, high - thing[:2]))
 
 
 def _gone(thing: FloatArray) -> NDArray[np.bool_]:

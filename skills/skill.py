@@ -95,9 +95,14 @@ class Skill(ABC):
         del observation
         return False
 
-    def nearly_lost(self, observation: Observation) -> bool:
-        """Whether what this skill handles is about to be lost, so that no task had better go on, but a reset."""
-        del observation
+    def nearly_lost(self, before: Observation, now: Observation) -> bool:
+        """Whether what this skill handles is about to be lost, so that no task had better go on, but a reset.
+
+        Args:
+            before: the reading of the decision before; ``now`` itself where there was none.
+            now: the newest reading.
+        """
+        del before, now
         return False
 
     def measures(self, transition: Transition) -> dict[str, float]:

@@ -201,7 +201,7 @@ class TestEnd:
     def test_it_goes_no_further_than_can_be_undone(self, robot):
         controller, skill = walk(robot)
         result, seconds = run(
-            robot, controller, skill, hopeless=lambda reading: {"back"} if reading.stamp_s >= 0.2 else set()
+            robot, controller, skill, hopeless=lambda _, now: {"back"} if now.stamp_s >= 0.2 else set()
         )
         assert (result.end_reason, result.outcome) == (CANNOT_BE_UNDONE, Outcome.TIMEOUT)
         assert 0.2 <= seconds <= 0.2 + 3 * DT_S  # asked with each decision, every other period
@@ -209,7 +209,7 @@ class TestEnd:
 
     def test_one_that_began_so_may_go_on(self, robot):
         controller, skill = walk(robot)
-        assert run(robot, controller, skill, hopeless=lambda reading: {"back"})[0].end_reason == "time"
+        assert run(robot, controller, skill, hopeless=lambda *_: {"back"})[0].end_reason == "time"
 
     def test_heat_ends_it(self, robot):
         robot.script = lambda r: setattr(r, "temperature_c", 90.0 if r.time_s > 0.3 else 30.0)
@@ -332,7 +332,7 @@ class TestGoal:
 
     def test_the_goal_is_asked_before_whether_it_can_be_undone(self, robot):
         result, _ = self.attempt(
-            robot, lambda stamp_s: stamp_s >= 0.5, hopeless=lambda reading: reading.stamp_s >= 0.5 + 4 * DT_S
+            robot, lambda stamp_s: stamp_s >= 0.5, hopeless=lambda _, now: now.stamp_s >= 0.5 + 4 * DT_S
         )
         assert result.end_reason == GOAL
 

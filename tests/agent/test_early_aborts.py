@@ -14,7 +14,7 @@ HALF_OPEN_M = 0.1
 
 @pytest.mark.parametrize(("heeded", "reason"), [(True, "cannot_be_undone"), (False, "at_end")])
 def test_a_task_goes_no_further_unless_nobody_is_to_listen(tmp_path, monkeypatch, heeded, reason):
-    monkeypatch.setattr(Slide, "nearly_lost", lambda self, seen: seen.extra[DOOR][0] > HALF_OPEN_M)
+    monkeypatch.setattr(Slide, "nearly_lost", lambda self, _, now: now.extra[DOOR][0] > HALF_OPEN_M)
     settings = {
         "run.robot": "kuka",
         "run.skills": ["slide_open"],

@@ -137,15 +137,17 @@ def test_where_a_reset_can_start_no_task_begins_that_could_not_be_undone(helps):
 
 def test_what_says_that_it_is_nearly_lost_is_as_hopeless_as_what_was_learned():
     near, far = anywhere("near"), anywhere("far")
-    near.nearly_lost = lambda reading: reading.base_position[0] > 0.5
+    near.nearly_lost = lambda before, now: before.base_position[0] < now.base_position[0] > 0.5
     scene = Scene(
         Abilities(tasks=(near, far), resets=(), stand_ups=()),
         Workspace(),
         hopeless=lambda reading: frozenset({"far"} if reading.base_position[0] > 0.7 else ()),
     )
-    assert [scene.hopeless(observation(x_m=x_m)) for x_m in (0.0, 0.6, 0.8)] == [set(), {"near"}, {"near", "far"}]
+    begun = observation(x_m=0.0)
+    assert [scene.hopeless(begun, observation(x_m=x)) for x in (0.0, 0.6, 0.8)] == [set(), {"near"}, {"near", "far"}]
+    assert scene.hopeless(observation(x_m=0.8), observation(x_m=0.8)) == {"far"}
     deaf = Scene(Abilities(tasks=(near, far), resets=(), stand_ups=()), Workspace(), heeds_skills=False)
-    assert deaf.hopeless(observation(x_m=0.8)) == set()
+    assert deaf.hopeless(begun, observation(x_m=0.8)) == set()
 
 
 def test_tasks_go_no_further_than_the_scene_says_and_resets_as_far_as_they_like(world):

@@ -261,12 +261,34 @@ class TestCarry:
         way = np.outer(np.arange(0.0, 0.25, 1e-3), side) + MIDDLE_M
         seen = [reading(thing=(x, y, ON_TRAY_M, 0.0), handle=(0.9, 0.0, 0.1)) for x, y in way]
         begins = [OUT.start_problem(each) is None or "is to be" in OUT.start_problem(each) for each in seen]
-        nearly, lost = ([judge(each) for each in seen] for judge in (OUT.nearly_lost, OUT.lost))
-        assert 5 <= nearly.index(True) - begins.index(False) <= 15
-        assert 14 <= lost.index(True) - nearly.index(True) <= 16
+        nearly = [OUT.nearly_lost(*pair) for pair in zip(seen[:1] + seen[:-1], seen, strict=True)]
+        lost = [OUT.lost(each) for each in seen]
+        assert 15 <= nearly.index(True) - begins.index(False) <= 25
+        assert 4 <= lost.index(True) - nearly.index(True) <= 6
         assert all(nearly[nearly.index(True) :])
         assert not any(nearly[: nearly.index(True)])
-        assert not OUT.nearly_lost(reading(thing=(*way[-1], ON_TRAY_M, 0.0), seen=False))
+        unseen = reading(thing=(*way[-1], ON_TRAY_M, 0.0), seen=False)
+        assert not OUT.nearly_lost(unseen, unseen)
+
+    @pytest.mark.parametrize("side", [(-1, 0), (1, 0), (0, -1), (0, 1)])
+    @pytest.mark.parametrize(
+        ("room_m", "moved_m", "wanted"),
+        [
+            (0.02, 0.015, True),  # gone after one and a half decisions like the last one
+            (0.02, 0.012, False),
+            (0.01, 0.009, False),  # so slow it may as well have been carried there
+            (0.02, -0.015, False),  # away from there
+        ],
+    )
+    def test_what_slides_out_of_reach_is_nearly_lost_before_it_is_there(self, side, room_m, moved_m, wanted):
+        (x0, x1), (y0, y1) = REACH_M
+        x_m, y_m = ((x0, x1)[side[0] > 0] if side[0] else 0.55), ((y0, y1)[side[1] > 0] if side[1] else 0.0)
+        now = np.array((x_m, y_m)) - room_m * np.array(side)
+        before = now - moved_m * np.array(side)
+        seen = [reading(thing=(*place, ON_TRAY_M, 0.0)) for place in (before, now)]
+        assert OUT.nearly_lost(*seen) is wanted
+        assert not OUT.nearly_lost(replace(seen[0], base_valid=False), seen[1])
+        assert not OUT.nearly_lost(seen[1], seen[1])
 
     def test_doing_it_pays_more_than_holding_the_object_over_the_zone_for_ever(self):
         held = reading(thing=(*GOAL_M, LYING_BELOW_M + 0.01, 0.0), hand=(*GOAL_M, LYING_BELOW_M + 0.01, 0.0))
