@@ -4,20 +4,18 @@
     perdure bench adaptation --seed 0 --n 60              # Minitaur with drifts and a long history; n: robot minutes
 
 Policies learn for a robot hour. ``none``: on a robot that does not drift. ``randomised``: on one with faults of the
-training ranges that come and go (`sim.drift_ranges`). ``context``: the same, with an observation that reaches back as
-far as a step takes, from which a policy can tell what has drifted (rapid motor adaptation without a second network).
-Then each policy walks forward: ten seconds, then a drift of a kind and size that no training had comes in, then thirty
-more. Return is the mean reward of a step; after a fall it is zero.
+training ranges that come and go (`benchmarks._drifting`). ``context``: the same, with an observation that reaches back
+as far as a step takes, from which a policy can tell what has drifted (rapid motor adaptation without a second
+network). Then each policy walks forward: ten seconds, then a drift of a kind and size that no training had comes in,
+then thirty more. Return is the mean reward of a step; after a fall it is zero. With ``PERDURE_BENCH_HOMES`` a home is
+kept there, and a run that was cut off goes on.
 """
 
 from __future__ import annotations
 
 import copy
-import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +33,7 @@ from agent.robots import load_robot
 from agent.safety import ActionGate, Monitors
 from agent.states import Event
 from benchmarks import _daemon
+from benchmarks._drifting import learn
 from benchmarks._study import Study, main
 from sim.drift import DriftSchedule
 from sim.drift_presets import HELD_OUT, preset
@@ -61,8 +60,6 @@ WINDOW_S = 2.0
 BACK = 0.9
 """A walk is back at the first moment from which on it earns this share of what it did, over `WINDOW_S`."""
 DECIMALS = 4
-TRAINING = {"hours": 24, "faults_per_hour": 120, "repaired_after_s": 45, "wear": False}
-"""One or two faults at a time."""
 LONG_HISTORY = 12
 """Policy steps, about half a second."""
 ROBOTS = ("minitaur", "a1")
@@ -88,16 +85,9 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         how many ever were), ``unadapted_share`` (the share that such walks keep in the first second), ``falls``, and
         ``drifts`` with what `judge` returns.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        home, file = Path(folder) / "home", Path(folder) / "drift.toml"
-        changes = dict(settings["set"])
-        if settings["drift"]:
-            lines = [f"{name} = {json.dumps(value)}" for name, value in {"seed": seed, **TRAINING}.items()]
-            file.write_text("[random]\n" + "\n".join(lines) + "\n")
-            changes["sim.drift"] = str(file)
-        told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
-        length = ("--hours", str(settings["minutes"] / 60), "--speed", "max", "--seed", str(seed))
-        _daemon.run_daemon(home, *length, "--robot", settings["robot"], *told)
+    way = "-".join((settings["robot"], "drifts" if settings["drift"] else "none", *map(str, settings["set"].values())))
+    with _daemon.kept_home(f"adaptation-{way}-seed{seed}") as home:
+        learn(home, settings["robot"], settings["minutes"], seed, settings["set"], drifts=settings["drift"])
         skill = get(SKILL)
         assert isinstance(skill, LearnedSkill)
         weights = find_policy("latest", settings["robot"], skill, home)

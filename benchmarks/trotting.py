@@ -40,6 +40,7 @@ from skills.decisions import DecisionController
 from skills.policy_control import policy_controller
 from skills.registry import get
 from skills.skill import LearnedSkill
+from skills.trotting import FREQUENCY_HZ, RESIDUAL_RAD, ShippedPolicy, generator_legs_rad, leg_command
 
 DEFAULT_N = 120
 ROBOT = "minitaur_trotting"
@@ -58,6 +59,9 @@ FALLEN_UP_Z = 0.85
 FALLEN_HEIGHT_M = 0.13
 """minitaur_gym_env.py, is_fallen."""
 TICK_S = 0.001
+ENVIRONMENT_STEP_S = 0.006
+ENERGY_WEIGHT = 0.005
+"""minitaur_gym_env.py: power at each step of the environment times its physics step, not its own, counts as energy."""
 LATENCY_MS = 20
 RECORD_EVERY = 4
 """Control steps of the shipped policy between two recordings in the reference data."""
@@ -96,47 +100,20 @@ class ShippedWalker:
     """The generator of `MinitaurTrottingEnv` with the residual of its policy, or without."""
 
     period_ms = 6
-    _FREQUENCY_HZ = 2.0
-    _SWING_RAD = 0.3
-    _EXTENSION_RAD = 0.35
-    _RESIDUAL_RAD = 0.25
 
     def __init__(self, *, residual: bool) -> None:
         """Begin an attempt."""
-        with np.load(DATA / "minitaur_trotting_policy.npz") as file:
-            self._net = {name: file[name].astype(np.float64) for name in file.files}
-        self._residual = residual
+        self._policy = ShippedPolicy() if residual else None
         self._steps = 0
-        # The environment bounds angles by one turn and rates by one turn per physics step, both widened by 0.01.
-        self._bound = np.array([math.tau, math.tau, math.tau / TICK_S, math.tau / TICK_S]) + 0.01
 
     def command(self, robot: SimulatedRobot, past: Sequence[Truth]) -> Command:
-        """Diagonal pairs of legs move along ellipses, half a cycle apart."""
-        phase = math.tau * self._FREQUENCY_HZ * self._steps * 1e-3 * self.period_ms
+        """What the environment sends at its step."""
+        legs = generator_legs_rad(math.tau * FREQUENCY_HZ * self._steps * 1e-3 * self.period_ms)
         self._steps += 1
-        pair = phase + np.array((0.0, math.pi, math.pi, 0.0))
-        leg = np.concatenate((self._SWING_RAD * np.sin(pair), self._EXTENSION_RAD * np.cos(pair)))
-        if self._residual:
-            leg += self._RESIDUAL_RAD * self.act(past[-1])
-        leg[:4] *= -1.0  # its swings count to the back
-        spec = robot.spec
-        if spec.leg_to_joint is None:
-            raise ValueError(f"robot {spec.name!r} has no leg_to_joint")
-        target = spec.stand_position_rad + spec.leg_to_joint @ leg
-        return Command(mode=CommandMode.POSITION, target=target, kp=spec.kp, kd=spec.kd)
-
-    def act(self, seen: Truth) -> Array:
-        """The policy's mean action in [-1, 1] for roll, pitch and their rates. Returns shape: (8,)."""
-        net = self._net
-        x, y, z, w = seen.orientation_xyzw
-        roll = math.atan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y))
-        pitch = math.asin(max(-1.0, min(1.0, 2.0 * (w * y - z * x))))
-        scaled = np.array((roll, pitch, *seen.angular_velocity[:2])) / self._bound
-        hidden = np.clip((scaled - net["mean"]) / net["std"], -5.0, 5.0)
-        for layer in "01":
-            hidden = np.maximum(hidden @ net["w" + layer] + net["b" + layer], 0.0)
-        action: Array = np.tanh(hidden @ net["w2"] + net["b2"])
-        return action
+        if self._policy is not None:
+            seen = past[-1]
+            legs += RESIDUAL_RAD * self._policy.act(seen.orientation_xyzw, seen.angular_velocity)
+        return leg_command(robot.spec, legs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +122,8 @@ class Walk:
 
     speed_mps: float
     fell: bool
+    return_: float
+    """Of the environment: metres ahead, less `ENERGY_WEIGHT` for each J as it counts them."""
     states: tuple[Truth, ...]
     """Before each command."""
 
@@ -184,18 +163,20 @@ class Driver:
                 self._step(hold if ms % 20 == 0 else None)
         states = []
         origin_m = float(self._past[0].base_position[0])
-        fell = False
+        fell, work = False, 0.0
         for ms in range(round(1e3 * ATTEMPT_S)):
             due = ms % walker.period_ms == 0
             if due:
                 states.append(self._past[0])
             self._step(walker.command(self.robot, self._past) if due else None)
             now = self._past[0]
+            work += abs(float(now.joint_torque @ now.joint_velocity)) * TICK_S * TICK_S / ENVIRONMENT_STEP_S
             fell = now.up_z < FALLEN_UP_Z or float(now.base_position[2]) < FALLEN_HEIGHT_M
             if fell:
                 break
+        ahead_m = float(self._past[0].base_position[0]) - origin_m
         return Walk(
-            speed_mps=(float(self._past[0].base_position[0]) - origin_m) / ATTEMPT_S, fell=fell, states=tuple(states)
+            speed_mps=ahead_m / ATTEMPT_S, fell=fell, return_=ahead_m - ENERGY_WEIGHT * work, states=tuple(states)
         )
 
     def _step(self, command: Command | None) -> None:

@@ -85,20 +85,14 @@ class DecisionController:
     def act(self, observation: Observation) -> Command:
         """The command for this control period; decides anew every ``decimation`` periods."""
         return self._follow(
-            lambda phase_rad: self._decide(observation, phase_rad, self._sent),
-            self._safer,
+            observation, lambda phase_rad: self._decide(observation, phase_rad, self._sent), self._safer
         )
 
     def act_idle(self, observation: Observation, action: FloatArray) -> Command:
         """As `act`, with the same action from here on. Its shape: (n_actions,)."""
-        del observation
-        return self._follow(lambda phase_rad: action, None)
+        return self._follow(observation, lambda phase_rad: action, None)
 
-    def _follow(
-        self,
-        decide: Callable[[float], FloatArray],
-        safer: Safer | None,
-    ) -> Command:
+    def _follow(self, observation: Observation, decide: Callable[[float], FloatArray], safer: Safer | None) -> Command:
         if self._tick % self._decimation == 0:
             phase = self._actuator.phase_rad
             proposed = np.asarray(decide(phase), dtype=np.float32)
@@ -111,7 +105,7 @@ class DecisionController:
         else:
             self.decision = None
         self._tick += 1
-        return self._actuator.command(self._sent)
+        return self._actuator.command(self._sent, observation)
 
     @property
     def resting_action(self) -> NDArray[np.float32]:

@@ -32,8 +32,13 @@ class Actuator(Protocol):
     def start(self, observation: Observation) -> None:
         """Begin an attempt from ``observation``."""
 
-    def command(self, action: FloatArray) -> Command:
-        """The command of the next control period. ``action`` has shape (n_actions,), each in [-1, 1]."""
+    def command(self, action: FloatArray, observation: Observation) -> Command:
+        """The command of the next control period.
+
+        Args:
+            action: in force. Shape: (n_actions,), each in [-1, 1].
+            observation: the newest reading.
+        """
 
 
 class Family(ABC):

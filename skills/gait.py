@@ -58,8 +58,9 @@ class GaitActuator:
         del observation
         self._generator.reset()
 
-    def command(self, action: FloatArray) -> Command:
+    def command(self, action: FloatArray, observation: Observation) -> Command:
         """Targets of the gait one control period on."""
+        del observation
         target = self._generator.step(action)
         return Command(mode=CommandMode.POSITION, target=target, kp=self._kp, kd=self._kd)
 

@@ -27,8 +27,9 @@ class DirectActuator:
         """Nothing moves by itself."""
         del observation
 
-    def command(self, action: FloatArray) -> Command:
+    def command(self, action: FloatArray, observation: Observation) -> Command:
         """The action as a share of the torque limits."""
+        del observation
         return Command(mode=CommandMode.TORQUE, target=self._limit_nm * action, kp=0.0, kd=0.0)
 
 

@@ -102,12 +102,13 @@ class HandActuator:
         heading = math.atan2(pose.rotation[1, 0], pose.rotation[0, 0])
         self._yaw = min(max(heading, -MOST_TURN_RAD), MOST_TURN_RAD)
 
-    def command(self, action: FloatArray) -> Command:
+    def command(self, action: FloatArray, observation: Observation) -> Command:
         """One control period further.
 
         Args:
             action: velocity along x, y and z, turn, and -1 for open to 1 for closed fingers. Shape: (5,).
         """
+        del observation
         moved = self._place + SPEED_MPS * self._dt_s * np.asarray(action[:3], np.float64)
         self._place = self._boxed(moved)
         turned = self._yaw + TURN_RADPS * self._dt_s * float(action[3])

@@ -69,8 +69,9 @@ class PoseActuator:
         action: Array = np.sign(wanted) * a
         return action
 
-    def command(self, action: FloatArray) -> Command:
+    def command(self, action: FloatArray, observation: Observation) -> Command:
         """One control period further towards the action's target."""
+        del observation
         wanted = self.target_rad(action)
         self._target = wanted if self._target is None else self._target + self._share * (wanted - self._target)
         return Command(mode=CommandMode.POSITION, target=self._target, kp=self._kp, kd=self._kd)

@@ -17,6 +17,7 @@ from skills.scatter import SCATTERING_SKILLS
 from skills.skill import LearnedSkill, Skill, SkillKind
 from skills.slide import SLIDING_SKILLS
 from skills.stand_up import StandUp
+from skills.trotting import TROT_FORWARD
 from skills.walk import WALKING_SKILLS
 
 GROUP = "perdure.skills"
@@ -45,6 +46,7 @@ def skills() -> dict[str, Skill]:
         *SLIDING_SKILLS,
         *SCATTERING_SKILLS,
         *GOING_SKILLS,
+        TROT_FORWARD,
     )
     found: dict[str, Skill] = {skill.name: skill for skill in built_in}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):

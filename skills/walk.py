@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import Array, FloatArray, Observation, RobotSpec, Transition, body_velocity
+from skills.family import Family
 from skills.gait import GAIT, START_TILT_RAD
 from skills.skill import Displacement, LearnedSkill, SkillKind
 from skills.trajectory_generator import action_size
@@ -84,7 +85,7 @@ class Walk(LearnedSkill):
     """Move in one direction, as fast as the reward asks, without drifting; tilt, power and jerk are costs."""
 
     kind = SkillKind.TASK
-    family = GAIT
+    family: Family = GAIT
     horizon_s = 10.0
 
     def __init__(

@@ -53,7 +53,7 @@ class TestActuator:
         actuator.start(reading())
         begin = hand_pose(ARM, SPEC.stand_position_rad[:-1]).position_m
         for _ in range(25):
-            command = actuator.command(np.array((0.5, -1.0, 0.0, 0.0, 0.0)))
+            command = actuator.command(np.array((0.5, -1.0, 0.0, 0.0, 0.0)), reading())
         np.testing.assert_allclose(
             self.hand(command).position_m - begin, 0.5 * SPEED_MPS * np.array((0.5, -1.0, 0.0)), atol=5e-3
         )
@@ -64,7 +64,7 @@ class TestActuator:
         actuator.start(reading())
         before = SPEC.stand_position_rad
         for _ in range(200):
-            target = actuator.command(np.array(action, np.float32)).target
+            target = actuator.command(np.array(action, np.float32), reading()).target
             assert (np.abs(target - before) <= SPEC.velocity_limit_radps * DT_S).all()
             before = target
         assert (before >= SPEC.position_lower_rad).all()
@@ -78,11 +78,11 @@ class TestActuator:
         actuator.start(reading())
         turn = np.array((0.0, 0.0, 0.0, 0.5, 0.0))
         for _ in range(20):
-            command = actuator.command(turn)
+            command = actuator.command(turn, reading())
         rotation = self.hand(command).rotation
         assert math.atan2(rotation[1, 0], rotation[0, 0]) == pytest.approx(0.5 * TURN_RADPS * 0.4, abs=0.02)
         for _ in range(200):
-            command = actuator.command(turn)
+            command = actuator.command(turn, reading())
         rotation = self.hand(command).rotation
         assert math.atan2(rotation[1, 0], rotation[0, 0]) == pytest.approx(MOST_TURN_RAD, abs=0.02)
 
@@ -91,7 +91,7 @@ class TestActuator:
         actuator = HandActuator(SPEC, DT_S)
         actuator.start(reading())
         for _ in range(50):
-            command = actuator.command(np.array((0.0, 0.0, 0.0, 0.0, action)))
+            command = actuator.command(np.array((0.0, 0.0, 0.0, 0.0, action)), reading())
         assert command.target[-1] == pytest.approx(fingers)
 
 

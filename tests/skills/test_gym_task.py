@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fakes import fake_spec
+from readings import reading
 
 from agent.opening import abilities_of
 from sim.gym_robot import GymRobot
@@ -73,7 +74,8 @@ class TestPolicy:
         assert rows.shape[1] == TASK.family.feature_size(spec())
 
     def test_actions_are_shares_of_the_torque_limits(self):
-        command = TASK.family.actuator(spec(), 0.02).command(np.linspace(-1.0, 1.0, 8, dtype=np.float32))
+        action = np.linspace(-1.0, 1.0, 8, dtype=np.float32)
+        command = TASK.family.actuator(spec(), 0.02).command(action, reading())
         assert command.mode is CommandMode.TORQUE
         np.testing.assert_allclose(command.target, 3.0 * np.linspace(-1.0, 1.0, 8), rtol=1e-6)
 
@@ -113,10 +115,10 @@ class TestRobots:
         [(0.0, 0.0, None), (1.0, 0.0, "terminated"), (0.0, 1.0, "truncated"), (1.0, 1.0, "terminated")],
     )
     def test_it_is_over_when_the_environment_says_so(self, terminated, truncated, reason):
-        reading = replace(
+        now = replace(
             GymRobot("Pendulum-v1", 0).read(), extra=np.array([0.1, 0.2, 0.3, -1.0, terminated, truncated, 0.0])
         )
-        assert TASK.over(reading) == reason
+        assert TASK.over(now) == reason
 
     def test_no_turn_is_longer_than_its_horizon(self):
         assert TASK.horizon_s * GymRobot("Pendulum-v1", 0).spec.control_rate_hz > 1000

@@ -54,20 +54,20 @@ class TestTargets:
 class TestFilter:
     def test_the_first_target_is_taken_as_it_is_and_the_next_ones_are_approached(self):
         actuator = PoseActuator(SPEC, DT_S)
-        first = actuator.command(np.zeros(12))
+        first = actuator.command(np.zeros(12), reading())
         assert first.mode is CommandMode.POSITION
         assert (first.kp, first.kd) == (SPEC.kp, SPEC.kd)
         np.testing.assert_array_equal(first.target, SPEC.stand_position_rad)
         for _ in range(3):
-            after = actuator.command(np.ones(12))
+            after = actuator.command(np.ones(12), reading())
         left = (SPEC.position_upper_rad - after.target) / (SPEC.position_upper_rad - SPEC.stand_position_rad)
         np.testing.assert_allclose(left, math.exp(-3 * DT_S / FILTER_S))
 
     def test_an_attempt_knows_nothing_of_the_one_before(self):
         actuator = PoseActuator(SPEC, DT_S)
-        actuator.command(np.ones(12))
+        actuator.command(np.ones(12), reading())
         actuator.start(reading())
-        np.testing.assert_array_equal(actuator.command(np.zeros(12)).target, SPEC.stand_position_rad)
+        np.testing.assert_array_equal(actuator.command(np.zeros(12), reading()).target, SPEC.stand_position_rad)
 
 
 class TestFamily:
@@ -99,7 +99,7 @@ def play(actions):
     layout, actuator, frames = FrameLayout.of(SPEC), PoseActuator(SPEC, DT_S), []
     with make_a1(0, sensors=SensorParams.ideal()) as robot:
         for number, action in enumerate(np.repeat(actions, 5, axis=0)):
-            robot.write(replace(actuator.command(action), sequence=number + 1))
+            robot.write(replace(actuator.command(action, reading()), sequence=number + 1))
             robot.step(DT_S)
             if number % 5 == 4:
                 frames.append(layout.pack(robot.read()))

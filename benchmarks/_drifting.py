@@ -1,0 +1,38 @@
+"""Learning on a robot that drifts: sudden faults of the training ranges that come and go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import _daemon
+
+FAULTS = {"hours": 24, "faults_per_hour": 120, "repaired_after_s": 45, "wear": False}
+"""One or two at a time (`sim.drift_ranges.drawn`)."""
+
+
+def learn(home: Path, robot: str, minutes: float, seed: int, settings: Mapping[str, Any], *, drifts: bool) -> None:
+    """Run the daemon for so many robot minutes, or go on where it was cut off.
+
+    Args:
+        home: where to run; a file beside it says what drifts.
+        robot: its name.
+        minutes: robot time.
+        seed: of the run, and of what drifts.
+        settings: by name, such as ``learner.history``.
+        drifts: whether the robot drifts.
+
+    Raises:
+        RuntimeError: see `_daemon.run_until`.
+    """
+    changes = dict(settings)
+    if drifts:
+        file = home.parent / f"{home.name}-drift.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lines = [f"{name} = {json.dumps(value)}" for name, value in {"seed": seed, **FAULTS}.items()]
+        file.write_text("[random]\n" + "\n".join(lines) + "\n")
+        changes["sim.drift"] = str(file)
+    told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    _daemon.run_until(home, minutes / 60, "--speed", "max", "--seed", str(seed), "--robot", robot, *told)
