@@ -6,9 +6,10 @@
 After Nagabandi, Clavera et al. 2019 (arXiv 1803.11347): models learn from a whole runner and from runners without one
 motor of the back leg, first moved at random, then by planning on what has been learned. They are judged on runners
 without one motor of the front leg. ``adapted``: the meta-learned model after one inner step on the last 16 transitions;
-``unadapted``: the same without; ``all_data``: an ordinary model that learned from the same transitions. All have the
-same planner, the same starts and the same transitions to be tested on. The runner is driven through the Gymnasium
-adapter.
+``unadapted``: the same without; ``all_data``: an ordinary model that learned from the same transitions. Each is
+`MEMBERS` networks, and a plan costs more where these disagree: with one network a planner finds what that one alone
+believes, and hardly moves. All have the same planner, the same starts and the same transitions to be tested on. The
+runner is driven through the Gymnasium adapter.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ DECISIONS = EPISODE_STEPS // REPEAT
 MODELS = ("adapted", "unadapted", "all_data")
 GRBAL = GrbalConfig(meta=MetaConfig(inner_rate=0.05, learn_rates=True))
 PLANNER = PlannerConfig(horizon=15)
-ALL_DATA = DynamicsConfig(members=1, hidden=GRBAL.hidden)
+MEMBERS = 3
+ALL_DATA = DynamicsConfig(members=MEMBERS, hidden=GRBAL.hidden)
 Model = Callable[[list[Float32], list[Float32]], PlanningModel]
 """States so far, actions so far (one fewer), to the model to plan with."""
 Choose = Callable[[list[Float32], list[Float32]], Float32]
@@ -68,18 +70,21 @@ def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
         _attempt(motor, rng, _at_random(rng), number)
         for number, motor in enumerate(motor for motor in TRAINED for _ in range(AT_RANDOM))
     ]
-    grbal = Grbal(Scales.of(Steps(attempts)), GRBAL, seed)
+    scales = Scales.of(Steps(attempts))
+    learners = [Grbal(scales, GRBAL, MEMBERS * seed + member) for member in range(MEMBERS)]
     for _ in range(ROUNDS - 1):
-        grbal.learn(attempts, n)
+        for learner in learners:
+            learner.learn(attempts, n)
         for motor in TRAINED:
             for _ in range(PLANNED):
-                choose = _planned(_adapted(grbal), int(rng.integers(2**31)))
+                choose = _planned(_adapted(learners), int(rng.integers(2**31)))
                 attempts.append(_attempt(motor, rng, choose, len(attempts)))
-    grbal.learn(attempts, 2 * n)
+    for learner in learners:
+        learner.learn(attempts, 2 * n)
     ordinary = DynamicsLearner(attempts[0].states.shape[1], len(JOINTS), ALL_DATA, seed)
     ordinary.fit(attempts)
-    models = {"adapted": _adapted(grbal), "unadapted": _unadapted(grbal), "all_data": _ordinary(ordinary)}
-    return _judge(models, seed, grbal.scales) | {"transitions": sum(len(each.actions) for each in attempts)}
+    models = {"adapted": _adapted(learners), "unadapted": _unadapted(learners), "all_data": _ordinary(ordinary)}
+    return _judge(models, seed, scales) | {"transitions": sum(len(each.actions) for each in attempts)}
 
 
 def _judge(models: dict[str, Model], seed: int, scales: Scales) -> dict[str, Any]:
@@ -173,21 +178,21 @@ def _cost(states: Tensor, actions: Tensor, following: Tensor) -> Tensor:
     return EFFORT * actions.square().sum(-1) - following[..., FORWARD]
 
 
-def _adapted(grbal: Grbal) -> Model:
-    past = grbal.config.past
-    unadapted = _unadapted(grbal)
+def _adapted(learners: Sequence[Grbal]) -> Model:
+    unadapted = _unadapted(learners)
 
     def model(states: list[Float32], actions: list[Float32]) -> PlanningModel:
-        if len(actions) < past:
+        if len(actions) < GRBAL.past:
             return unadapted(states, actions)
-        seen = np.array(states[-past - 1 :])
-        return grbal.planning_model(grbal.adapt(seen[:-1], np.array(actions[-past:]), seen[1:]))
+        seen, done = np.array(states[-GRBAL.past - 1 :]), np.array(actions[-GRBAL.past :])
+        members = [learner.adapt(seen[:-1], done, seen[1:]) for learner in learners]
+        return learners[0].planning_model(*members)
 
     return model
 
 
-def _unadapted(grbal: Grbal) -> Model:
-    return lambda states, actions: grbal.planning_model(grbal.learner.parameters)
+def _unadapted(learners: Sequence[Grbal]) -> Model:
+    return lambda states, actions: learners[0].planning_model(*(learner.learner.parameters for learner in learners))
 
 
 def _ordinary(learner: DynamicsLearner) -> Model:
@@ -201,10 +206,10 @@ def _error(model: Model, attempts: Sequence[AttemptSteps], scales: Scales) -> fl
     for attempt in attempts:
         states, actions = list(attempt.states), list(attempt.actions)
         for step in range(GRBAL.past, len(actions)):
-            foretold = model(states[: step + 1], actions[:step]).next_states(
-                torch.from_numpy(states[step])[None, None], torch.from_numpy(actions[step])[None]
-            )
-            off = (foretold[0, 0].numpy() - states[step + 1]) / scales.delta_std
+            now = model(states[: step + 1], actions[:step])
+            here = torch.from_numpy(states[step]).expand(now.members, 1, -1)
+            foretold = now.next_states(here, torch.from_numpy(actions[step])[None])
+            off = (foretold.mean(dim=0)[0].numpy() - states[step + 1]) / scales.delta_std
             squares.append(np.square(off).mean())
     return float(np.sqrt(np.mean(squares)))
 

@@ -120,11 +120,13 @@ class Grbal:
             return adapted
         return {name: value.detach() for name, value in self.learner.parameters.items()}
 
-    def planning_model(self, parameters: Parameters) -> PlanningModel:
-        """A copy of the network with these parameters, to plan with."""
-        values = list(parameters.values())
+    def planning_model(self, *members: Parameters) -> PlanningModel:
+        """A copy of the network with these parameters, to plan with; several make an ensemble."""
+        tensors = [
+            torch.stack([value.detach() for value in same]) for same in zip(*(m.values() for m in members), strict=True)
+        ]
         layers = [
-            (weight.detach().T.contiguous()[None], bias.detach()[None, None])
-            for weight, bias in zip(values[::2], values[1::2], strict=True)
+            (weight.transpose(1, 2).contiguous(), bias[:, None])
+            for weight, bias in zip(tensors[::2], tensors[1::2], strict=True)
         ]
         return PlanningModel(layers, self.scales)

@@ -104,6 +104,16 @@ class TestAdaptation:
         have = model.next_states(torch.from_numpy(one.states[:-1])[None], torch.from_numpy(one.actions))
         np.testing.assert_allclose(have[0].numpy(), wanted, atol=1e-5)
 
+    def test_several_make_an_ensemble(self):
+        subject, data = made()
+        one, half = data[0], {name: 0.5 * value for name, value in subject.learner.parameters.items()}
+        members = (subject.learner.parameters, half)
+        states, actions = torch.from_numpy(one.states[:-1])[None], torch.from_numpy(one.actions)
+        together = subject.planning_model(*members)
+        assert together.members == 2
+        apart = [subject.planning_model(member).next_states(states, actions)[0].clone() for member in members]
+        torch.testing.assert_close(together.next_states(states.expand(2, -1, -1), actions), torch.stack(apart))
+
 
 @pytest.mark.parametrize(("name", "value"), [("past", 0), ("future", 0), ("tasks", 0), ("hidden", ())])
 def test_settings_that_cannot_work_are_refused(name, value):
