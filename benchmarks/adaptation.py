@@ -6,9 +6,10 @@
 Policies learn for a robot hour. ``none``: on a robot that does not drift. ``randomised``: on one with faults of the
 training ranges that come and go (`benchmarks._drifting`). ``context``: the same, with an observation that reaches back
 as far as a step takes, from which a policy can tell what has drifted (rapid motor adaptation without a second
-network). Then each policy walks forward: ten seconds, then a drift of a kind and size that no training had comes in,
-then thirty more. Return is the mean reward of a step; after a fall it is zero. With ``PERDURE_BENCH_HOMES`` a home is
-kept there, and a run that was cut off goes on.
+network). ``zoo``: the policy that perdure brings along, whose seeds are of its walks alone. Then each policy walks
+forward: ten seconds, then a drift of a kind and size that no training had comes in, then thirty more. Return is the
+mean reward of a step; after a fall it is zero. With ``PERDURE_BENCH_HOMES`` a home is kept there, and a run that was
+cut off goes on.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ from agent.clock import SimulatedClock
 from agent.config import Config
 from agent.evaluation import stored_config
 from agent.loop import Act, ControlLoop, Tick
-from agent.policies import find_policy
+from agent.policies import find_policy, zoo_settings
 from agent.postures import Postures
 from agent.robots import load_robot
 from agent.safety import ActionGate, Monitors
@@ -44,11 +46,10 @@ from sim.workspace import Workspace
 from skills.experience import transitions
 from skills.policy import PolicyWeights
 from skills.policy_control import policy_controller
-from skills.registry import get
-from skills.skill import LearnedSkill
+from skills.walk import WALKING_SKILLS
 
 DEFAULT_N = 60
-SKILL = "walk_forward"
+WALK = WALKING_SKILLS[0]
 DRIFTS = ("half_motor", "battery_side", *HELD_OUT)
 EVALUATION_SEEDS = (1000, 1001, 1002, 1003, 1004)
 MINUTES_PER_SEED = 12
@@ -85,14 +86,16 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         how many ever were), ``unadapted_share`` (the share that such walks keep in the first second), ``falls``, and
         ``drifts`` with what `judge` returns.
     """
-    way = "-".join((settings["robot"], "drifts" if settings["drift"] else "none", *map(str, settings["set"].values())))
+    robot = settings["robot"]
+    if settings.get("zoo"):
+        config = Config.load(None, zoo_settings(robot, WALK.family.name))
+        seeds = [each + len(EVALUATION_SEEDS) * seed for each in EVALUATION_SEEDS]
+        return summary(judge(robot, find_policy("zoo", robot, WALK, Path()), config, seeds))
+    way = "-".join((robot, "drifts" if settings["drift"] else "none", *map(str, settings["set"].values())))
     with _daemon.kept_home(f"adaptation-{way}-seed{seed}") as home:
-        learn(home, settings["robot"], settings["minutes"], seed, settings["set"], drifts=settings["drift"])
-        skill = get(SKILL)
-        assert isinstance(skill, LearnedSkill)
-        weights = find_policy("latest", settings["robot"], skill, home)
-        seeds = EVALUATION_SEEDS[: max(1, settings["minutes"] // MINUTES_PER_SEED)]
-        found = judge(settings["robot"], weights, stored_config(home), seeds)
+        learn(home, robot, settings["minutes"], seed, settings["set"], drifts=settings["drift"])
+        seeds = list(EVALUATION_SEEDS[: max(1, settings["minutes"] // MINUTES_PER_SEED)])
+        found = judge(robot, find_policy("latest", robot, WALK, home), stored_config(home), seeds)
     return summary(found)
 
 
@@ -194,8 +197,7 @@ def walk(robot: str, weights: PolicyWeights, config: Config, drift: str, seed: i
             return now
 
         Postures(loop, loop.tick).stand(0.5)
-        skill = copy.copy(get(SKILL))
-        assert isinstance(skill, LearnedSkill)
+        skill = copy.copy(WALK)
         skill.horizon_s = BEFORE_S + AFTER_S
         begins_s = machine.time_s + BEFORE_S
         drifts = preset(drift, machine.drift_subject, begins_s=begins_s)
@@ -223,7 +225,8 @@ STUDY = Study(
         f"{robot}-{name}": {"robot": robot, "minutes": DEFAULT_N, **method}
         for robot in ROBOTS
         for name, method in METHODS.items()
-    },
+    }
+    | {f"{robot}-zoo": {"robot": robot, "zoo": True} for robot in ROBOTS},
     cell=cell,
     figures={**dict.fromkeys(FIGURES, "higher"), "recovery_s_median": "lower", "falls": "lower"},
     seeds=(0, 1, 2),

@@ -9,7 +9,6 @@ import pytest
 from agent.config import Config
 from agent.policies import find_policy, zoo_settings
 from benchmarks import adaptation
-from skills.registry import get
 
 HZ = 25.0
 BEFORE, AFTER = round(adaptation.BEFORE_S * HZ), round(adaptation.AFTER_S * HZ)
@@ -79,9 +78,8 @@ def test_the_drift_comes_in_when_it_is_said_to(monkeypatch):
     """Of two walks with the same seed, the one under a drift is the same until then, and another one after it."""
     monkeypatch.setattr(adaptation, "BEFORE_S", 2.0)
     monkeypatch.setattr(adaptation, "AFTER_S", 2.0)
-    skill = get(adaptation.SKILL)
-    config = Config.load(None, zoo_settings("a1", skill.family.name))
-    weights = find_policy("zoo", "a1", skill, Path())
+    config = Config.load(None, zoo_settings("a1", adaptation.WALK.family.name))
+    weights = find_policy("zoo", "a1", adaptation.WALK, Path())
     weak, stiff = (
         adaptation.walk("a1", weights, config, drift, 7).rewards for drift in ("half_motor", "held_out_stiff")
     )
