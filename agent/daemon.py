@@ -18,8 +18,10 @@ from agent.abilities import Abilities
 from agent.attempts import Interrupt
 from agent.balance import Balance
 from agent.brain import Brain
+from agent.checkups import CheckUps, stored_checkups
 from agent.clearance import Clearance, Exam, Examiner
 from agent.clock import SimulatedClock, Steppable, WallClock
+from agent.compensated_robot import CompensatedRobot
 from agent.config import Config
 from agent.drift_ladder import DriftLadder
 from agent.drift_watch import DriftWatch, stored_status
@@ -63,6 +65,7 @@ from agent.scene import Scene
 from agent.scheduler import Scheduler
 from agent.states import Event, Limits, State
 from agent.success_watch import SuccessWatch, earlier_attempts
+from meta.diagnosis import Diagnosis, diagnosis_path
 from meta.drift_monitor import Condition, DriftMonitor
 from persistence.home import Home, HomeLock
 from persistence.passages import passages
@@ -218,7 +221,9 @@ class Run:
         gate = ActionGate(robot.spec, dt_s)
         monitors = Monitors(robot.spec, workspace, config.safety, 1.0 / dt_s)
         renew = self._guard.renew if self._guard is not None else lambda: None
-        loop = ControlLoop(robot, self._clock, gate, monitors, renew)
+        watched = config.learner.enabled and bool(learning) and config.learner.watch_drift and bool(robot.spec.n_feet)
+        driven = CompensatedRobot(robot) if watched and diagnosis_path(robot.spec.name).is_file() else robot
+        loop = ControlLoop(driven, self._clock, gate, monitors, renew)
         self._ledger = Ledger(self._home, writer, run_id, State.BOOT.value, now_s, unplanned=resume.crashed)
         self._ledger.on_finished = lambda end: self._log.info(
             "attempt.finished", attempt=end.attempt_id, outcome=end.outcome.value, end_reason=end.end_reason
@@ -244,13 +249,17 @@ class Run:
             fixed=fixed,
             clearance=self._new_clearance([skill.name for skill in learning]) if learning else None,
         )
-        drift_watch = ladder = None
-        if self._link is not None and config.learner.watch_drift and robot.spec.n_feet:
+        drift_watch = ladder = checkups = None
+        if watched:
             before = writer.submit(stored_status).result()
             false_per_h, condition = config.learner.false_drifts_per_h, before.condition or Condition.USUAL
             monitor = DriftMonitor(robot.spec, false_alarms_per_h=false_per_h, condition=condition)
             drift_watch = DriftWatch(monitor, robot.spec, family, self._notes.drift_found, before)
             ladder = DriftLadder(drift_watch, self._notes.degraded)
+            if isinstance(driven, CompensatedRobot):
+                usual = writer.submit(lambda store: stored_checkups(store, robot.spec)).result()
+                diagnosis = Diagnosis.read(diagnosis_path(robot.spec.name))
+                checkups = CheckUps(driven, diagnosis, dt_s, drift_watch, self._notes.checked_up, usual)
         person = None
         if config.person.enabled and isinstance(robot, Placeable):
             p = config.person
@@ -288,6 +297,7 @@ class Run:
             ),
             drift_watch=drift_watch,
             ladder=ladder,
+            checkups=checkups,
         )
         schedule = config.schedule
         self._jobs.every("evaluation", schedule.evaluate_every_min, self._evaluate)

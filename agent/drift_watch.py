@@ -11,6 +11,7 @@ from meta.drift_monitor import Condition, DriftMonitor, Finding, Found
 from meta.expectation import Expectation
 from persistence.records import DriftEvent
 from persistence.transactions import StoreBase
+from sim.drift import Drift
 from sim.robot import FrameLayout, Observation, RobotSpec
 from skills.decisions import Decision, DecisionController
 
@@ -29,6 +30,8 @@ class DriftStatus:
     """Robot time at which the change was found; None: there is none."""
     joint: str
     """Joint that has changed most; empty: none, or it is the body."""
+    cause: str = ""
+    """What a check-up says of it; empty: nothing yet."""
 
 
 def stored_status(store: StoreBase) -> DriftStatus:
@@ -68,6 +71,7 @@ class DriftWatch:
         self._following = False
         self._since_s = before.since_s if before is not None else None
         self._joint = before.joint if before is not None else ""
+        self._cause = ""
 
     @property
     def changed(self) -> bool:
@@ -83,11 +87,19 @@ class DriftWatch:
     def status(self) -> DriftStatus:
         """For the live view."""
         condition = self.condition if self._monitor.watching else None
-        return DriftStatus(condition=condition, since_s=self._since_s, joint=self._joint)
+        return DriftStatus(condition=condition, since_s=self._since_s, joint=self._joint, cause=self._cause)
 
     def expect(self, expectation: Expectation | None) -> None:
         """Take what the robot is expected to do, if it is newer."""
         self._monitor.expect(expectation)
+
+    def diagnosed(self, drift: Drift | None) -> None:
+        """A check-up says what has drifted; None: nothing that it knows."""
+        self._cause = ""
+        if drift is not None:
+            self._joint = drift.joints[0] if drift.joints else ""
+            parts = (drift.kind.value, *drift.joints, drift.axis, f"{drift.size:.2g}")
+            self._cause = " ".join(part for part in parts if part)
 
     def begins(self, controller: DecisionController | None) -> None:
         """An attempt begins; None: its controller makes no decisions."""

@@ -60,6 +60,12 @@ class Notes:
         self._log.warning(f"drift.{row.kind}", robot_s=row.robot_s, **row.detail)
         self._ledger.drift(row)
 
+    def checked_up(self, row: DriftEvent) -> None:
+        """A check-up is over."""
+        told = {name: value for name, value in row.detail.items() if name != "features"}
+        self._log.info(f"drift.{row.kind}", robot_s=row.robot_s, **told)
+        self._ledger.drift(row)
+
     def degraded(self, done_well: float) -> None:
         """A changed robot does badly: only this share of its attempts is done well."""
         self._log.warning("drift.degraded", done_well=done_well, robot_s=self._clock.now_s())

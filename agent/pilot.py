@@ -14,6 +14,7 @@ from agent.abilities import Abilities
 from agent.attempts import SIMULATION, Interrupt
 from agent.balance import Balance
 from agent.brain import Brain
+from agent.checkups import CheckUps
 from agent.drift_ladder import DRIFTED, DriftLadder
 from agent.drift_watch import DriftWatch
 from agent.latches import Acknowledgement
@@ -82,6 +83,7 @@ class Pilot:
         perturbations: Perturbations | None = None,
         drift_watch: DriftWatch | None = None,
         ladder: DriftLadder | None = None,
+        checkups: CheckUps | None = None,
     ) -> None:
         """Take over a robot that stands in BOOT.
 
@@ -107,6 +109,7 @@ class Pilot:
             perturbations: what comes in between tasks; None: nothing does.
             drift_watch: follows how the robot moves; None: nothing does.
             ladder: what follows when the robot is not what it was; None: nothing does.
+            checkups: look for what has drifted, between attempts; None: nothing does.
         """
         self.loop = loop
         self.ledger = ledger
@@ -123,6 +126,7 @@ class Pilot:
         self._self_test = self_test
         self._release = release
         self._ladder = ladder
+        self._checkups = checkups
         self._postures = Postures(loop, self._tick)
         self.practice = Practice(
             loop=loop,
@@ -419,6 +423,9 @@ class Pilot:
             self.loop.refresh()
             self._scene.changed()
         left = {skill.name: self._limits.reset_tries for skill in self._abilities.resets}
+        if self._checkups is not None and self._checkups.due(self.loop.reading.robot_s):
+            self._postures.stand(self._settle_s)
+            self._checkups.run(self._tick)
         while True:
             here = self._settled_situation()
             stranded = self._scene.stranded(here)

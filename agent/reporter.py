@@ -96,6 +96,7 @@ class Reporter:
             drift=drift.condition if drift is not None else None,
             drift_since_s=drift.since_s if drift is not None else None,
             drift_joint=(drift.joint or None) if drift is not None else None,
+            drift_cause=(drift.cause or None) if drift is not None else None,
             updates=progress.updates if progress else 0,
             updates_per_s=progress.updates_per_s if progress else 0.0,
             realtime_factor=(now_s - self._started_robot_s) / elapsed_s,

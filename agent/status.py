@@ -53,6 +53,8 @@ class Status:
     """Robot time at which a change was found."""
     drift_joint: str | None = None
     """Joint that has changed most."""
+    drift_cause: str | None = None
+    """What a check-up has found, and how much of it, such as ``motor_strength 0.5``."""
     updates: int = 0
     """Learner updates since the home was created."""
     updates_per_s: float = 0.0

@@ -66,10 +66,9 @@ def drift(status: Status) -> str:
     """Whether the robot is what it was."""
     if status.drift is None:
         return "-"
-    if status.drift_since_s is None:
-        return status.drift
-    where = f", {status.drift_joint}" if status.drift_joint else ""
-    return f"{status.drift} for {duration(status.robot_s - status.drift_since_s)}{where}"
+    since = "" if status.drift_since_s is None else f" for {duration(status.robot_s - status.drift_since_s)}"
+    known = "".join(f", {what}" for what in (status.drift_joint, status.drift_cause) if what)
+    return f"{status.drift}{since}{known}"
 
 
 def plain_line(status: Status) -> str:

@@ -6,10 +6,11 @@
 Policies learn for a robot hour. ``none``: on a robot that does not drift. ``randomised``: on one with faults of the
 training ranges that come and go (`benchmarks._drifting`). ``context``: the same, with an observation that reaches back
 as far as a step takes, from which a policy can tell what has drifted (rapid motor adaptation without a second
-network). ``zoo``: the policy that perdure brings along, whose seeds are of its walks alone. Then each policy walks
-forward: ten seconds, then a drift of a kind and size that no training had comes in, then thirty more. Return is the
-mean reward of a step; after a fall it is zero. With ``PERDURE_BENCH_HOMES`` a home is kept there, and a run that was
-cut off goes on.
+network). ``zoo``: the policy that perdure brings along, whose seeds are of its walks alone; ``checked``: the same, and
+what a check-up (`meta.checkup`) finds of the drift is compensated for from its beginning on, as if it took no time,
+and the battery always. Then each policy walks forward: ten seconds, then a drift of a kind and size that no training
+had comes in, then thirty more. Return is the mean reward of a step; after a fall it is zero. With
+``PERDURE_BENCH_HOMES`` a home is kept there, and a run that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from agent.attempts import AttemptRunner, Interrupt
 from agent.balance import Balance
 from agent.clock import SimulatedClock
+from agent.compensated_robot import CompensatedRobot
 from agent.config import Config
 from agent.evaluation import stored_config
 from agent.loop import Act, ControlLoop, Tick
@@ -37,9 +39,11 @@ from agent.states import Event
 from benchmarks import _daemon
 from benchmarks._drifting import learn
 from benchmarks._study import Study, main
-from sim.drift import DriftSchedule
+from benchmarks.checkup import check
+from meta.diagnosis import COMPARED, Diagnosis, diagnosis_path
+from sim.drift import Drift, DriftSchedule
 from sim.drift_presets import HELD_OUT, preset
-from sim.robot import FrameLayout
+from sim.robot import Array, FrameLayout
 from sim.simulated_robot import SimulatedRobot
 from sim.state import Pose
 from sim.workspace import Workspace
@@ -90,7 +94,8 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     if settings.get("zoo"):
         config = Config.load(None, zoo_settings(robot, WALK.family.name))
         seeds = [each + len(EVALUATION_SEEDS) * seed for each in EVALUATION_SEEDS]
-        return summary(judge(robot, find_policy("zoo", robot, WALK, Path()), config, seeds))
+        weights = find_policy("zoo", robot, WALK, Path())
+        return summary(judge(robot, weights, config, seeds, checked=settings.get("checked", False)))
     way = "-".join((robot, "drifts" if settings["drift"] else "none", *map(str, settings["set"].values())))
     with _daemon.kept_home(f"adaptation-{way}-seed{seed}") as home:
         learn(home, robot, settings["minutes"], seed, settings["set"], drifts=settings["drift"])
@@ -100,24 +105,32 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 
 def judge(
-    robot: str, weights: PolicyWeights, config: Config, seeds: Sequence[int] = EVALUATION_SEEDS
+    robot: str,
+    weights: PolicyWeights,
+    config: Config,
+    seeds: Sequence[int] = EVALUATION_SEEDS,
+    *,
+    checked: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """Walks under each drift.
+    """Walks under each drift; ``checked``: what a check-up finds is compensated for.
 
     Returns:
         By drift, a number per evaluation seed: ``before`` (return), ``share`` (return after it over ``before``),
-        ``first_s`` (the share of the first second), ``back_s`` (when the walk was back; None: never), ``fell``.
+        ``first_s`` (the share of the first second), ``back_s`` (when the walk was back; None: never), ``fell``;
+        ``found``, what check-ups said, where there were any.
     """
     out: dict[str, dict[str, Any]] = {}
+    usual = {seed: usual_features(robot, seed) for seed in seeds} if checked else {}
     for drift in DRIFTS:
-        walks = [walk(robot, weights, config, drift, seed) for seed in seeds]
+        found = {seed: found_by_checkup(robot, drift, seed, features) for seed, features in usual.items()}
+        walks = [walk(robot, weights, config, drift, seed, found.get(seed)) for seed in seeds]
         out[drift] = {
             "before": [round(each.before, DECIMALS) for each in walks],
             "share": [round(each.share(AFTER_S), DECIMALS) for each in walks],
             "first_s": [round(each.share(1.0), DECIMALS) for each in walks],
             "back_s": [each.back_s for each in walks],
             "fell": [each.fell for each in walks],
-        }
+        } | ({"found": [[each.to_dict() for each in drifts] for drifts in found.values()]} if checked else {})
     return out
 
 
@@ -178,8 +191,32 @@ class Walk:
         return np.concatenate((rest, np.zeros(n - len(rest))))
 
 
-def walk(robot: str, weights: PolicyWeights, config: Config, drift: str, seed: int) -> Walk:
-    """One walk on an endless floor, as the daemon makes attempts: gate, monitors and catches included."""
+def usual_features(robot: str, seed: int) -> list[Array]:
+    """What check-ups of a robot measure while nothing has drifted."""
+    return [check(robot, 100 * seed + number) for number in range(COMPARED)]
+
+
+def found_by_checkup(robot: str, drift: str, seed: int, usual: Sequence[Array]) -> tuple[Drift, ...]:
+    """What a check-up finds under a drift."""
+    simulated = load_robot(robot, 0)
+    assert isinstance(simulated, SimulatedRobot)
+    with simulated:
+        drifts = preset(drift, simulated.drift_subject)
+    found = Diagnosis.read(diagnosis_path(robot)).diagnose(usual, check(robot, 100 * seed + COMPARED, *drifts))
+    return () if found is None else (found.drift,)
+
+
+def walk(
+    robot: str,
+    weights: PolicyWeights,
+    config: Config,
+    drift: str,
+    seed: int,
+    compensated: Sequence[Drift] | None = None,
+) -> Walk:
+    """One walk on an endless floor, as the daemon makes attempts: gate, monitors and catches included. From the drift
+    on these are ``compensated`` for, and the battery always; None: nothing is.
+    """
     machine = load_robot(robot, seed)
     assert isinstance(machine, SimulatedRobot)
     config = config.for_robot(machine.spec)
@@ -187,10 +224,16 @@ def walk(robot: str, weights: PolicyWeights, config: Config, drift: str, seed: i
     with machine:
         machine.place(Pose.standing())
         monitors = Monitors(spec, floor, config.safety, 1.0 / dt_s)
-        loop = ControlLoop(machine, SimulatedClock(machine, dt_s), ActionGate(spec, dt_s), monitors)
+        driven = CompensatedRobot(machine) if compensated is not None else machine
+        loop = ControlLoop(driven, SimulatedClock(machine, dt_s), ActionGate(spec, dt_s), monitors)
         balance = Balance.configured(spec, config.safety)
+        known, begins_s = False, np.inf
 
         def tick(act: Act) -> Tick:
+            nonlocal known
+            if not known and machine.time_s >= begins_s and isinstance(driven, CompensatedRobot):
+                driven.compensate(compensated or ())
+                known = True
             now = loop.tick(lambda observation: balance.command(observation) or act(observation))
             if now.alerts.fallen or balance.failed(now.observation):
                 raise Interrupt(Event.FALL_PREDICTED, "fallen")
@@ -226,7 +269,8 @@ STUDY = Study(
         for robot in ROBOTS
         for name, method in METHODS.items()
     }
-    | {f"{robot}-zoo": {"robot": robot, "zoo": True} for robot in ROBOTS},
+    | {f"{robot}-zoo": {"robot": robot, "zoo": True} for robot in ROBOTS}
+    | {f"{robot}-checked": {"robot": robot, "zoo": True, "checked": True} for robot in ROBOTS},
     cell=cell,
     figures={**dict.fromkeys(FIGURES, "higher"), "recovery_s_median": "lower", "falls": "lower"},
     seeds=(0, 1, 2),

@@ -6,7 +6,8 @@
 The zoo's policies walk in all directions. ``fixed``: they stay as they are, and only what the robot is expected to do
 is learned; ``learning``: they learn on. After twenty calm minutes come drifts of each kind but the battery's voltage,
 which a robot measures, of sizes that no training has, each for a minute, with pauses of a minute and a half. A drift is
-noticed if the daemon says so while it lasts. Delays are in time that the robot practised.
+noticed if the daemon says so while it lasts. Delays are in time that the robot practised. Its joint is named by the
+check-up that follows (`agent.checkups`), or else by the errors that gave it away.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from agent.checkups import DIAGNOSED
 from agent.robots import load_robot
 from benchmarks import _daemon
 from benchmarks._study import Cells, Study, main
@@ -31,8 +33,8 @@ from sim.simulated_robot import SimulatedRobot
 CALM_S, LASTS_S, PAUSE_S = 1200.0, 60.0, 90.0
 WATCHED = tuple(kind for kind in SIZES if kind is not DriftKind.BATTERY_VOLTAGE)
 DEFAULT_N = len(WATCHED)
-AFTER_S = 10.0
-"""A change that is seen this soon after a repair may still be of the drift."""
+AFTER_S = 60.0
+"""A change that is seen this soon after a repair may be of the drift, or of the repair, where it was made up for."""
 ROBOTS = ("minitaur", "a1")
 POLICIES: Mapping[str, Mapping[str, Any]] = {
     "fixed": {"learner.hold_policy": True},
@@ -94,7 +96,7 @@ def _toml(drift: Drift) -> str:
 
 @dataclass(frozen=True)
 class Change:
-    """A change that was found."""
+    """A change that was found, or what a check-up named."""
 
     at_s: float
     joints: Sequence[str]
@@ -106,19 +108,22 @@ def judge(home: Path, drifts: Sequence[Drift]) -> dict[str, Any]:
         home, f"SELECT robot_s, detail FROM drift_events WHERE kind = '{Finding.CHANGED.value}' ORDER BY id"
     )
     changes = [Change(at_s, json.loads(detail)["joints"]) for at_s, detail in rows]
+    looked = _daemon.query(home, f"SELECT robot_s, detail FROM drift_events WHERE kind = '{DIAGNOSED}' ORDER BY id")
+    named = [Change(at_s, json.loads(detail)["joints"]) for at_s, detail in looked if "joints" in json.loads(detail)]
     practised = _daemon.query(home, "SELECT started_s, ended_s FROM attempts WHERE ended_s IS NOT NULL ORDER BY id")
     spans = np.array(practised).reshape(-1, 2)
     found = []
     for drift in drifts:
         inside = [change for change in changes if drift.begins_s <= change.at_s < drift.ends_s]
         first = inside[0] if inside else None
+        told = [each for each in named if first is not None and first.at_s <= each.at_s < drift.ends_s] or inside
         found.append(
             {
                 "kind": drift.kind.value,
                 "size": drift.size,
                 "joint": drift.joints[0] if drift.joints else None,
                 "delay_s": None if first is None else round(_within_s(spans, drift.begins_s, first.at_s), 2),
-                "named": bool(first is not None and drift.joints and list(drift.joints) == list(first.joints)),
+                "named": bool(drift.joints and told and list(drift.joints) == list(told[0].joints)),
             }
         )
     ours = [(drift.begins_s, drift.ends_s + AFTER_S) for drift in drifts]

@@ -190,6 +190,7 @@ def minitaur_spec() -> RobotSpec:
         stand_position_rad=stand,
         stand_height_m=0.195,
         kp=1.0,
+        duty_control=True,
         kd=0.02,
         symmetries=("left_right", "front_back"),
         mass_kg=6.0,

@@ -148,6 +148,7 @@ def minitaur_trotting_spec() -> RobotSpec:
         stand_position_rad=np.full(8, STAND_EXTENSION_RAD),
         stand_height_m=0.256,
         kp=1.0,
+        duty_control=True,
         kd=0.015,
         symmetries=("left_right",),
         mass_kg=7.473,

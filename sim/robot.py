@@ -133,6 +133,8 @@ class RobotSpec:
     """Default position gain of the robot's own joint controller, in its units."""
     kd: float
     """Default velocity gain of the robot's own joint controller, in its units."""
+    duty_control: bool = False
+    """Whether its joint controllers ask for shares of the supply voltage: their gains fall with the battery."""
     control_rate_hz: float = 50.0
     policy_rate_hz: float = 25.0
     """Rate of decisions that suits the robot; the control rate is a whole multiple of it."""

@@ -1,5 +1,6 @@
 """Runs of the daemon that watch for drift, one after the other on one home."""
 
+from agent.checkups import CheckUps
 from agent.config import Config
 from agent.daemon import run_daemon
 from agent.drift_watch import DriftWatch
@@ -13,6 +14,7 @@ TINY = {"learner.hidden": [16], "learner.batch": 16, "learner.warmup_steps": 100
 
 def test_a_run_begins_with_what_the_last_one_knew(tmp_path, monkeypatch):
     settings = TINY | {"run.attempts": 1, "learner.watch_drift": True, "learner.hold_policy": True}
+    monkeypatch.setattr(CheckUps, "due", lambda self, robot_s: False)
     seen = []
     begins = DriftWatch.begins
     monkeypatch.setattr(

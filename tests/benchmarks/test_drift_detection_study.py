@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 
+from agent.checkups import DIAGNOSED
 from benchmarks import drift_detection as study
 from meta.drift_monitor import Finding
 from persistence.home import Home
@@ -61,13 +62,24 @@ def home(tmp_path):
     return fill
 
 
+DRIFTS = [weak(100.0), weak(250.0), weak(400.0)]
+CHANGES = [(50.0, []), (105.0, ["knee"]), (140.0, ["hip"]), (165.0, []), (245.0, []), (430.0, ["hip"])]
+
+
 def test_what_is_found_while_a_drift_lasts_is_seen_and_all_else_is_imagined(home):
-    root = home([(50.0, []), (105.0, ["knee"]), (140.0, ["hip"]), (165.0, []), (299.0, []), (330.0, ["hip"])])
-    found = study.judge(root, [weak(100.0), weak(200.0), weak(300.0)])
+    found = study.judge(home(CHANGES), DRIFTS)
     assert [each["delay_s"] for each in found["drifts"]] == [5.0, None, 24.0]  # of 30 s the robot practised 24
     assert [each["named"] for each in found["drifts"]] == [True, False, False]
     assert found["false_alarms"] == 2  # 165 s is just after a repair
-    assert found["calm_h"] == pytest.approx((480 - 3 * 56) / 3600)
+    assert found["calm_h"] == pytest.approx((480 - 3 * 96) / 3600)
+
+
+def test_a_check_up_knows_the_joint_better(home):
+    root = home(CHANGES)
+    with Store.open(Home(root).db) as store:
+        for at_s, detail in ((110.0, {}), (120.0, {"joints": ["hip"]}), (440.0, {"joints": ["knee"]})):
+            store.add_drift(DriftEvent(kind=DIAGNOSED, robot_s=at_s, detail=detail))
+    assert [each["named"] for each in study.judge(root, DRIFTS)["drifts"]] == [False, False, True]
 
 
 def test_runs_are_counted_together():

@@ -1,0 +1,166 @@
+"""Check-ups between attempts: when they come, what they are compared with, and what follows."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from agent.attempts import Interrupt
+from agent.checkups import APART_S, CHECKED_UP, DIAGNOSED, TRIES, CheckUps, stored_checkups
+from agent.config import Config
+from agent.daemon import run_daemon
+from agent.states import Event
+from agent.status import read_status
+from meta.checkup import feature_size
+from meta.diagnosis import COMPARED, Diagnosed
+from meta.drift_monitor import Finding
+from persistence.home import Home
+from persistence.records import DriftEvent
+from persistence.store import Store
+from sim.a1 import a1_spec
+from sim.drift import Drift, DriftKind
+from sim.minitaur import minitaur_spec
+from tests.skills.readings import reading
+
+SPEC = minitaur_spec()
+WEAK = Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.5, joints=(SPEC.joint_names[3],))
+
+
+class World:
+    """A robot that is checked up; time passes with each tick."""
+
+    def __init__(self, usual=()):
+        self.robot_s, self.since_s, self.rows, self.sent, self.heard = 0.0, None, [], [], []
+        self.compensated, self.compared, self.finds, self.trouble = [], [], None, None
+        self.robot = SimpleNamespace(spec=SPEC, drifts=(), compensate=self.compensate)
+        diagnosis = SimpleNamespace(diagnose=self.diagnose)
+        self.watch = SimpleNamespace(status=None, changed=False, diagnosed=self.heard.append)
+        self.changes(None)
+        self.checkups = CheckUps(self.robot, diagnosis, 0.02, self.watch, self.rows.append, usual)
+
+    def compensate(self, drifts):
+        self.robot.drifts = tuple(drifts)
+        self.compensated.append(tuple(drifts))
+
+    def diagnose(self, usual, seen):
+        self.compared.append((usual, seen))
+        return self.finds
+
+    def changes(self, since_s):
+        self.watch.status, self.watch.changed = SimpleNamespace(since_s=since_s), since_s is not None
+
+    def tick(self, act):
+        if self.trouble is not None:
+            raise self.trouble
+        self.robot_s += 0.02
+        self.sent.append(act(reading()))
+        return SimpleNamespace(observation=reading(), robot_s=self.robot_s)
+
+    def run(self):
+        """Whether a check-up was due; if so, it is made."""
+        due = self.checkups.due(self.robot_s)
+        if due:
+            self.checkups.run(self.tick)
+        return due
+
+
+def test_the_usual_robot_is_checked_up_a_few_times_apart():
+    world = World()
+    came = []
+    for _ in range(100):
+        if world.run():
+            came.append(world.robot_s)
+        world.robot_s += 5.0
+    assert len(came) == COMPARED
+    assert (np.diff(came) >= APART_S).all()
+    assert [row.kind for row in world.rows] == [CHECKED_UP] * COMPARED
+    assert len(world.rows[0].detail["features"]) == feature_size(SPEC)
+    assert np.ptp([command.target for command in world.sent], axis=0).min() > 0.1  # each joint has moved
+
+
+def test_a_changed_robot_is_compared_with_what_it_was_and_compensated_for():
+    usual = (np.zeros(feature_size(SPEC)), np.full(feature_size(SPEC), 2.0))
+    world = World(usual)
+    world.changes(10.0)
+    world.finds = Diagnosed(drift=WEAK, clarity=9.0)
+    assert world.run()
+    np.testing.assert_array_equal(world.compared[0][0], usual)
+    assert world.robot.drifts == (WEAK,)
+    assert world.heard == [WEAK]
+    (row,) = world.rows
+    assert (row.kind, row.detail["joints"], row.detail["compensated"]) == (DIAGNOSED, [SPEC.joint_names[3]], True)
+    assert Drift.from_dict(row.detail["drift"]) == WEAK
+    world.robot_s += 1000.0
+    assert not world.run()  # it is known
+    # Compensated for, it is as usual, and is still compensated for. Once it is repaired that is a change again.
+    world.changes(None)
+    world.run()
+    assert world.robot.drifts == (WEAK,)
+    world.changes(2000.0)
+    world.finds = None
+    assert world.run()
+    assert world.robot.drifts == ()
+    assert (world.rows[-1].kind, world.rows[-1].detail) == (DIAGNOSED, {})
+
+
+def test_what_is_not_named_is_looked_at_again_but_not_for_ever():
+    world = World((np.zeros(feature_size(SPEC)),))
+    world.changes(10.0)
+    came = 0
+    for _ in range(100):
+        came += world.run()
+        world.robot_s += 5.0
+    assert came == TRIES
+    world.changes(world.robot_s)  # another change
+    assert world.run()
+
+
+def test_without_anything_to_compare_with_a_changed_robot_is_left_alone():
+    world = World()
+    world.changes(10.0)
+    assert not world.run()
+
+
+def test_a_fall_in_the_middle_leaves_what_was_known():
+    world = World((np.zeros(feature_size(SPEC)),))
+    world.robot.drifts = (WEAK,)
+    world.changes(10.0)
+    world.trouble = Interrupt(Event.FALL_PREDICTED, "fallen")
+    with pytest.raises(Interrupt):
+        world.run()
+    assert world.robot.drifts == (WEAK,)
+    assert world.rows == []
+    assert world.checkups.due(world.robot_s)
+
+
+def test_earlier_runs_are_remembered_unless_they_are_of_another_robot(tmp_path):
+    home = Home(tmp_path).prepare()
+    with Store.open(home.db) as store:
+        for features in (np.arange(feature_size(SPEC)), np.zeros(3)):
+            store.add_drift(DriftEvent(kind=CHECKED_UP, robot_s=1.0, detail={"features": features.tolist()}))
+        (found,) = stored_checkups(store, SPEC)
+        assert stored_checkups(store, a1_spec()) == ()
+    np.testing.assert_array_equal(found, np.arange(feature_size(SPEC)))
+
+
+def test_a_daemon_names_a_weak_motor_and_makes_up_for_it(tmp_path):
+    """The first run learns what is usual; in the second one a motor is weak, and it is known that something is."""
+    settings = {
+        "learner.hidden": [16],
+        "learner.warmup_steps": 100_000,
+        "run.skills": ["walk_forward", "walk_backward"],
+        "run.attempts": 3,
+        "learner.watch_drift": True,
+        "learner.hold_policy": True,
+    }
+    run_daemon(Config.load(None, settings), tmp_path)
+    with Store.open(tmp_path / "perdure.db") as store:
+        (usual, *_) = store.rows("SELECT kind, detail FROM drift_events")
+        assert usual["kind"] == CHECKED_UP
+        end_s = store.rows("SELECT ended_s FROM runs")[0]["ended_s"]
+        store.add_drift(DriftEvent(kind=Finding.CHANGED.value, robot_s=end_s, detail={"joints": []}))
+    run_daemon(Config.load(None, settings | {"sim.drift": "held_out_motor"}), tmp_path)
+    with Store.open(tmp_path / "perdure.db", read_only=True) as store:
+        (row,) = store.rows("SELECT detail FROM drift_events WHERE kind = ?", (DIAGNOSED,))
+    assert '"motor_strength"' in row["detail"]
+    assert "motor_strength" in read_status(tmp_path).status.drift_cause

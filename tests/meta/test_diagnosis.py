@@ -1,0 +1,86 @@
+"""What has drifted, told from check-ups whose features move in known directions."""
+
+import numpy as np
+import pytest
+
+from meta.diagnosis import Diagnosis, diagnosis_path
+from sim.drift import Drift, DriftKind
+
+WIDTH = 12
+CAUSES = (
+    Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.6, joints=("a",)),
+    Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.6, joints=("b",)),
+    Drift(kind=DriftKind.JOINT_OFFSET, size=0.08, joints=("a",)),
+    Drift(kind=DriftKind.JOINT_OFFSET, size=-0.08, joints=("a",)),
+    Drift(kind=DriftKind.BASE_MASS, size=1.25),
+)
+WAYS = np.random.default_rng(0).normal(0.0, 3.0, (len(CAUSES), WIDTH))
+WAYS[3] = -WAYS[2]
+USUAL = np.linspace(-5.0, 5.0, WIDTH)
+
+
+def features(rng, way=None, amount=0.0):
+    noise = rng.normal(0.0, 0.3, WIDTH)
+    return USUAL + noise + (amount * WAYS[way] if way is not None else 0.0)
+
+
+@pytest.fixture(scope="module")
+def diagnosis():
+    """Effects are in proportion to the strength that is lost, to an offset, and to how much heavier a body is."""
+    rng = np.random.default_rng(1)
+    drifted = [(cause, [features(rng, way, 1.0) for _ in range(2)]) for way, cause in enumerate(CAUSES)]
+    return Diagnosis.of([features(rng) for _ in range(30)], drifted, [features(rng) for _ in range(30)])
+
+
+@pytest.mark.parametrize(
+    ("way", "amount", "wanted"),
+    [
+        (0, 1.5, Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.4, joints=("a",))),  # 0.4 less, and a half more of that
+        (1, 0.5, Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.8, joints=("b",))),
+        (1, 9.0, Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.0, joints=("b",))),  # none is below
+        (2, 1.5, Drift(kind=DriftKind.JOINT_OFFSET, size=0.12, joints=("a",))),
+        (2, -2.0, Drift(kind=DriftKind.JOINT_OFFSET, size=-0.16, joints=("a",))),
+        (4, 2.0, Drift(kind=DriftKind.BASE_MASS, size=1.5)),
+    ],
+)
+def test_the_cause_is_named_with_its_size(diagnosis, way, amount, wanted):
+    rng = np.random.default_rng(2)
+    shifted = 7.0  # what the simulator has wrong of the robot is so with and without drift
+    found = diagnosis.diagnose([USUAL + shifted], features(rng, way, amount) + shifted)
+    assert (found.drift.kind, found.drift.joints) == (wanted.kind, wanted.joints)
+    assert found.drift.size == pytest.approx(wanted.size, rel=0.15)
+    assert found.clarity > 3.0
+
+
+def test_nothing_is_named_where_nothing_has_drifted(diagnosis):
+    rng = np.random.default_rng(3)
+    assert [diagnosis.diagnose([USUAL] * 3, features(rng)) for _ in range(50)] == [None] * 50
+    assert diagnosis.diagnose([USUAL] * 3, features(rng, 0, -3.0)) is None or (
+        diagnosis.diagnose([USUAL] * 3, features(rng, 0, -3.0)).drift != CAUSES[0]
+    )
+
+
+def test_what_is_not_a_number_names_nothing(diagnosis):
+    assert diagnosis.diagnose([USUAL] * 3, np.full(WIDTH, np.nan)) is None
+
+
+def test_it_is_stored_and_read(diagnosis, tmp_path):
+    path = tmp_path / "robot.safetensors"
+    diagnosis.write(path)
+    again = Diagnosis.read(path)
+    assert again.causes == diagnosis.causes
+    seen = features(np.random.default_rng(4), 0, 1.5)
+    assert again.diagnose([USUAL] * 3, seen).drift.size == pytest.approx(
+        diagnosis.diagnose([USUAL] * 3, seen).drift.size, rel=1e-4
+    )
+    path.write_bytes(path.read_bytes()[:-20])
+    for damaged in (path, tmp_path / "missing"):
+        with pytest.raises(ValueError, match="cannot be read"):
+            Diagnosis.read(damaged)
+
+
+@pytest.mark.parametrize("robot", ["a1", "minitaur"])
+def test_what_drifts_do_is_known_of_each_quadruped(robot):
+    stored = Diagnosis.read(diagnosis_path(robot))
+    assert {cause.kind for cause in stored.causes} >= {DriftKind.MOTOR_STRENGTH, DriftKind.JOINT_OFFSET}
+    assert stored.effects.shape == (len(stored.causes), len(stored.std))
