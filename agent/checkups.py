@@ -18,10 +18,10 @@ from agent.compensated_robot import COMPENSATED, CompensatedRobot
 from agent.drift_watch import DriftWatch
 from agent.loop import Act, Tick
 from meta.checkup import CheckUp, feature_size
-from meta.diagnosis import COMPARED, Diagnosis
+from meta.diagnosis import COMPARED, Cause, Diagnosis
 from persistence.records import DriftEvent
 from persistence.transactions import StoreBase
-from sim.drift import Drift
+from sim.drift import KINDS, Drift, DriftKind
 from sim.robot import Array, Command, Observation, RobotSpec
 
 CHECKED_UP, DIAGNOSED = "checked_up", "drift_diagnosed"
@@ -111,14 +111,19 @@ class CheckUps:
 
     def _diagnose(self, features: Array, robot_s: float) -> None:
         found = self._diagnosis.diagnose(self._usual, features)
-        drifts = () if found is None else (found.drift,)
-        self._robot.compensate(drifts)
-        self._tries = TRIES if found is not None else self._tries + 1
-        detail = {} if found is None else {"clarity": round(found.clarity, 2), **_told_of(found.drift)}
+        drift = None if found is None else drift_of(found.cause)
+        self._robot.compensate(() if drift is None else (drift,))
+        self._tries = TRIES if drift is not None else self._tries + 1
+        detail: dict[str, object] = {}
+        if found is not None and drift is not None:
+            detail = {"clarity": round(found.clarity, 2), "drift": drift.to_dict(), "joints": list(drift.joints)}
+            detail["compensated"] = drift.kind in COMPENSATED
         self._told(DriftEvent(kind=DIAGNOSED, robot_s=robot_s, detail=detail))
-        self._watch.diagnosed(drifts[0] if drifts else None)
+        self._watch.diagnosed(drift)
 
 
-def _told_of(drift: Drift) -> dict[str, object]:
-    """What people are told of it."""
-    return {"drift": drift.to_dict(), "joints": list(drift.joints), "compensated": drift.kind in COMPENSATED}
+def drift_of(cause: Cause) -> Drift:
+    """The drift that a check-up names; a size that there cannot be is the nearest that there can."""
+    facts = KINDS[DriftKind(cause.kind)]
+    size = min(max(cause.size, facts.low), facts.high)
+    return Drift(kind=DriftKind(cause.kind), size=size, joints=cause.joints, axis=cause.axis, at_m=cause.at_m)

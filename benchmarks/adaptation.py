@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from agent.attempts import AttemptRunner, Interrupt
 from agent.balance import Balance
+from agent.checkups import drift_of
 from agent.clock import SimulatedClock
 from agent.compensated_robot import CompensatedRobot
 from agent.config import Config
@@ -203,7 +204,7 @@ def found_by_checkup(robot: str, drift: str, seed: int, usual: Sequence[Array]) 
     with simulated:
         drifts = preset(drift, simulated.drift_subject)
     found = Diagnosis.read(diagnosis_path(robot)).diagnose(usual, check(robot, 100 * seed + COMPARED, *drifts))
-    return () if found is None else (found.drift,)
+    return () if found is None else (drift_of(found.cause),)
 
 
 def walk(

@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from agent.checkups import drift_of
 from agent.compensated_robot import CompensatedRobot
 from agent.robots import load_robot
 from meta.checkup import CheckUp
-from meta.diagnosis import COMPARED, Diagnosis, diagnosis_path
+from meta.diagnosis import COMPARED, Cause, Diagnosis, diagnosis_path
 from sim.drift import KINDS, Drift, DriftKind, DriftSchedule, DriftSubject
 from sim.drift_ranges import SIZES, unit_of
 from sim.robot import Array, Robot
@@ -58,7 +59,7 @@ def learn(name: str) -> Diagnosis:
         subject = robot.drift_subject
     usual, fresh = ([check(name, first + number) for number in range(USUAL)] for first in (0, FRESH_SEED))
     drifted = [
-        (drift, [check(name, TRAINING_SEED + EACH * number + again, drift) for again in range(EACH)])
+        (cause_of(drift), [check(name, TRAINING_SEED + EACH * number + again, drift) for again in range(EACH)])
         for number, drift in enumerate(causes(subject))
     ]
     return Diagnosis.of(usual, drifted, fresh)
@@ -87,6 +88,11 @@ def causes(subject: DriftSubject, rng: np.random.Generator | None = None) -> Ite
             for sign in (1.0, -1.0) if sizes.either_sign else (1.0,):
                 size = sizes.training[0 if less else 1] if rng is None else float(rng.uniform(*sizes.held_out))
                 yield Drift(kind=kind, size=sign * size * unit_of(kind, subject), **place)
+
+
+def cause_of(drift: Drift) -> Cause:
+    """A drift as a diagnosis knows it."""
+    return Cause(kind=drift.kind.value, size=drift.size, joints=drift.joints, axis=drift.axis, at_m=drift.at_m)
 
 
 def check(name: str, seed: int, *drifts: Drift) -> Array:
@@ -135,12 +141,12 @@ def judge(name: str, seed: int, n: int) -> dict[str, Any]:
     drifts = [drift for _ in range(n) for drift in causes(subject, rng)]
     for number, drift in enumerate(drifts, first + COMPARED):
         found = diagnosis.diagnose(usual, check(name, number, drift))
-        right = found is not None and place(found.drift) == place(drift)
+        right = found is not None and place(drift_of(found.cause)) == place(drift)
         named[drift.kind.value].append(right)
         if found is not None and drift.joints:
-            joints.append(found.drift.joints == drift.joints)
+            joints.append(found.cause.joints == drift.joints)
         if found is not None and right:
-            errors.append(abs(found.drift.size - drift.size) / max(abs(drift.size), 1e-9))
+            errors.append(abs(drift_of(found.cause).size - drift.size) / max(abs(drift.size), 1e-9))
     calm = [diagnosis.diagnose(usual, check(name, first + 500 + number)) for number in range(10 * n)]
     everything = [right for each in named.values() for right in each]
     return {

@@ -10,15 +10,15 @@ it usually is cancels out.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from sim.drift import KINDS, Drift, DriftKind
 from sim.robot import Array
 
 SHRINKAGE = 0.1
@@ -29,7 +29,7 @@ CLEAR = 1.5
 """A cause is named if it explains more than this many times the most that one explained of a usual check-up."""
 COMPARED = 3
 """Usual check-ups that another one is compared with."""
-_SHARES = {DriftKind.MOTOR_STRENGTH, DriftKind.FOOT_FRICTION, DriftKind.BASE_MASS}
+_SHARES = {"motor_strength", "foot_friction", "base_mass"}
 """Kinds whose size is 1 where nothing has drifted."""
 _ARRAYS = ("effects", "precision", "std")
 LIBRARY = Path(__file__).parent / "library"
@@ -41,10 +41,21 @@ def diagnosis_path(robot: str) -> Path:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cause:
+    """Something that has drifted, in the terms of the simulator that it was learned in."""
+
+    kind: str
+    size: float
+    joints: tuple[str, ...] = ()
+    axis: str = ""
+    at_m: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Diagnosed:
     """What a check-up says."""
 
-    drift: Drift
+    cause: Cause
     """What explains it best, and its size."""
     clarity: float
     """How much more it explains than the most that one explains of a usual check-up."""
@@ -54,7 +65,7 @@ class Diagnosed:
 class Diagnosis:
     """What drifts do to the check-ups of a kind of robot. Its arrays are never written to."""
 
-    causes: tuple[Drift, ...]
+    causes: tuple[Cause, ...]
     """Simulated ones, of either sign where a kind has two."""
     effects: Array
     """What each does to the features, in usual standard deviations. Shape: (K, D)."""
@@ -67,7 +78,7 @@ class Diagnosis:
 
     @classmethod
     def of(
-        cls, usual: Sequence[Array], drifted: Sequence[tuple[Drift, Sequence[Array]]], fresh: Sequence[Array]
+        cls, usual: Sequence[Array], drifted: Sequence[tuple[Cause, Sequence[Array]]], fresh: Sequence[Array]
     ) -> Diagnosis:
         """Learn from simulated check-ups.
 
@@ -88,7 +99,7 @@ class Diagnosis:
         own = np.diag(np.diag(covariance) + SHRINKAGE)
         precision = np.asarray(np.linalg.inv((1.0 - SHRINKAGE) * covariance + SHRINKAGE * own), np.float64)
         made = cls(
-            causes=tuple(drift for drift, _ in drifted), effects=effects, precision=precision, std=std, usual_gain=1.0
+            causes=tuple(cause for cause, _ in drifted), effects=effects, precision=precision, std=std, usual_gain=1.0
         )
         return made.calibrated(fresh)
 
@@ -118,9 +129,9 @@ class Diagnosis:
         if not clarity > CLEAR:
             return None
         cause = self.causes[best]
-        facts = KINDS[cause.kind]
-        size = _size(cause.kind, float(multiple[best]) * _amount(cause.kind, cause.size))
-        return Diagnosed(drift=replace(cause, size=float(np.clip(size, facts.low, facts.high))), clarity=clarity)
+        none = 1.0 if cause.kind in _SHARES else 0.0
+        size = none + float(multiple[best]) * (cause.size - none)
+        return Diagnosed(cause=replace(cause, size=max(size, 0.0) if none else size), clarity=clarity)
 
     def _fit(self, usual: Array, seen: Array) -> tuple[Array, Array]:
         """How much of the difference each cause explains, and how many times its simulated size. Shapes: (K,)."""
@@ -133,7 +144,7 @@ class Diagnosis:
     def write(self, path: Path) -> None:
         """Store as safetensors."""
         arrays = {name: getattr(self, name).astype(np.float32) for name in _ARRAYS}
-        about = {"causes": json.dumps([drift.to_dict() for drift in self.causes]), "usual_gain": repr(self.usual_gain)}
+        about = {"causes": json.dumps([asdict(cause) for cause in self.causes]), "usual_gain": repr(self.usual_gain)}
         save_file(arrays, path, about)
 
     @classmethod
@@ -148,7 +159,7 @@ class Diagnosis:
                 about = file.metadata()
                 arrays = {name: file.get_tensor(name).astype(np.float64) for name in _ARRAYS}
             return cls(
-                causes=tuple(Drift.from_dict(each) for each in json.loads(about["causes"])),
+                causes=tuple(_cause(each) for each in json.loads(about["causes"])),
                 usual_gain=float(about["usual_gain"]),
                 **arrays,
             )
@@ -158,11 +169,6 @@ class Diagnosis:
             ) from error
 
 
-def _amount(kind: DriftKind, size: float) -> float:
-    """What effects are in proportion to: 0 where nothing has drifted."""
-    return size - 1.0 if kind in _SHARES else size
-
-
-def _size(kind: DriftKind, amount: float) -> float:
-    """Inverse of `_amount`."""
-    return amount + 1.0 if kind in _SHARES else amount
+def _cause(data: Mapping[str, Any]) -> Cause:
+    ahead, left = data.get("at_m", (0.0, 0.0))
+    return Cause(**{**data, "joints": tuple(data.get("joints", ())), "at_m": (float(ahead), float(left))})

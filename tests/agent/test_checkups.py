@@ -12,7 +12,7 @@ from agent.daemon import run_daemon
 from agent.states import Event
 from agent.status import read_status
 from meta.checkup import feature_size
-from meta.diagnosis import COMPARED, Diagnosed
+from meta.diagnosis import COMPARED, Cause, Diagnosed
 from meta.drift_monitor import Finding
 from persistence.home import Home
 from persistence.records import DriftEvent
@@ -82,7 +82,7 @@ def test_a_changed_robot_is_compared_with_what_it_was_and_compensated_for():
     usual = (np.zeros(feature_size(SPEC)), np.full(feature_size(SPEC), 2.0))
     world = World(usual)
     world.changes(10.0)
-    world.finds = Diagnosed(drift=WEAK, clarity=9.0)
+    world.finds = Diagnosed(cause=Cause(kind="motor_strength", size=0.5, joints=WEAK.joints), clarity=9.0)
     assert world.run()
     np.testing.assert_array_equal(world.compared[0][0], usual)
     assert world.robot.drifts == (WEAK,)

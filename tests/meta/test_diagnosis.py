@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 
-from meta.diagnosis import Diagnosis, diagnosis_path
-from sim.drift import Drift, DriftKind
+from meta.diagnosis import Cause, Diagnosis, diagnosis_path
 
 WIDTH = 12
 CAUSES = (
-    Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.6, joints=("a",)),
-    Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.6, joints=("b",)),
-    Drift(kind=DriftKind.JOINT_OFFSET, size=0.08, joints=("a",)),
-    Drift(kind=DriftKind.JOINT_OFFSET, size=-0.08, joints=("a",)),
-    Drift(kind=DriftKind.BASE_MASS, size=1.25),
+    Cause(kind="motor_strength", size=0.6, joints=("a",)),
+    Cause(kind="motor_strength", size=0.6, joints=("b",)),
+    Cause(kind="joint_offset", size=0.08, joints=("a",)),
+    Cause(kind="joint_offset", size=-0.08, joints=("a",)),
+    Cause(kind="base_mass", size=1.25),
 )
 WAYS = np.random.default_rng(0).normal(0.0, 3.0, (len(CAUSES), WIDTH))
 WAYS[3] = -WAYS[2]
@@ -35,20 +34,20 @@ def diagnosis():
 @pytest.mark.parametrize(
     ("way", "amount", "wanted"),
     [
-        (0, 1.5, Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.4, joints=("a",))),  # 0.4 less, and a half more of that
-        (1, 0.5, Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.8, joints=("b",))),
-        (1, 9.0, Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.0, joints=("b",))),  # none is below
-        (2, 1.5, Drift(kind=DriftKind.JOINT_OFFSET, size=0.12, joints=("a",))),
-        (2, -2.0, Drift(kind=DriftKind.JOINT_OFFSET, size=-0.16, joints=("a",))),
-        (4, 2.0, Drift(kind=DriftKind.BASE_MASS, size=1.5)),
+        (0, 1.5, Cause(kind="motor_strength", size=0.4, joints=("a",))),  # 0.4 less, and a half more of that
+        (1, 0.5, Cause(kind="motor_strength", size=0.8, joints=("b",))),
+        (1, 9.0, Cause(kind="motor_strength", size=0.0, joints=("b",))),  # none is below
+        (2, 1.5, Cause(kind="joint_offset", size=0.12, joints=("a",))),
+        (2, -2.0, Cause(kind="joint_offset", size=-0.16, joints=("a",))),
+        (4, 2.0, Cause(kind="base_mass", size=1.5)),
     ],
 )
 def test_the_cause_is_named_with_its_size(diagnosis, way, amount, wanted):
     rng = np.random.default_rng(2)
     shifted = 7.0  # what the simulator has wrong of the robot is so with and without drift
     found = diagnosis.diagnose([USUAL + shifted], features(rng, way, amount) + shifted)
-    assert (found.drift.kind, found.drift.joints) == (wanted.kind, wanted.joints)
-    assert found.drift.size == pytest.approx(wanted.size, rel=0.15)
+    assert (found.cause.kind, found.cause.joints) == (wanted.kind, wanted.joints)
+    assert found.cause.size == pytest.approx(wanted.size, rel=0.15)
     assert found.clarity > 3.0
 
 
@@ -56,7 +55,7 @@ def test_nothing_is_named_where_nothing_has_drifted(diagnosis):
     rng = np.random.default_rng(3)
     assert [diagnosis.diagnose([USUAL] * 3, features(rng)) for _ in range(50)] == [None] * 50
     assert diagnosis.diagnose([USUAL] * 3, features(rng, 0, -3.0)) is None or (
-        diagnosis.diagnose([USUAL] * 3, features(rng, 0, -3.0)).drift != CAUSES[0]
+        diagnosis.diagnose([USUAL] * 3, features(rng, 0, -3.0)).cause != CAUSES[0]
     )
 
 
@@ -70,8 +69,8 @@ def test_it_is_stored_and_read(diagnosis, tmp_path):
     again = Diagnosis.read(path)
     assert again.causes == diagnosis.causes
     seen = features(np.random.default_rng(4), 0, 1.5)
-    assert again.diagnose([USUAL] * 3, seen).drift.size == pytest.approx(
-        diagnosis.diagnose([USUAL] * 3, seen).drift.size, rel=1e-4
+    assert again.diagnose([USUAL] * 3, seen).cause.size == pytest.approx(
+        diagnosis.diagnose([USUAL] * 3, seen).cause.size, rel=1e-4
     )
     path.write_bytes(path.read_bytes()[:-20])
     for damaged in (path, tmp_path / "missing"):
@@ -82,5 +81,5 @@ def test_it_is_stored_and_read(diagnosis, tmp_path):
 @pytest.mark.parametrize("robot", ["a1", "minitaur"])
 def test_what_drifts_do_is_known_of_each_quadruped(robot):
     stored = Diagnosis.read(diagnosis_path(robot))
-    assert {cause.kind for cause in stored.causes} >= {DriftKind.MOTOR_STRENGTH, DriftKind.JOINT_OFFSET}
+    assert {cause.kind for cause in stored.causes} >= {"motor_strength", "joint_offset"}
     assert stored.effects.shape == (len(stored.causes), len(stored.std))
