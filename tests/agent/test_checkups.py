@@ -32,7 +32,9 @@ class World:
     def __init__(self, usual=()):
         self.robot_s, self.since_s, self.rows, self.sent, self.heard = 0.0, None, [], [], []
         self.compensated, self.compared, self.finds, self.trouble = [], [], None, None
-        self.robot = SimpleNamespace(spec=SPEC, drifts=(), compensate=self.compensate)
+        self.robot = SimpleNamespace(
+            spec=SPEC, drifts=(), compensate=self.compensate, corrects=lambda kind: kind is WEAK.kind
+        )
         diagnosis = SimpleNamespace(diagnose=self.diagnose)
         self.watch = SimpleNamespace(status=None, changed=False, diagnosed=self.heard.append)
         self.changes(None)
