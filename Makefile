@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 
 .PHONY: run test test-slow soak lint check learn2learn clean
 
-run: $(READY)  ## Set up, then run the daemon on a simulated robot (ROBOT=kuka, ARGS="--hours 1" and the like).
+run: $(READY)  ## Set up, then run the daemon on a simulated robot (ARGS="--hours 1"; another one: ROBOT=kuka ARGS="--home kuka").
 	$(BIN)/perdure run $(if $(ROBOT),--robot $(ROBOT)) $(ARGS)
 
 test: $(READY) lint $(LEARN2LEARN)/.tried  ## Set up, then lint, type check and test.

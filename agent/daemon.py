@@ -39,6 +39,7 @@ from agent.notes import Notes
 from agent.opening import (
     abilities_of,
     check_database_is_there,
+    check_robot_is_the_same,
     learner_job,
     move_aside,
     open_run,
@@ -194,6 +195,7 @@ class Run:
             with_resets=config.run.resets,
         )
         # What cannot work is refused here, before the run is in the books.
+        writer.submit(lambda store: check_robot_is_the_same(store, self._home, config.run.robot)).result()
         goals = read_goals(self._home, robot.spec, abilities.learned)
         abilities = replace(abilities, goals={name: goal.classifier for name, goal in goals.items()})
         fixed: tuple[PolicyWeights, ...] = ()

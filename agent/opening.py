@@ -89,6 +89,20 @@ def check_database_is_there(home: Home) -> None:
         )
 
 
+def check_robot_is_the_same(store: Store, home: Home, robot: str) -> None:
+    """Refuse to go on with another robot: what was learned does not fit it, and figures of two are of neither.
+
+    Raises:
+        HomeError: the home is another robot's.
+    """
+    rows = store.rows("SELECT robot FROM runs ORDER BY id DESC LIMIT 1")
+    if rows and rows[0]["robot"] != robot:
+        raise HomeError(
+            f"{home.root} is the home of robot {rows[0]['robot']!r}, and this run is of {robot!r}; give it a --home of "
+            "its own, or begin anew with --fresh, which moves aside what is there"
+        )
+
+
 def abilities_of(
     names: tuple[str, ...], spec: RobotSpec, *, learned_get_up: bool = True, with_resets: bool = True
 ) -> Abilities:

@@ -11,6 +11,7 @@ from agent.guard import LATCHES as GUARD_LATCHES
 from agent.latches import Latches, Level
 from agent.ledger import GOALS, LATCHES, PERMIT
 from agent.opening import (
+    check_robot_is_the_same,
     learner_job,
     learner_settings,
     move_aside,
@@ -25,7 +26,7 @@ from agent.states import State
 from meta.drift_monitor import Finding
 from persistence.errors import HomeError
 from persistence.home import Home
-from persistence.records import AttemptEnd, AttemptStart, DriftEvent, Outcome, StateInterval
+from persistence.records import AttemptEnd, AttemptStart, DriftEvent, Outcome, RunStart, StateInterval
 from persistence.store import Store
 from sim.a1 import a1_spec
 from sim.minitaur import minitaur_spec
@@ -236,3 +237,13 @@ def test_every_setting_of_a_learner_reaches_it():
     controller = {"kp", "ki", "kd", "lambda_max", "cost_window"}
     shape = {"output_gain", "log_std_min", "log_std_max", "normalise", "normalise_steps", "obs_clip"}
     assert left == controller | shape | {"updates_per_step", "reset_recovery"}
+
+
+def test_a_home_belongs_to_one_robot(tmp_path):
+    home = Home(tmp_path).prepare()
+    with Store.open(home.db) as store:
+        check_robot_is_the_same(store, home, "a1")  # nobody's yet
+        store.start_run(RunStart(robot="kuka", started_s=0.0))
+        check_robot_is_the_same(store, home, "kuka")
+        with pytest.raises(HomeError, match=r"is the home of robot 'kuka', and this run is of 'a1'.*--home.*--fresh"):
+            check_robot_is_the_same(store, home, "a1")
