@@ -64,7 +64,8 @@ def _section(name: str, section: type) -> str:
     for key in setting_names(section):
         field = known[key]
         default = "" if field.default in (None, ()) else f"`{field.default}`".replace("(", "[").replace(")", "]")
-        rows.append((f"`{key}`", default, str(field.metadata["allowed"]), notes.get(key, "")))
+        allowed = "true or false" if isinstance(field.default, bool) else str(field.metadata["allowed"])
+        rows.append((f"`{key}`", default, allowed, notes.get(key, "")))
     head = (inspect.getdoc(section) or "").splitlines()[0]
     return f"### [{name}]\n\n{head}\n\n" + _table(("key", "default", "allowed", "meaning"), rows)
 
