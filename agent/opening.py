@@ -95,7 +95,7 @@ def check_robot_is_the_same(store: Store, home: Home, robot: str) -> None:
     Raises:
         HomeError: the home is another robot's.
     """
-    rows = store.rows("SELECT robot FROM runs ORDER BY id DESC LIMIT 1")
+    rows = store.rows("SELECT robot FROM runs ORDER BY id LIMIT 1")
     if rows and rows[0]["robot"] != robot:
         raise HomeError(
             f"{home.root} is the home of robot {rows[0]['robot']!r}, and this run is of {robot!r}; give it a --home of "
