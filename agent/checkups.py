@@ -77,7 +77,8 @@ class CheckUps:
         if robot_s - self._last_s < APART_S:
             return False
         if not self._watch.changed:
-            return len(self._usual) < COMPARED
+            # A robot that is made up for counts as usual, and is not what it usually is.
+            return not self._robot.drifts and len(self._usual) < COMPARED
         return len(self._usual) > 0 and self._tries < TRIES
 
     def run(self, tick: Callable[[Act], Tick]) -> None:
@@ -100,7 +101,6 @@ class CheckUps:
         if self._watch.changed:
             self._diagnose(features, now.robot_s)
         else:
-            self._robot.compensate(before)
             self._usual.append(features)
             detail = {"features": np.round(features, 6).tolist()}
             self._told(DriftEvent(kind=CHECKED_UP, robot_s=now.robot_s, detail=detail))

@@ -13,8 +13,6 @@ from sim.robot import Command, CommandMode, Health, Observation, Robot, RobotSpe
 COMPENSATED = frozenset({DriftKind.MOTOR_STRENGTH, DriftKind.JOINT_OFFSET, DriftKind.GYRO_BIAS})
 LEAST_STRENGTH = 0.3
 """A motor that is weaker gets no more than what makes up for this: it would be at its limit all the time."""
-
-
 BATTERY_SHARE = 0.02
 """Of each new reading of the battery's voltage in the one that counts: a second's mean at 50 readings per second."""
 
@@ -31,16 +29,16 @@ class CompensatedRobot:
         """Correct nothing yet."""
         self._robot = robot
         self._supply_v = robot.spec.battery_nominal_v
+        self._raw: Observation | None = None
         self.compensate(())
 
     def compensate(self, drifts: Sequence[Drift]) -> None:
         """Correct for these drifts from now on, in place of those before; what cannot be corrected is left out."""
         names = self._robot.spec.joint_names
         self.drifts = tuple(drifts)
-        """What is corrected for."""
+        """What is known to have drifted."""
         self._gain, self._offset_rad = np.ones(len(names)), np.zeros(len(names))
         self._turn_radps = np.zeros(3)
-        self._seen: Observation | None = None
         for drift in drifts:
             index = [names.index(joint) for joint in drift.joints or names]
             if not self.corrects(drift.kind):
@@ -70,24 +68,24 @@ class CompensatedRobot:
         raw = self._robot.read()
         if raw.battery_v > 0.0:
             self._supply_v += BATTERY_SHARE * (raw.battery_v - self._supply_v)
-        self._seen = replace(
+        self._raw = raw
+        return replace(
             raw,
             joint_position=raw.joint_position - self._offset_rad,
             angular_velocity=raw.angular_velocity - self._turn_radps,
         )
-        return self._seen
 
     def write(self, command: Command) -> None:
         """Make it do what it would do if nothing had drifted; as far as its motors can."""
-        if self._seen is not None and command.mode is CommandMode.TORQUE:
+        if command.mode is CommandMode.TORQUE:
             most_nm = self.spec.torque_limit_nm
             command = replace(command, target=np.clip(command.target * self._gain, -most_nm, most_nm))
-        elif self._seen is not None and command.mode is CommandMode.POSITION:
-            seen, more, supply = self._seen, self._gain - 1.0, self._supply_gain()
+        elif self._raw is not None and command.mode is CommandMode.POSITION:
+            supply = self._supply_gain()
             # Of kp (target - angle) this asks for `gain` times as much. The damping of a weak motor stays as it is: an
             # A1 for which it is made up by a velocity that is late walks at half its speed.
-            further = more * (command.target - seen.joint_position)
-            target = command.target + further + self._offset_rad
+            asked = command.target + self._offset_rad
+            target = asked + (self._gain - 1.0) * (asked - self._raw.joint_position)
             # What the safety gate has let through may not leave the limits here.
             within = np.clip(target, self.spec.position_lower_rad, self.spec.position_upper_rad)
             command = replace(command, target=within, kp=supply * command.kp, kd=supply * command.kd)

@@ -96,7 +96,7 @@ def test_a_changed_robot_is_compared_with_what_it_was_and_compensated_for():
     assert not world.run()  # it is known
     # Compensated for, it is as usual, and is still compensated for. Once it is repaired that is a change again.
     world.changes(None)
-    world.run()
+    assert not world.run()
     assert world.robot.drifts == (WEAK,)
     world.changes(2000.0)
     world.finds = None

@@ -59,6 +59,12 @@ def test_nothing_is_named_where_nothing_has_drifted(diagnosis):
     )
 
 
+def test_what_is_compared_with_less_has_to_differ_more(diagnosis):
+    seen = features(np.random.default_rng(5), 0, 1.5)
+    one, three = (diagnosis.diagnose([USUAL] * number, seen).clarity for number in (1, 3))
+    assert three / one == pytest.approx((1.0 + 1.0) / (1.0 + 1.0 / 3.0))  # variances of the differences
+
+
 def test_what_is_not_a_number_names_nothing(diagnosis):
     assert diagnosis.diagnose([USUAL] * 3, np.full(WIDTH, np.nan)) is None
 
