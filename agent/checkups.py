@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from agent.attempts import Interrupt
-from agent.compensated_robot import CompensatedRobot
+from agent.compensated_robot import CORRECTED, CompensatedRobot
 from agent.drift_watch import DriftWatch
 from agent.loop import Act, Tick
 from meta.checkup import CheckUp, feature_size
@@ -117,7 +117,7 @@ class CheckUps:
         detail: dict[str, object] = {}
         if found is not None and drift is not None:
             detail = {"clarity": round(found.clarity, 2), "drift": drift.to_dict(), "joints": list(drift.joints)}
-            detail["compensated"] = self._robot.corrects(drift.kind)
+            detail["compensated"] = drift.kind in CORRECTED
         self._told(DriftEvent(kind=DIAGNOSED, robot_s=robot_s, detail=detail))
         self._watch.diagnosed(drift)
 

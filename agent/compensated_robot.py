@@ -10,7 +10,7 @@ import numpy as np
 from sim.drift import Drift, DriftKind
 from sim.robot import Command, CommandMode, Health, Observation, Robot, RobotSpec
 
-COMPENSATED = frozenset({DriftKind.MOTOR_STRENGTH, DriftKind.JOINT_OFFSET, DriftKind.GYRO_BIAS})
+CORRECTED = frozenset({DriftKind.MOTOR_STRENGTH, DriftKind.JOINT_OFFSET, DriftKind.GYRO_BIAS})
 LEAST_STRENGTH = 0.3
 """A motor that is weaker gets no more than what makes up for this: it would be at its limit all the time."""
 BATTERY_SHARE = 0.02
@@ -20,8 +20,8 @@ BATTERY_SHARE = 0.02
 class CompensatedRobot:
     """Hands on what another robot measures and is told, corrected for what is known to have drifted.
 
-    A weak motor is told a target farther away, so that its controller asks for the torque that a whole one gives. Where
-    gains fall with the battery, which is measured, they are raised. An encoder that is off is corrected both ways, a
+    The gains of a weak motor are raised, so that its controller asks for the torque that a whole one gives, and all
+    gains where they fall with the battery, which is measured. An encoder that is off is corrected both ways, a
     gyroscope that is off where it is read.
     """
 
@@ -29,7 +29,6 @@ class CompensatedRobot:
         """Correct nothing yet."""
         self._robot = robot
         self._supply_v = robot.spec.battery_nominal_v
-        self._raw: Observation | None = None
         self.compensate(())
 
     def compensate(self, drifts: Sequence[Drift]) -> None:
@@ -41,22 +40,12 @@ class CompensatedRobot:
         self._turn_radps = np.zeros(3)
         for drift in drifts:
             index = [names.index(joint) for joint in drift.joints or names]
-            if not self.corrects(drift.kind):
-                continue
             if drift.kind is DriftKind.MOTOR_STRENGTH:
                 self._gain[index] /= max(drift.size, LEAST_STRENGTH)
             elif drift.kind is DriftKind.JOINT_OFFSET:
                 self._offset_rad[index] += drift.size
             elif drift.kind is DriftKind.GYRO_BIAS:
                 self._turn_radps["xyz".index(drift.axis)] += drift.size
-
-    def corrects(self, kind: DriftKind) -> bool:
-        """Whether drifts of a kind are corrected for.
-
-        Weak motors that are controlled by duty cycle are not: with a target that follows its late readings a Minitaur
-        falls in three walks of five at half strength, and in none without.
-        """
-        return kind in COMPENSATED and not (kind is DriftKind.MOTOR_STRENGTH and self.spec.duty_control)
 
     @property
     def spec(self) -> RobotSpec:
@@ -68,7 +57,6 @@ class CompensatedRobot:
         raw = self._robot.read()
         if raw.battery_v > 0.0:
             self._supply_v += BATTERY_SHARE * (raw.battery_v - self._supply_v)
-        self._raw = raw
         return replace(
             raw,
             joint_position=raw.joint_position - self._offset_rad,
@@ -80,15 +68,12 @@ class CompensatedRobot:
         if command.mode is CommandMode.TORQUE:
             most_nm = self.spec.torque_limit_nm
             command = replace(command, target=np.clip(command.target * self._gain, -most_nm, most_nm))
-        elif self._raw is not None and command.mode is CommandMode.POSITION:
-            supply = self._supply_gain()
-            # Of kp (target - angle) this asks for `gain` times as much. The damping of a weak motor stays as it is: an
-            # A1 for which it is made up by a velocity that is late walks at half its speed.
-            asked = command.target + self._offset_rad
-            target = asked + (self._gain - 1.0) * (asked - self._raw.joint_position)
+        elif command.mode is CommandMode.POSITION:
             # What the safety gate has let through may not leave the limits here.
-            within = np.clip(target, self.spec.position_lower_rad, self.spec.position_upper_rad)
-            command = replace(command, target=within, kp=supply * command.kp, kd=supply * command.kd)
+            lower, upper = self.spec.position_lower_rad, self.spec.position_upper_rad
+            target = np.clip(command.target + self._offset_rad, lower, upper)
+            asked = 1.0 if command.gain_scale is None else command.gain_scale
+            command = replace(command, target=target, gain_scale=self._supply_gain() * self._gain * asked)
         self._robot.write(command)
 
     def _supply_gain(self) -> float:

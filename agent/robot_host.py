@@ -165,8 +165,15 @@ class ReadingFormat:
 
 
 def pack_command(command: Command) -> Array:
-    """Mode, gains and targets. Shape: (3 + n_joints,)."""
-    return np.concatenate(((MODES.index(command.mode), command.kp, command.kd), command.target))
+    """Mode, gains, targets and the gains' scale. Shape: (3 + 2 n_joints,)."""
+    scale = np.ones(len(command.target)) if command.gain_scale is None else command.gain_scale
+    return np.concatenate(((MODES.index(command.mode), command.kp, command.kd), command.target, scale))
+
+
+def unpack_command(values: Array) -> Command:
+    """The command that `pack_command` made these of; its arrays are views of ``values``."""
+    mode, (target, scale) = MODES[int(values[0])], np.split(values[3:], 2)
+    return Command(mode=mode, target=target, kp=float(values[1]), kd=float(values[2]), gain_scale=scale)
 
 
 def pack_order(order: int) -> Array:
@@ -186,7 +193,7 @@ class RobotHost:
         self._boxes = boxes
         self._slice_s = 1.0 / (rate_hz * SLICES)
         self._format = ReadingFormat(robot.spec)
-        self._width = 3 + robot.spec.n_joints
+        self._width = 3 + 2 * robot.spec.n_joints
         self._taken = boxes.command.get(0)[0]
         self._live = False
         """Whether the joints may carry current by a command of ours."""
@@ -236,7 +243,7 @@ class RobotHost:
         elif order == CUT:
             self._end(self._robot.cut)
         elif order is not None and permission is Permission.TORQUE:
-            self._write(Command(mode=MODES[order], target=values[3:], kp=float(values[1]), kd=float(values[2])))
+            self._write(unpack_command(values))
         self._restrain(permission, changed=changed)
 
     def _restrain(self, permission: Permission, *, changed: bool) -> None:

@@ -61,7 +61,7 @@ class ActionGate:
         target = np.asarray(command.target, dtype=np.float64)
         usable = target.shape == (spec.n_joints,) and bool(np.isfinite(target).all())
         # Comparisons with NaN are false; a negative gain would drive the joints away from where they should be.
-        if not (usable and 0.0 <= command.kp < math.inf and 0.0 <= command.kd < math.inf):
+        if not (usable and 0.0 <= command.kp < math.inf and 0.0 <= command.kd < math.inf and self._scales(command)):
             self.replaced += 1
             self._last_target = None
             return self.damping()
@@ -83,6 +83,13 @@ class ActionGate:
         if not np.array_equal(safe, target):
             self.limited += 1
         return replace(command, target=safe)
+
+    def _scales(self, command: Command) -> bool:
+        """Whether the gains' scale, if there is one, makes sense."""
+        scale = command.gain_scale
+        if scale is None:
+            return True
+        return scale.shape == (self._spec.n_joints,) and bool(((scale >= 0.0) & (scale < math.inf)).all())
 
     def _within_legs(self, target: Array) -> Array:
         """The nearest target, leg by leg, at which no leg is longer, shorter or swung further than it can be."""

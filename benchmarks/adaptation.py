@@ -6,22 +6,26 @@
 Policies learn for a robot hour. ``none``: on a robot that does not drift. ``randomised``: on one with faults of the
 training ranges that come and go (`benchmarks._drifting`). ``context``: the same, with an observation that reaches back
 as far as a step takes, from which a policy can tell what has drifted (rapid motor adaptation without a second
-network). ``zoo``: the policy that perdure brings along, whose seeds are of its walks alone; ``checked``: the same, and
-what a check-up (`meta.checkup`) finds of the drift is compensated for from its beginning on, as if it took no time,
-and the battery always. Then each policy walks forward: ten seconds, then a drift of a kind and size that no training
-had comes in, then thirty more. Return is the mean reward of a step; after a fall it is zero. With
-``PERDURE_BENCH_HOMES`` a home is kept there, and a run that was cut off goes on.
+network). ``grbal``: what the robot of ``randomised`` has stored teaches meta-learned models, and walks are planned on
+these as the last moments have adapted them (`benchmarks._planned_walk`). ``zoo``: the policy that perdure brings along,
+whose seeds are of its walks alone; ``checked``: the same, and what a check-up (`meta.checkup`) finds of the drift is
+compensated for from its beginning on, as if it took no time, and the battery always.
+
+Each then walks forward: ten seconds, then a drift of a kind and size that no training had comes in, then thirty more.
+Return is the mean reward of a step; after a fall it is zero. With ``PERDURE_BENCH_HOMES`` a home is kept there, and a
+run that was cut off goes on.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from agent.attempts import AttemptRunner, Interrupt
@@ -39,19 +43,22 @@ from agent.safety import ActionGate, Monitors
 from agent.states import Event
 from benchmarks import _daemon
 from benchmarks._drifting import learn
+from benchmarks._planned_walk import PlannedWalk, WalkModel, attempts_of
 from benchmarks._study import Study, main
 from benchmarks.checkup import check
 from meta.diagnosis import COMPARED, Diagnosis, diagnosis_path
+from persistence.home import Home
 from sim.drift import Drift, DriftSchedule
 from sim.drift_presets import HELD_OUT, preset
-from sim.robot import Array, FrameLayout
+from sim.robot import Array, FrameLayout, RobotSpec
 from sim.simulated_robot import SimulatedRobot
 from sim.state import Pose
 from sim.workspace import Workspace
+from skills.decisions import DecisionController
 from skills.experience import transitions
 from skills.policy import PolicyWeights
 from skills.policy_control import policy_controller
-from skills.walk import WALKING_SKILLS
+from skills.walk import WALKING_SKILLS, Walk
 
 DEFAULT_N = 60
 WALK = WALKING_SKILLS[0]
@@ -73,8 +80,11 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "none": {"drift": False, "set": {}},
     "randomised": {"drift": True, "set": {}},
     "context": {"drift": True, "set": {"learner.history": LONG_HISTORY}},
+    "grbal": {"drift": True, "set": {}, "meta_steps": 2000},
 }
 Float = NDArray[np.float64]
+Make = Callable[[Walk, RobotSpec, Config, int], DecisionController]
+"""Makes the controller of one walk, whose number is the last argument."""
 
 
 def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
@@ -96,18 +106,58 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         config = Config.load(None, zoo_settings(robot, WALK.family.name))
         seeds = [each + len(EVALUATION_SEEDS) * seed for each in EVALUATION_SEEDS]
         weights = find_policy("zoo", robot, WALK, Path())
-        return summary(judge(robot, weights, config, seeds, checked=settings.get("checked", False)))
+        return summary(judge(robot, by_policy(weights), config, seeds, checked=settings.get("checked", False)))
     way = "-".join((robot, "drifts" if settings["drift"] else "none", *map(str, settings["set"].values())))
     with _daemon.kept_home(f"adaptation-{way}-seed{seed}") as home:
         learn(home, robot, settings["minutes"], seed, settings["set"], drifts=settings["drift"])
         seeds = list(EVALUATION_SEEDS[: max(1, settings["minutes"] // MINUTES_PER_SEED)])
-        found = judge(robot, find_policy("latest", robot, WALK, home), stored_config(home), seeds)
+        if meta_steps := settings.get("meta_steps"):
+            make = by_plan(home, robot, meta_steps, seed)
+        else:
+            make = by_policy(find_policy("latest", robot, WALK, home))
+        found = judge(robot, make, stored_config(home), seeds)
     return summary(found)
+
+
+def by_policy(weights: PolicyWeights) -> Make:
+    """Walks of a policy."""
+
+    def make(skill: Walk, spec: RobotSpec, config: Config, number: int) -> DecisionController:
+        del number
+        return policy_controller(
+            skill,
+            spec,
+            config.control.dt_s,
+            weights,
+            None,
+            decimation=config.control.decimation,
+            history=config.learner.history,
+            past_actions=config.learner.past_actions,
+        )
+
+    return make
+
+
+def by_plan(home: Path, robot: str, meta_steps: int, seed: int) -> Make:
+    """Walks that are planned on models which a home's attempts have taught."""
+    torch.set_num_threads(1)
+    with load_robot(robot, 0) as body:
+        spec = body.spec
+    model = WalkModel(attempts_of(spec, Home(home).episodes, WALK.family.name), meta_steps, seed)
+
+    def make(skill: Walk, spec: RobotSpec, config: Config, number: int) -> DecisionController:
+        actuator = skill.family.actuator(spec, config.control.dt_s)
+        decide = PlannedWalk(skill, spec, model.after, number)
+        return DecisionController(
+            skill.family, actuator, decide, skill.prior_action(spec), decimation=config.control.decimation
+        )
+
+    return make
 
 
 def judge(
     robot: str,
-    weights: PolicyWeights,
+    make: Make,
     config: Config,
     seeds: Sequence[int] = EVALUATION_SEEDS,
     *,
@@ -124,7 +174,7 @@ def judge(
     usual = {seed: usual_features(robot, seed) for seed in seeds} if checked else {}
     for drift in DRIFTS:
         found = {seed: found_by_checkup(robot, drift, seed, features) for seed, features in usual.items()}
-        walks = [walk(robot, weights, config, drift, seed, found.get(seed)) for seed in seeds]
+        walks = [walk(robot, make, config, drift, seed, found.get(seed)) for seed in seeds]
         out[drift] = {
             "before": [round(each.before, DECIMALS) for each in walks],
             "share": [round(each.share(AFTER_S), DECIMALS) for each in walks],
@@ -152,7 +202,7 @@ def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Walk:
+class Course:
     """What each step of a walk earned, the drift coming in at `BEFORE_S`."""
 
     rewards: Float
@@ -209,12 +259,12 @@ def found_by_checkup(robot: str, drift: str, seed: int, usual: Sequence[Array]) 
 
 def walk(
     robot: str,
-    weights: PolicyWeights,
+    make: Make,
     config: Config,
     drift: str,
     seed: int,
     compensated: Sequence[Drift] | None = None,
-) -> Walk:
+) -> Course:
     """One walk on an endless floor, as the daemon makes attempts: gate, monitors and catches included. From the drift
     on these are ``compensated`` for, and the battery always; None: nothing is.
     """
@@ -246,19 +296,9 @@ def walk(
         begins_s = machine.time_s + BEFORE_S
         drifts = preset(drift, machine.drift_subject, begins_s=begins_s)
         machine.follow_drift(DriftSchedule(drifts, spec.joint_names), machine.time_s)
-        controller = policy_controller(
-            skill,
-            spec,
-            dt_s,
-            weights,
-            None,
-            decimation=config.control.decimation,
-            history=config.learner.history,
-            past_actions=config.learner.past_actions,
-        )
-        result = AttemptRunner(loop, floor, tick).run(skill, controller)
+        result = AttemptRunner(loop, floor, tick).run(skill, make(skill, spec, config, seed))
     assert result.arrays is not None
-    return Walk(skill.reward(transitions(FrameLayout.of(spec), result.arrays)), float(spec.policy_rate_hz))
+    return Course(skill.reward(transitions(FrameLayout.of(spec), result.arrays)), float(spec.policy_rate_hz))
 
 
 FIGURES = ("recovered_share", "back_share", "unadapted_share", "battery_side_share")

@@ -113,11 +113,11 @@ class MotorBank(Motors):
         fresh: list[float] = []
         append = fresh.append
         i = 0
-        rows = zip(offset, now, late, later, self._gain, self._viscous)  # noqa: B905 - hot path
-        for base, state, seen, before, strength, viscous in rows:
+        rows = zip(offset, now, late, later, self.gain_scale, self._gain, self._viscous)  # noqa: B905 - hot path
+        for base, state, seen, before, scale, strength, viscous in rows:
             velocity = state[1]
             append(kp * state[0] + kd * velocity)
-            duty = base - seen - blend * (before - seen)
+            duty = scale * (base - seen - blend * (before - seen))
             if duty > 1.0:
                 duty = 1.0
             elif duty < -1.0:

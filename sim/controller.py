@@ -52,7 +52,8 @@ class JointController:
         self.latency_ticks = 0
         self._sequence = -1
         self._zeros = [0.0] * spec.n_joints
-        self._pending: deque[tuple[int, CommandMode, list[float], float, float]] = deque()
+        self._ones = [1.0] * spec.n_joints
+        self._pending: deque[tuple[int, CommandMode, list[float], float, float, list[float]]] = deque()
         self._zero = self._zeros
         self.mode: CommandMode | None = None
         self.offset: list[float] = self._zeros
@@ -75,7 +76,8 @@ class JointController:
         """Take a command sent at a physics step; one that is not newer than the last is dropped.
 
         Raises:
-            ValueError: the target has the wrong shape, or a number is not finite, or a gain is negative.
+            ValueError: the target or the gains' scale have the wrong shape, or a number is not finite, or a gain is
+                negative.
         """
         if command.sequence <= self._sequence:
             return
@@ -90,6 +92,7 @@ class JointController:
         if kp < 0.0 or kd < 0.0:
             raise ValueError(f"gains kp={kp}, kd={kd} must not be negative")
         mode = CommandMode(command.mode)
+        scale = self._scale(command)
         if mode is not CommandMode.DAMPING:
             lower, upper = self._limits[mode]
             values = [a if v < a else b if v > b else v for v, a, b in zip(values, lower, upper, strict=True)]
@@ -97,7 +100,7 @@ class JointController:
                 self._keep_legs_open(values)
         raw = [v * sign for v, sign in zip(values, self._direction, strict=True)]
         self._sequence = command.sequence
-        self._pending.append((tick + self.latency_ticks, mode, raw, kp, kd))
+        self._pending.append((tick + self.latency_ticks, mode, raw, kp, kd, scale))
         self.next_tick = min(self._pending[0][0], self._expiry)
 
     def stop(self, tick: int) -> None:
@@ -110,8 +113,9 @@ class JointController:
     def update(self, tick: int) -> None:
         """Bring into force what is due at a physics step."""
         while self._pending and self._pending[0][0] <= tick:
-            start, mode, values, kp, kd = self._pending.popleft()
+            start, mode, values, kp, kd, scale = self._pending.popleft()
             self._begin(mode, values, kp, kd)
+            self.motors.gain_scale = scale
             self._expiry, self._expires_to = start + self._timeout_ticks, CommandMode.DAMPING
         if tick >= self._expiry:
             self._expiry = _NEVER
@@ -135,6 +139,15 @@ class JointController:
     def damp(self) -> None:
         """Damping from now on, whatever was sent; used while a robot that was put down comes to rest."""
         self._damp(self._spec.kd)
+
+    def _scale(self, command: Command) -> list[float]:
+        n, gain_scale = self._spec.n_joints, command.gain_scale
+        if gain_scale is None or command.mode is CommandMode.TORQUE:
+            return self._ones
+        if gain_scale.shape != (n,) or not (np.isfinite(gain_scale) & (gain_scale >= 0.0)).all():
+            raise ValueError(f"a command's gain_scale needs {n} finite numbers that are not negative, got {gain_scale}")
+        scale: list[float] = gain_scale.tolist()
+        return scale
 
     def _keep_legs_open(self, values: list[float]) -> None:
         """Shift the motors of a leg together so that its extension stays in range and its linkage never folds."""
@@ -165,6 +178,7 @@ class JointController:
         self.mode = CommandMode.DAMPING
         self.offset = self._zeros
         self.kp, self.kd = 0.0, kd
+        self.motors.gain_scale = self._ones
 
 
 _LegLimit = tuple[list[tuple[int, float, float]], float, float]

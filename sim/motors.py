@@ -45,6 +45,7 @@ class Motors(ABC):
         charge_used_ah: Charge taken from the battery.
         energy_j: Electrical energy taken from the battery.
         enabled: False where a driver switched its motor off.
+        gain_scale: What the controllers' gains are multiplied by, one per motor.
     """
 
     def __init__(self, n_motors: int, dt_s: float, constants: MotorConstants) -> None:
@@ -62,6 +63,7 @@ class Motors(ABC):
         self.torque_nm = [0.0] * n_motors
         self.current_a = [0.0] * n_motors
         self.enabled = [True] * n_motors
+        self.gain_scale = [1.0] * n_motors
         self.charge_used_ah = 0.0
         self.energy_j = 0.0
         self._loss = [0.0] * n_motors
@@ -175,7 +177,7 @@ class Motors(ABC):
 
         The controllers see the joints as they were a moment ago, through the feedback term kp q + kd v of those past
         states (`feedback`): ``late + blend * (later - late)``, where ``later`` belongs to the older state. What they
-        ask of the motors is ``offset`` less that feedback, in the unit of the model.
+        ask of the motors is `gain_scale` times ``offset`` less that feedback, in the unit of the model.
 
         Args:
             offset: kp times the target for position control, 0 for damping, `torque_offsets` for torque control.

@@ -442,6 +442,8 @@ class Command:
     kd: float
     sequence: int = 0
     """Rises by one with each command; a robot drops what is not newer than the last."""
+    gain_scale: Array | None = None
+    """What both gains of each joint are multiplied by; None: 1 for all. Shape: (n_joints,)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,8 +137,8 @@ class SimulatedArm:
         """Set the joint positions that the arm goes to; torques it does not take.
 
         Raises:
-            ValueError: the target has the wrong shape, a number is not finite, a gain is negative, or the mode is
-                `CommandMode.TORQUE`.
+            ValueError: the target or the gains' scale have the wrong shape, a number is not finite, a gain is negative,
+                or the mode is `CommandMode.TORQUE`.
         """
         self._check_open()
         if command.sequence <= self._sequence:
@@ -149,6 +149,9 @@ class SimulatedArm:
             raise ValueError(f"command {command.sequence} needs {self._spec.n_joints} finite joint positions")
         if not (0.0 <= command.kp < math.inf and 0.0 <= command.kd < math.inf):
             raise ValueError(f"gains kp={command.kp}, kd={command.kd} must be finite and not negative")
+        scale = np.ones(self._spec.n_joints) if command.gain_scale is None else command.gain_scale
+        if scale.shape != (self._spec.n_joints,) or not (np.isfinite(scale) & (scale >= 0.0)).all():
+            raise ValueError(f"command {command.sequence} needs a gain_scale of finite numbers that are not negative")
         self._sequence = command.sequence
         if self._tick < self._stopped_until:
             return
@@ -157,7 +160,7 @@ class SimulatedArm:
             return
         self._target = np.clip(command.target, self._spec.position_lower_rad, self._spec.position_upper_rad)
         self._expiry = self._tick + round(COMMAND_TIMEOUT_S * PHYSICS_HZ)
-        self._drive(command.kp, command.kd)
+        self._drive(command.kp, command.kd, scale)
 
     def stop(self) -> None:
         """Brake at once; a newer command moves the arm again."""
@@ -326,7 +329,7 @@ class SimulatedArm:
                 p.disconnect(physicsClientId=self._client)
         self._client = -1
 
-    def _drive(self, kp: float, kd: float) -> None:
+    def _drive(self, kp: float, kd: float, scale: Array) -> None:
         """Give the joints' own controllers their targets and gains."""
         c, body, spec = self._client, self._body, self._spec
         for joint in _ARM:
@@ -336,8 +339,8 @@ class SimulatedArm:
                 p.POSITION_CONTROL,
                 targetPosition=self._target[joint],
                 force=spec.torque_limit_nm[joint],
-                positionGain=kp,
-                velocityGain=kd,
+                positionGain=kp * scale[joint],
+                velocityGain=kd * scale[joint],
                 maxVelocity=spec.velocity_limit_radps[joint],
                 physicsClientId=c,
             )
@@ -363,7 +366,7 @@ class SimulatedArm:
     def _hold(self, joints: Sequence[float]) -> None:
         self._target[:-1] = joints
         self._expiry = -1
-        self._drive(self._spec.kp, self._spec.kd)
+        self._drive(self._spec.kp, self._spec.kd, np.ones(self._spec.n_joints))
 
     def _mind_force(self) -> None:
         if math.hypot(*self._force()) > self._spec.hand_force_limit_n:

@@ -60,11 +60,11 @@ class TorqueMotors(Motors):
         fresh: list[float] = []
         append = fresh.append
         i = 0
-        rows = zip(offset, now, late, later, self._gain, self._viscous)  # noqa: B905 - hot path
-        for base, state, seen, before, strength, viscous in rows:
+        rows = zip(offset, now, late, later, self.gain_scale, self._gain, self._viscous)  # noqa: B905 - hot path
+        for base, state, seen, before, scale, strength, viscous in rows:
             velocity = state[1]
             append(kp * state[0] + kd * velocity)
-            torque = base - seen - blend * (before - seen)
+            torque = scale * (base - seen - blend * (before - seen))
             fall = slope * velocity
             high = peak - fall if fall > 0.0 else peak
             low = -peak - fall if fall < 0.0 else -peak

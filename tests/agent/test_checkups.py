@@ -32,9 +32,7 @@ class World:
     def __init__(self, usual=()):
         self.robot_s, self.since_s, self.rows, self.sent, self.heard = 0.0, None, [], [], []
         self.compensated, self.compared, self.finds, self.trouble = [], [], None, None
-        self.robot = SimpleNamespace(
-            spec=SPEC, drifts=(), compensate=self.compensate, corrects=lambda kind: kind is WEAK.kind
-        )
+        self.robot = SimpleNamespace(spec=SPEC, drifts=(), compensate=self.compensate)
         diagnosis = SimpleNamespace(diagnose=self.diagnose)
         self.watch = SimpleNamespace(status=None, changed=False, diagnosed=self.heard.append)
         self.changes(None)

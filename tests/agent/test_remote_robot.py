@@ -23,6 +23,7 @@ from agent.robot_host import (
     last_place,
     pack_command,
     pack_order,
+    unpack_command,
 )
 from sim.minitaur import make_minitaur
 from sim.robot import Command, CommandMode, Robot
@@ -97,6 +98,16 @@ class TestHost:
         begun_s = robot.time_s
         self.slices(host, 10 * SLICES)
         assert robot.time_s - begun_s == pytest.approx(10 * DT_S)
+
+    @pytest.mark.parametrize("scale", [None, np.linspace(0.5, 2.0, 8)])
+    def test_a_command_survives_the_mailbox(self, hosted, scale):
+        robot, boxes, _ = hosted
+        sent = replace(stance(robot.spec), gain_scale=scale)
+        boxes.command.put(pack_command(sent))
+        got = unpack_command(boxes.command.get(3 + 2 * robot.spec.n_joints)[1])
+        assert (got.mode, got.kp, got.kd) == (sent.mode, sent.kp, sent.kd)
+        np.testing.assert_array_equal(got.target, sent.target)
+        np.testing.assert_array_equal(got.gain_scale, np.ones(8) if scale is None else scale)
 
     def test_a_command_moves_it_and_silence_damps_it(self, hosted):
         robot, boxes, host = hosted

@@ -76,6 +76,14 @@ class TestGate:
         assert sent.mode is CommandMode.DAMPING
         assert (sent.kp, sent.kd) == (0.0, SPEC.kd)
 
+    @pytest.mark.parametrize("scale", [np.ones(3), np.full(N_JOINTS, math.nan), np.full(N_JOINTS, -0.5)])
+    def test_a_scale_of_gains_that_no_robot_takes_becomes_damping(self, scale):
+        gate = ActionGate(SPEC, DT_S)
+        asked = replace(command(np.zeros(N_JOINTS)), gain_scale=scale)
+        assert gate.filter(asked, observation()).mode is CommandMode.DAMPING
+        fine = replace(asked, gain_scale=np.full(N_JOINTS, 1.5))
+        assert gate.filter(fine, observation()).gain_scale is fine.gain_scale
+
     def test_damping_passes_unchanged_and_uncounted(self):
         gate = ActionGate(SPEC, DT_S)
         asked = command(np.zeros(N_JOINTS), CommandMode.DAMPING, 0.0, 0.5)

@@ -18,7 +18,7 @@ def walk(*parts):
     """Ten seconds that earn 2 a step once on the way, then pieces of seconds and reward."""
     rewards = [np.zeros(round(adaptation.FROM_S * HZ)), np.full(BEFORE - round(adaptation.FROM_S * HZ), 2.0)]
     rewards += [np.full(round(seconds * HZ), reward) for seconds, reward in parts]
-    return adaptation.Walk(np.concatenate(rewards), HZ)
+    return adaptation.Course(np.concatenate(rewards), HZ)
 
 
 def test_what_comes_before_the_robot_is_on_its_way_does_not_count():
@@ -48,7 +48,7 @@ def test_after_a_fall_nothing_is_earned():
 
 
 def test_a_policy_that_cannot_walk_has_no_share():
-    one = adaptation.Walk(np.zeros(5), HZ)
+    one = adaptation.Course(np.zeros(5), HZ)
     assert (one.before, one.share(30.0), one.back_s, one.fell) == (0.0, 0.0, None, True)
 
 

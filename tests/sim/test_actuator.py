@@ -165,3 +165,11 @@ def test_one_strength_per_motor_is_needed():
 def test_state_that_is_not_a_number_is_refused():
     with pytest.raises(ValueError, match="NaN"):
         torque(bank(), 0.1, states=[(math.nan, math.nan)])
+
+
+def test_a_gain_scale_makes_up_for_a_weak_motor_at_rest_up_to_the_full_duty():
+    # Twice the duty, 0.02 of it, is twice the current, which half the torque constant makes as much torque of.
+    weak = bank(strength=(0.5,))
+    weak.gain_scale = [2.0]
+    assert torque(weak, 0.01) == pytest.approx(torque(bank(), 0.01))
+    assert torque(weak, 10.0) == pytest.approx(0.5 * torque(bank(), 1.0))

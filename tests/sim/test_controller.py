@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -104,3 +106,30 @@ def test_torque_beyond_the_limit_is_clipped():
     one.update(0)
     other.update(0)
     assert one.offset == other.offset
+
+
+def test_a_gain_scale_comes_and_goes_with_its_command():
+    c, scale = controller(latency_ticks=3), np.linspace(0.5, 2.0, 8)
+    c.send(replace(command(1), gain_scale=scale), 0)
+    c.send(command(2), 10)
+    c.send(replace(command(3), gain_scale=scale), 20)
+    found = []
+    for tick in (2, 3, 13, 23, 23 + 100):
+        c.update(tick)
+        found.append(list(c.motors.gain_scale))
+    assert c.mode is CommandMode.DAMPING  # by the timer
+    plain = [1.0] * 8
+    assert found == [plain, scale.tolist(), plain, scale.tolist(), plain]
+
+
+def test_a_torque_has_no_gains_to_scale():
+    c = controller()
+    c.send(replace(command(1, 1.0, CommandMode.TORQUE), gain_scale=np.full(8, 2.0)), 0)
+    c.update(0)
+    assert c.motors.gain_scale == [1.0] * 8
+
+
+@pytest.mark.parametrize("bad", [np.ones(7), np.full(8, np.nan), np.full(8, -1.0), np.full(8, np.inf)])
+def test_a_bad_gain_scale_is_refused(bad):
+    with pytest.raises(ValueError, match="gain_scale"):
+        controller().send(replace(command(1), gain_scale=bad), 0)

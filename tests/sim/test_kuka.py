@@ -153,15 +153,22 @@ def test_gains_that_make_no_sense_are_refused(arm, kp, kd):
         arm.write(Command(mode=CommandMode.POSITION, target=np.zeros(8), kp=kp, kd=kd, sequence=1))
 
 
+@pytest.mark.parametrize("scale", [np.ones(7), np.full(8, -1.0), np.full(8, np.nan)])
+def test_a_scale_of_gains_that_makes_no_sense_is_refused(arm, scale):
+    with pytest.raises(ValueError, match="gain_scale"):
+        arm.write(Command(mode=CommandMode.POSITION, target=np.zeros(8), kp=0.3, kd=1.0, sequence=1, gain_scale=scale))
+
+
 def test_a_weaker_gain_moves_it_more_slowly(arm):
-    def moved(kp):
+    def moved(kp, scale=None):
         arm.place(Pose())
-        target = np.array((HOME_RAD[0] + 0.2, *HOME_RAD[1:]))
-        arm.write(Command(mode=CommandMode.POSITION, target=target, kp=kp, kd=1.0, sequence=arm._sequence + 1))
+        target, sequence = np.array((HOME_RAD[0] + 0.2, *HOME_RAD[1:])), arm._sequence + 1
+        arm.write(Command(mode=CommandMode.POSITION, target=target, kp=kp, kd=1.0, sequence=sequence, gain_scale=scale))
         arm.step(0.06)
         return arm.read().joint_position[0]
 
     assert 0.0 < moved(0.005) < 0.5 * moved(0.3)
+    assert moved(0.3, np.array((0.01, *np.ones(7)))) < 0.8 * moved(0.3)
 
 
 def test_a_camera_that_sees_nothing_says_so_and_keeps_the_last_place():

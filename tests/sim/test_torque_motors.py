@@ -108,3 +108,11 @@ def test_battery_sags_under_load():
 def test_state_that_is_not_a_number_is_refused():
     with pytest.raises(ValueError, match="NaN"):
         torque(bank(), 0.1, 80.0, 3.0, [(math.nan, math.nan)])
+
+
+def test_a_gain_scale_makes_up_for_a_weak_motor_up_to_the_limit():
+    moving = [(0.4, 1.5)]
+    weak = bank(strength=(0.5,))
+    weak.gain_scale = [2.0]
+    assert torque(weak, 40.0, 80.0, 3.0, moving) == pytest.approx(torque(bank(), 40.0, 80.0, 3.0, moving))
+    assert torque(weak, 1000.0) == pytest.approx(0.5 * LIMITS.peak_nm)
