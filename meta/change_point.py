@@ -200,10 +200,16 @@ def sizes(means: Float64, signed: int) -> Float64:
 
 
 def _blocks(attempts: Sequence[Float64], block: int) -> Float64:
-    """Means of whole blocks without a missing error. Shape: (n, J)."""
+    """Means of whole blocks without a missing error, of each channel as many as of the one with fewest: rows of these
+    are not of one time. Shape: (n, J).
+    """
     parts = [a[: len(a) // block * block].reshape(-1, block, a.shape[1]).mean(axis=1) for a in attempts]
     means: Float64 = np.concatenate(parts) if parts else np.zeros((0, 0))
-    return means[np.isfinite(means).all(axis=1)]
+    columns = [column[np.isfinite(column)] for column in means.T]
+    fewest = min(map(len, columns), default=0)
+    if not fewest:
+        return np.zeros((0, means.shape[1]))
+    return np.stack([column[np.linspace(0, len(column) - 1, fewest).astype(np.intp)] for column in columns], axis=1)
 
 
 def _e_values(calm: Float64, errors: Float64) -> Float64:

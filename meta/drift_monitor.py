@@ -9,7 +9,7 @@ import numpy as np
 
 from meta.change_point import Alarm, ChangeDetector, steps_between_alarms
 from meta.expectation import Expectation
-from meta.robot_steps import actions_of, channel_errors, channel_joints, posture
+from meta.robot_steps import actions_of, channel_errors, channel_joints, posture, sensor_checks, unfamiliar
 from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec
 
 CALM_S = 30.0
@@ -72,8 +72,8 @@ class DriftMonitor:
         self._expectation: Expectation | None = None
         self._newer: Expectation | None = None
         self._detector: ChangeDetector | None = None
-        self._last: tuple[FloatArray, FloatArray] | None = None
-        """Posture and action from which a step is under way."""
+        self._last: tuple[FloatArray, FloatArray, FloatArray] | None = None
+        """Frame, posture and action from which a step is under way."""
         self._sent = np.zeros(0, np.float32)
         self._changed_steps = self._calm_steps = 0
 
@@ -91,6 +91,8 @@ class DriftMonitor:
         """Take a newer expectation; while the robot is changed, and that is no habit, it waits."""
         if expectation is None or (self._newer is not None and expectation.version == self._newer.version):
             return
+        if expectation.calibration.calm.shape[1] != len(self._joints):
+            return  # of an older version, which watched other channels; the next one comes soon
         self._newer = expectation
         if self.condition is not Condition.CHANGED or self._expectation is None:
             self._expectation = expectation
@@ -119,13 +121,15 @@ class DriftMonitor:
             return None
         state = posture(self._spec, Frames(np.asarray(frame)[None], self._layout))
         action = actions_of(np.asarray(sent, np.float32)[None], self._sent, np.array([phase_rad]))
-        before, self._last, self._sent = self._last, (state, action) if np.isfinite(state).all() else None, sent
+        before, self._sent = self._last, sent
+        self._last = (frame, state, action) if np.isfinite(state).all() else None
         if before is None or self._last is None:
             return None
-        z, expected, (disagreement,) = self._expectation.model.errors(before[0], before[1], state)
-        (errors,) = channel_errors(self._spec.n_joints, z, expected, state)
+        z, expected, (disagreement,) = self._expectation.model.errors(before[1], before[2], state)
+        checks = sensor_checks(self._spec, Frames(np.stack((before[0], frame)), self._layout))
+        (errors,) = channel_errors(self._spec.n_joints, z, expected, state, checks)
         if disagreement > self._expectation.familiar:
-            errors = np.full_like(errors, np.nan)
+            errors = unfamiliar(errors)
         alarm = self._detector.update(errors)
         return self._while_changed(alarm) if self.changed else self._while_calm(alarm)
 

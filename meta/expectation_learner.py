@@ -16,8 +16,9 @@ from meta.dynamics_learner import DynamicsConfig, DynamicsLearner
 from meta.expectation import Expectation, ForwardModel
 from meta.transitions import AttemptSteps, Float32, Scales
 
-Errors = Callable[[Float32, Float32, Float32], NDArray[np.floating[Any]]]
-"""Normalised errors, foretold states and states as they turned out, each (T, S), to channels (T, J)."""
+Errors = Callable[[Float32, Float32, Float32, Float32 | None], NDArray[np.floating[Any]]]
+"""Normalised errors, foretold states and states as they turned out, each (T, S), and further errors (`AttemptSteps`),
+to channels (T, J)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,11 +122,15 @@ class ExpectationLearner:
         model, rows, disagreements = forward_model(self._learner.ensemble), [], []
         for attempt in self._held.attempts:
             z, expected, disagreement = model.errors(attempt.states[:-1], attempt.actions, attempt.states[1:])
-            rows.append(np.where(attempt.valid[:, None], self._channels(z, expected, attempt.states[1:]), np.nan))
+            channels = self._channels(z, expected, attempt.states[1:], attempt.checks)
+            rows.append(np.where(attempt.valid[:, None], channels, np.nan))
             disagreements.append(disagreement)
         familiar = float(np.quantile(np.concatenate(disagreements), self.config.familiar_share))
-        errors = [np.where(off[:, None] <= familiar, row, np.nan) for row, off in zip(rows, disagreements, strict=True)]
-        calibration = Calibration.of(errors, self.config.block, self._signed)
+        checks = self._held.attempts[0].checks
+        judged = rows[0].shape[1] - (0 if checks is None else checks.shape[1])
+        for row, off in zip(rows, disagreements, strict=True):
+            row[off > familiar, :judged] = np.nan
+        calibration = Calibration.of(rows, self.config.block, self._signed)
         return Expectation(version=self._attempts, model=model, calibration=calibration, familiar=familiar)
 
 

@@ -1,4 +1,4 @@
-"""What of a robot's frames its dynamics models see, and which errors of theirs tell of which joint."""
+"""What of a robot's frames its dynamics models see, and which errors, theirs or of sensors, tell of which joint."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meta.transitions import AttemptSteps, Float32
-from sim.robot import FloatArray, Frames, RobotSpec
+from sim.robot import FloatArray, Frames, RobotSpec, rotation_between
 
 BODY = 6
 """Numbers of the body in a state: which way is up, and how fast it turns. Position, velocity and torque of each joint
@@ -15,6 +15,10 @@ MOST = 7.0
 """Bound of a normalised error: one broken step is no change."""
 _SIGNED = 6
 """Channels of each joint that are of either sign."""
+CHECKS = 3
+"""Channels that compare sensors with one another: gyroscope and orientation, about each axis of the body."""
+MOST_RADPS = 2.0
+"""Bound of what they differ by: one broken reading is no change."""
 
 
 def posture(spec: RobotSpec, frames: Frames) -> Float32:
@@ -83,10 +87,32 @@ def steps_of(
         states=states,
         actions=actions_of(actions, resting, np.asarray(phase_rad)[:steps]),
         valid=finite[:-1] & finite[1:],
+        checks=sensor_checks(spec, frames),
     )
 
 
-def channel_errors(n_joints: int, z: FloatArray, expected: FloatArray, following: FloatArray) -> FloatArray:
+def sensor_checks(spec: RobotSpec, frames: Frames) -> Float32:
+    """By how much the robot turned less over each step, in rad/s, than its gyroscope says.
+
+    No model need know the robot for that. To one that sees what a gyroscope says before and after a step, one that is
+    off by the same in both looks all right.
+
+    Args:
+        spec: the robot, with its policy rate.
+        frames: T + 1 of them.
+
+    Returns:
+        Shape: (T, `CHECKS`).
+    """
+    turned = rotation_between(frames.orientation_xyzw[:-1], frames.orientation_xyzw[1:]) * spec.policy_rate_hz
+    said = 0.5 * (frames.angular_velocity[:-1] + frames.angular_velocity[1:])
+    checks: Float32 = np.clip(said - turned, -MOST_RADPS, MOST_RADPS).astype(np.float32)
+    return checks
+
+
+def channel_errors(
+    n_joints: int, z: FloatArray, expected: FloatArray, following: FloatArray, checks: FloatArray
+) -> FloatArray:
     """Errors of each step, for `meta.change_point`: first of either size, then `signed_channels` of either sign.
 
     A weak motor errs in the direction of its torque, a joint that rubs against its motion, an encoder that is off to
@@ -97,6 +123,7 @@ def channel_errors(n_joints: int, z: FloatArray, expected: FloatArray, following
         z: error of each number of the state, in standard deviations that were foretold. Shape: (T, S).
         expected: the state that was foretold. Shape: (T, S).
         following: the state as it turned out. Shape: (T, S).
+        checks: what sensors differ by (`sensor_checks`). Shape: (T, `CHECKS`).
 
     Returns:
         Shape: (T, 1 + n_joints + `signed_channels`).
@@ -108,15 +135,21 @@ def channel_errors(n_joints: int, z: FloatArray, expected: FloatArray, following
     pushing, moving = np.sign(expected[:, BODY + 2 * n :]), np.sign(following[:, BODY + n : BODY + 2 * n])
     sizes = ((body**2).mean(axis=1)[:, None], (joints**2).mean(axis=1))
     signed = (position, velocity, torque, velocity * moving, torque * pushing, position * pushing)
-    return np.concatenate((*sizes, *signed), axis=1)
+    return np.concatenate((*sizes, *signed, checks), axis=1)
+
+
+def unfamiliar(errors: FloatArray) -> FloatArray:
+    """Errors where models know too little to judge: only those that need none are left."""
+    known = np.arange(errors.shape[-1]) >= errors.shape[-1] - CHECKS
+    return np.where(known, errors, np.nan)
 
 
 def signed_channels(n_joints: int) -> int:
     """How many of the last channels are of either sign."""
-    return _SIGNED * n_joints
+    return _SIGNED * n_joints + CHECKS
 
 
 def channel_joints(n_joints: int) -> NDArray[np.intp]:
     """Which joint each channel is of; -1: the body."""
     joints = np.arange(n_joints)
-    return np.concatenate(([-1], *[joints] * (1 + _SIGNED)))
+    return np.concatenate(([-1], *[joints] * (1 + _SIGNED), [-1] * CHECKS))

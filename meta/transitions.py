@@ -31,6 +31,8 @@ class AttemptSteps:
     """What the robot was sent, shape: (T, A)."""
     valid: NDArray[np.bool_]
     """Steps between two readings that can be trusted. Data of a broken sensor never trains anything. Shape: (T,)."""
+    checks: Float32 | None = None
+    """Further errors of each step, which no model is needed for; None: there are none. Shape: (T, C)."""
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit together."""

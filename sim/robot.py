@@ -512,6 +512,24 @@ def body_velocity(transition: Transition) -> FloatArray:
     return np.where(seen[..., None], velocity, 0.0)
 
 
+def rotation_between(before: FloatArray, after: FloatArray) -> FloatArray:
+    """The small rotation from one orientation to another, about the axes of the first, in rad.
+
+    Args:
+        before: quaternions xyzw. Shape: (..., 4).
+        after: the same.
+
+    Returns:
+        Rotation vectors, off by less than 1 % up to half a radian. Shape: (..., 3).
+    """
+    (x, y, z, w), vector = np.moveaxis(before, -1, 0), after[..., :3]
+    own = np.stack((x, y, z), axis=-1)
+    turned = w[..., None] * vector - after[..., 3:] * own - np.cross(own, vector)
+    cosine = (before * after).sum(axis=-1, keepdims=True)
+    rotation: FloatArray = 2.0 * np.where(cosine < 0.0, -turned, turned)
+    return rotation
+
+
 def wrap_angle(angle: FloatArray) -> FloatArray:
     """Wrap to (-pi, pi]."""
     return np.arctan2(np.sin(angle), np.cos(angle))

@@ -9,7 +9,7 @@ from fakes import N_JOINTS, fake_spec, observation
 from meta.change_point import Calibration
 from meta.drift_monitor import CALM_S, HABIT_S, Condition, DriftMonitor, Finding
 from meta.expectation import Expectation, ForwardModel
-from meta.robot_steps import BODY, action_size, channel_errors, posture_size, signed_channels
+from meta.robot_steps import BODY, MOST_RADPS, action_size, channel_errors, posture_size, signed_channels
 from meta.transitions import Scales
 from sim.robot import FrameLayout
 
@@ -41,7 +41,9 @@ def expects_rest(version=1, calm_size=1.0):
         states[:, 2] = 1.0  # upright
         states[:, 3:] = calm_size * rng.standard_normal((501, STATE - 3))
         z, expected, _ = model.errors(states[:-1], np.zeros((500, ACTION), np.float32), states[1:])
-        calm.append(channel_errors(N_JOINTS, z, expected, states[1:]))
+        turning = calm_size * rng.standard_normal((501, 3))
+        checks = np.clip(0.5 * (turning[:-1] + turning[1:]), -MOST_RADPS, MOST_RADPS)
+        calm.append(channel_errors(N_JOINTS, z, expected, states[1:], checks))
     calibration = Calibration.of(calm, 5, signed_channels(N_JOINTS))
     return Expectation(version=version, model=model, calibration=calibration, familiar=0.0)
 
@@ -59,13 +61,13 @@ class Practice:
         self._rng = np.random.default_rng(seed)
         monitor.begins(SENT)
 
-    def go_on(self, seconds, shift=0.0, joint=3, size=1.0):
+    def go_on(self, seconds, shift=0.0, joint=3, size=1.0, bias_radps=(0.0, 0.0, 0.0)):
         for _ in range(round(seconds * SPEC.policy_rate_hz)):
             noise = size * self._rng.standard_normal((3, N_JOINTS))
             noise[1, joint] += shift
             seen = dataclasses.replace(
                 observation(),
-                angular_velocity=size * self._rng.standard_normal(3),
+                angular_velocity=size * self._rng.standard_normal(3) + bias_radps,
                 joint_position=SPEC.stand_position_rad + noise[0],
                 joint_velocity=noise[1],
                 joint_torque=noise[2],
@@ -190,3 +192,18 @@ def test_a_robot_that_was_changed_when_it_was_last_seen_is_so_until_it_has_been_
     assert made.condition is Condition.CHANGED
     assert not practice.found
     assert [found.kind for _, found in practice.go_on(CALM_S + 3.0).found] == [Finding.CALM]
+
+
+def test_a_gyroscope_that_is_off_is_found_within_seconds():
+    ((at, found),) = Practice(monitor()).go_on(60).go_on(10, bias_radps=(0.0, 0.0, 1.5)).found
+    assert (found.kind, found.joint) == (Finding.CHANGED, -1)
+    assert at / SPEC.policy_rate_hz - 60.0 < 4.0
+
+
+def test_an_expectation_of_other_channels_is_not_taken():
+    made = DriftMonitor(SPEC)
+    calibration = dataclasses.replace(
+        EXPECTED.calibration, calm=EXPECTED.calibration.calm[:, 1:], inflation=EXPECTED.calibration.inflation[1:]
+    )
+    made.expect(dataclasses.replace(EXPECTED, version=7, calibration=calibration))
+    assert not made.watching

@@ -23,7 +23,7 @@ CONFIG = ExpectationConfig(
 )
 
 
-def channels(z, expected, following):
+def channels(z, expected, following, checks=None):
     """The size of all errors, and each as it is."""
     del expected, following
     return np.concatenate(((z**2).mean(axis=1)[:, None], z), axis=1)

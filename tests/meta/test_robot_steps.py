@@ -1,14 +1,28 @@
 """What dynamics models see of a robot, and which errors tell of which joint."""
 
 import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
 
-from meta.robot_steps import BODY, MOST, actions_of, channel_errors, channel_joints, signed_channels, steps_of
+from meta.robot_steps import (
+    BODY,
+    CHECKS,
+    MOST,
+    MOST_RADPS,
+    actions_of,
+    channel_errors,
+    channel_joints,
+    sensor_checks,
+    signed_channels,
+    steps_of,
+)
 from sim.minitaur import minitaur_spec
 from sim.robot import FrameLayout, Frames
 
 SPEC = minitaur_spec()
 N = SPEC.n_joints
 STATE = BODY + 3 * N
+NONE = np.zeros((4, CHECKS))
 
 
 def frames(count, seed=0):
@@ -33,33 +47,56 @@ def test_a_reading_that_is_no_number_makes_the_steps_beside_it_useless():
 
 
 class TestChannels:
-    def test_there_is_one_for_the_body_and_seven_for_each_joint(self):
-        rows = channel_errors(N, *(np.zeros((4, STATE)) for _ in range(3)))
+    def test_there_are_four_for_the_body_and_seven_for_each_joint(self):
+        rows = channel_errors(N, *(np.zeros((4, STATE)) for _ in range(3)), NONE[:4])
         assert rows.shape == (4, len(channel_joints(N))) == (4, 1 + N + signed_channels(N))
-        assert [int((channel_joints(N) == joint).sum()) for joint in (-1, 0, N - 1)] == [1, 7, 7]
+        assert [int((channel_joints(N) == joint).sum()) for joint in (-1, 0, N - 1)] == [1 + CHECKS, 7, 7]
 
     def test_an_error_of_one_joint_shows_in_its_own_channels_alone(self):
         for part in range(3):
             z = np.zeros((1, STATE))
             z[0, BODY + part * N + 5] = 3.0
-            (row,) = channel_errors(N, z, np.ones((1, STATE)), -np.ones((1, STATE)))
+            (row,) = channel_errors(N, z, np.ones((1, STATE)), -np.ones((1, STATE)), NONE[:1])
             assert set(channel_joints(N)[row != 0.0]) == {5}
 
     def test_a_weak_motor_errs_against_its_torque_whichever_way_that_goes(self):
         z, expected = np.zeros((2, STATE)), np.zeros((2, STATE))
         torque = BODY + 2 * N + 4
         expected[:, torque], z[:, torque] = (2.0, -2.0), (-1.0, 1.0)
-        mean = channel_errors(N, z, expected, np.zeros((2, STATE))).mean(axis=0)
-        of_joint = mean[-signed_channels(N) :].reshape(-1, N)[:, 4]
+        mean = channel_errors(N, z, expected, np.zeros((2, STATE)), NONE[:2]).mean(axis=0)
+        of_joint = mean[-signed_channels(N) : -CHECKS].reshape(-1, N)[:, 4]
         np.testing.assert_allclose(of_joint, (0, 0, 0, 0, -1, 0), atol=1e-9)
 
     def test_a_joint_that_rubs_errs_against_its_motion_whichever_way_that_goes(self):
         z, following = np.zeros((2, STATE)), np.zeros((2, STATE))
         following[:, BODY + N + 2], z[:, BODY + N + 2] = (3.0, -3.0), (-1.0, 1.0)
-        mean = channel_errors(N, z, np.zeros((2, STATE)), following).mean(axis=0)
-        of_joint = mean[-signed_channels(N) :].reshape(-1, N)[:, 2]
+        mean = channel_errors(N, z, np.zeros((2, STATE)), following, NONE[:2]).mean(axis=0)
+        of_joint = mean[-signed_channels(N) : -CHECKS].reshape(-1, N)[:, 2]
         np.testing.assert_allclose(of_joint, (0, 0, 0, -1, 0, 0), atol=1e-9)
 
     def test_one_broken_step_counts_no_more_than_so_much(self):
         z = np.full((1, STATE), 1e6)
-        assert np.abs(channel_errors(N, z, np.ones((1, STATE)), np.ones((1, STATE)))).max() == MOST**2
+        assert np.abs(channel_errors(N, z, np.ones((1, STATE)), np.ones((1, STATE)), NONE[:1])).max() == MOST**2
+
+
+class TestSensorChecks:
+    def turning(self, rate_radps, bias_radps=0.0, seed=0):
+        """Frames of a body that turns at a constant rate about its own axes, and what its gyroscope says of it."""
+        seen, rate = frames(20, seed), np.asarray(rate_radps)
+        attitude = Rotation.random(rng=np.random.default_rng(seed))
+        for number in range(20):
+            quaternion = (attitude * Rotation.from_rotvec(number / SPEC.policy_rate_hz * rate)).as_quat()
+            seen.orientation_xyzw[number] = quaternion * (-1) ** number  # either sign is the same attitude
+        seen.angular_velocity[:] = rate + bias_radps
+        return sensor_checks(SPEC, seen)
+
+    @pytest.mark.parametrize("seed", range(5))
+    @pytest.mark.parametrize("rate_radps", [(0.0, 0.0, 0.0), (2.0, -1.0, 0.5), (0.0, 0.0, 4.0)])
+    def test_a_gyroscope_that_is_right_agrees_with_the_orientation(self, rate_radps, seed):
+        np.testing.assert_allclose(self.turning(rate_radps, seed=seed), 0.0, atol=0.02)
+
+    def test_one_that_is_off_differs_by_that_about_its_axis(self):
+        checks = self.turning((2.0, -1.0, 0.5), (0.0, 0.3, 0.0))
+        assert checks.shape == (19, CHECKS)
+        np.testing.assert_allclose(checks, np.tile((0.0, 0.3, 0.0), (19, 1)), atol=0.01)
+        assert np.abs(self.turning((0.0, 0.0, 0.0), (50.0, 0.0, 0.0))).max() == MOST_RADPS
