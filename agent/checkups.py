@@ -2,13 +2,18 @@
 
 The first few show what the robot is like as it usually is. Once it has changed (`agent.drift_watch`), another one is
 compared with them; what it names is entered into the books, and compensated for as far as that can be done
-(`agent.compensated_robot`). One that names nothing on a robot that was compensated for says that it has been repaired.
+(`agent.compensated_robot`). The next one says whether that has brought the robot nearer to what it was; if not, it is
+undone, and if so, what is still wrong with it may be named, too.
+
+Some drifts hardly show in a walk, and a robot that is compensated for may be repaired unseen: so there is a check-up
+from time to time, too. What such a one names that was not known, or no longer names, has to be named twice in a row.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -17,7 +22,7 @@ from agent.attempts import Interrupt
 from agent.compensated_robot import CORRECTED, CompensatedRobot
 from agent.drift_watch import DriftWatch
 from agent.loop import Act, Tick
-from meta.checkup import CheckUp, feature_size
+from meta.checkup import CheckUp, feature_size, resting_size
 from meta.diagnosis import COMPARED, Cause, Diagnosis
 from persistence.records import DriftEvent
 from persistence.transactions import StoreBase
@@ -30,6 +35,12 @@ APART_S = 60.0
 """Robot time between two of them, and between two tries to name a change."""
 TRIES = 2
 """Check-ups after a change until one names something."""
+ROUTINE_S, RECHECK_S = 1800.0, 300.0
+"""Robot time between check-ups of a robot that seems to be what it was, and of one that is compensated for."""
+CALM_MISFIT = 2.0
+"""A robot that is no farther from what it usually is at rest (`Diagnosis.misfit`) is as usual: usual ones reach 1.8."""
+MOST = 3
+"""Drifts that are compensated for at a time."""
 
 
 def stored_checkups(store: StoreBase, spec: RobotSpec) -> tuple[Array, ...]:
@@ -68,18 +79,34 @@ class CheckUps:
         self._looked_at: float | None = None
         """When the change was found that check-ups are for; None: there is none."""
         self._tries = 0
+        self._doubt: _Doubt | None = None
+        """What a routine check-up has named that was not known, until another one confirms it."""
+        self._proven: tuple[Drift, ...] = ()
+        """What it was good to compensate for."""
+        self._misfit: float | None = None
+        """How far the robot was from what it usually is before it was compensated for, until that has proved good."""
 
     def due(self, robot_s: float) -> bool:
         """Whether the robot, which stands, had better be checked up."""
         status = self._watch.status
         if status.since_s != self._looked_at:
-            self._looked_at, self._tries, self._last_s = status.since_s, 0, -np.inf
-        if robot_s - self._last_s < APART_S:
-            return False
-        if not self._watch.changed:
-            # A robot that is made up for counts as usual, and is not what it usually is.
-            return not self._robot.drifts and len(self._usual) < COMPARED
-        return len(self._usual) > 0 and self._tries < TRIES
+            self._looked_at = status.since_s
+            if status.since_s is not None:
+                self._tries, self._last_s, self._doubt, self._misfit = 0, -np.inf, None, None
+        since_s = robot_s - self._last_s
+        if self._misfit is not None or self._doubt is not None:
+            return True
+        if self._changed_anew:
+            return len(self._usual) > 0 and since_s >= APART_S
+        if len(self._usual) < COMPARED:
+            # A robot that is compensated for counts as usual, and is not what it usually is.
+            return not self._watch.changed and not self._robot.drifts and since_s >= APART_S
+        return since_s >= (RECHECK_S if self._robot.drifts else ROUTINE_S)
+
+    @property
+    def _changed_anew(self) -> bool:
+        """Whether there is a change that check-ups may still name."""
+        return self._watch.changed and self._tries < TRIES
 
     def run(self, tick: Callable[[Act], Tick]) -> None:
         """Check the robot up, from its stance.
@@ -88,7 +115,8 @@ class CheckUps:
             Interrupt: as ``tick`` does; then nothing has been learned, and what was made up for still is.
         """
         before, readings = self._robot.drifts, list[Observation]()
-        self._robot.compensate(())
+        if self._misfit is None:
+            self._robot.compensate(())
         try:
             for period in range(self._motion.periods):
                 now = tick(partial(self._command, period))
@@ -98,28 +126,110 @@ class CheckUps:
             raise
         self._last_s = now.robot_s
         features = self._motion.features(readings)
-        if self._watch.changed:
-            self._diagnose(features, now.robot_s)
-        else:
+        if self._misfit is not None:
+            self._prove(features, now.robot_s)
+        elif self._changed_anew:
+            self._tries += 1
+            self._act(self._named(features), features, now.robot_s)
+        elif len(self._usual) < COMPARED:
             self._usual.append(features)
             detail = {"features": np.round(features, 6).tolist()}
             self._told(DriftEvent(kind=CHECKED_UP, robot_s=now.robot_s, detail=detail))
+        else:
+            self._compare(before, features, now.robot_s)
 
     def _command(self, period: int, observation: Observation) -> Command:
         del observation
         return self._motion.command(period)
 
-    def _diagnose(self, features: Array, robot_s: float) -> None:
+    def _named(self, features: Array) -> _Named | None:
         found = self._diagnosis.diagnose(self._usual, features)
-        drift = None if found is None else drift_of(found.cause)
-        self._robot.compensate(() if drift is None else (drift,))
-        self._tries = TRIES if drift is not None else self._tries + 1
-        detail: dict[str, object] = {}
-        if found is not None and drift is not None:
-            detail = {"clarity": round(found.clarity, 2), "drift": drift.to_dict(), "joints": list(drift.joints)}
-            detail["compensated"] = drift.kind in CORRECTED
-        self._told(DriftEvent(kind=DIAGNOSED, robot_s=robot_s, detail=detail))
-        self._watch.diagnosed(drift)
+        return None if found is None else _Named(drift_of(found.cause), found.clarity)
+
+    def _compare(self, before: tuple[Drift, ...], features: Array, robot_s: float) -> None:
+        """A routine check-up of a robot that was compensated for these drifts."""
+        named = self._named(features)
+        drift = None if named is None else named.drift
+        doubt, self._doubt = self._doubt, None
+        self._robot.compensate(before)
+        if any(same_place(drift, known) for known in before or (None,)):
+            return
+        if doubt is None:
+            self._doubt = _Doubt(drift)
+        elif same_place(doubt.drift, drift):
+            self._act(named, features, robot_s)
+
+    def _act(self, named: _Named | None, features: Array, robot_s: float) -> None:
+        """Compensate for what a check-up of a robot that was not compensated for has named, and for nothing else."""
+        self._proven = ()
+        if named is None:
+            self._robot.compensate(())
+            self._tell({}, robot_s)
+            return
+        self._tries = TRIES
+        self._try(named, self._misfit_of(features), robot_s)
+
+    def _try(self, named: _Named, misfit: float, robot_s: float) -> None:
+        """Compensate for one drift more; the next check-up says whether it is right to."""
+        drift, corrected = named.drift, named.drift.kind in CORRECTED
+        self._misfit = misfit if corrected else None
+        self._robot.compensate(together(self._proven, drift))
+        detail = {"clarity": round(named.clarity, 2), "drift": drift.to_dict(), "joints": list(drift.joints)}
+        self._tell(detail | {"compensated": corrected}, robot_s)
+
+    def _prove(self, features: Array, robot_s: float) -> None:
+        """A check-up of a robot that is compensated for what the last one named."""
+        before, self._misfit = self._misfit, None
+        assert before is not None
+        after = self._misfit_of(features)
+        if after >= max(before, CALM_MISFIT):
+            undone = [drift.to_dict() for drift in self._robot.drifts]
+            self._robot.compensate(self._proven)
+            self._tell({"undone": undone, "misfit": [round(before, 2), round(after, 2)]}, robot_s)
+            return
+        self._proven = self._robot.drifts
+        further = self._named(features) if after >= CALM_MISFIT and len(self._proven) < MOST else None
+        if further is not None and further.drift.kind in CORRECTED:
+            self._try(further, after, robot_s)
+
+    def _misfit_of(self, features: Array) -> float:
+        """How far from usual it is at rest: moved, a robot on four stiff legs may come to stand on other three."""
+        return self._diagnosis.misfit(self._usual, features, resting_size(self._robot.spec))
+
+    def _tell(self, detail: Mapping[str, object], robot_s: float) -> None:
+        self._told(DriftEvent(kind=DIAGNOSED, robot_s=robot_s, detail=dict(detail)))
+        self._watch.diagnosed(self._robot.drifts)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What a check-up names."""
+
+    drift: Drift
+    clarity: float
+
+
+@dataclass(frozen=True)
+class _Doubt:
+    """What has to be named again to be believed; None: that nothing has drifted."""
+
+    drift: Drift | None
+
+
+def together(known: tuple[Drift, ...], drift: Drift) -> tuple[Drift, ...]:
+    """Drifts of a robot that drifts by one more beside those that are known; two of one place are one."""
+    same = [one for one in known if same_place(one, drift)]
+    if not same:
+        return (*known, drift)
+    both = same[0].size * drift.size if drift.kind is DriftKind.MOTOR_STRENGTH else same[0].size + drift.size
+    return tuple(replace(one, size=both) if one is same[0] else one for one in known)
+
+
+def same_place(one: Drift | None, other: Drift | None) -> bool:
+    """Whether two drifts are the same but for how much; None is none."""
+    if one is None or other is None:
+        return one is other
+    return (one.kind, one.joints, one.axis) == (other.kind, other.joints, other.axis)
 
 
 def drift_of(cause: Cause) -> Drift:

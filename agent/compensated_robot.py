@@ -22,7 +22,7 @@ class CompensatedRobot:
 
     The gains of a weak motor are raised, so that its controller asks for the torque that a whole one gives, and all
     gains where they fall with the battery, which is measured. An encoder that is off is corrected both ways, a
-    gyroscope that is off where it is read.
+    gyroscope that is off, and the torque of a weak motor, where they are read.
     """
 
     def __init__(self, robot: Robot) -> None:
@@ -60,6 +60,8 @@ class CompensatedRobot:
         return replace(
             raw,
             joint_position=raw.joint_position - self._offset_rad,
+            # A motor's torque is made out of its current, of which a weak one makes less.
+            joint_torque=raw.joint_torque / self._gain,
             angular_velocity=raw.angular_velocity - self._turn_radps,
         )
 

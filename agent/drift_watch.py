@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,13 +93,12 @@ class DriftWatch:
         """Take what the robot is expected to do, if it is newer."""
         self._monitor.expect(expectation)
 
-    def diagnosed(self, drift: Drift | None) -> None:
-        """A check-up says what has drifted; None: nothing that it knows."""
-        self._cause = ""
-        if drift is not None:
-            self._joint = drift.joints[0] if drift.joints else ""
-            parts = (drift.kind.value, *drift.joints, drift.axis, f"{drift.size:.2g}")
-            self._cause = " ".join(part for part in parts if part)
+    def diagnosed(self, drifts: Sequence[Drift]) -> None:
+        """Check-ups say what has drifted, the clearest first."""
+        if drifts:
+            self._joint = drifts[0].joints[0] if drifts[0].joints else ""
+        parts = [(drift.kind.value, *drift.joints, drift.axis, f"{drift.size:.2g}") for drift in drifts]
+        self._cause = ", ".join(" ".join(part for part in each if part) for each in parts)
 
     def begins(self, controller: DecisionController | None) -> None:
         """An attempt begins; None: its controller makes no decisions."""

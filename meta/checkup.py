@@ -80,6 +80,11 @@ class CheckUp:
         return np.concatenate(out)
 
 
+def resting_size(spec: RobotSpec) -> int:
+    """How many of the first features are of the robot at rest."""
+    return _BODY + 2 * spec.n_joints
+
+
 def feature_size(spec: RobotSpec) -> int:
     """Width of what `CheckUp.features` returns."""
     return _BODY + _PER_JOINT * spec.n_joints

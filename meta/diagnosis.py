@@ -124,14 +124,23 @@ class Diagnosis:
         """
         gain, multiple = self._fit(np.mean(usual, axis=0), seen)
         best = int(gain.argmax())
-        spread = (1.0 + 1.0 / len(usual)) / (1.0 + 1.0 / COMPARED)
-        clarity = float(gain[best]) / (spread * self.usual_gain)
+        clarity = float(gain[best]) / (_spread(usual) * self.usual_gain)
         if not clarity > CLEAR:
             return None
         cause = self.causes[best]
         none = 1.0 if cause.kind in _SHARES else 0.0
         size = none + float(multiple[best]) * (cause.size - none)
         return Diagnosed(cause=replace(cause, size=max(size, 0.0) if none else size), clarity=clarity)
+
+    def misfit(self, usual: Sequence[Array], seen: Array, first: int) -> float:
+        """How far the first few features of a check-up are from the robot's usual ones, whatever the cause.
+
+        Returns:
+            The Mahalanobis distance by the root of their number: about 1 for a usual check-up.
+        """
+        z = ((seen - np.mean(usual, axis=0)) / self.std)[:first]
+        covariance = np.linalg.inv(self.precision)[:first, :first]
+        return float(np.sqrt(z @ np.linalg.solve(covariance, z) / first / _spread(usual)))
 
     def _fit(self, usual: Array, seen: Array) -> tuple[Array, Array]:
         """How much of the difference each cause explains, and how many times its simulated size. Shapes: (K,)."""
@@ -167,6 +176,11 @@ class Diagnosis:
             raise ValueError(
                 f"diagnosis {path} cannot be read ({error}); make it anew: python -m benchmarks.checkup"
             ) from error
+
+
+def _spread(usual: Sequence[Array]) -> float:
+    """How much larger squared differences from so few usual check-ups are than from `COMPARED`."""
+    return (1.0 + 1.0 / len(usual)) / (1.0 + 1.0 / COMPARED)
 
 
 def _cause(data: Mapping[str, Any]) -> Cause:

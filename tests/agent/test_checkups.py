@@ -1,12 +1,23 @@
 """Check-ups between attempts: when they come, what they are compared with, and what follows."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from agent.attempts import Interrupt
-from agent.checkups import APART_S, CHECKED_UP, DIAGNOSED, TRIES, CheckUps, stored_checkups
+from agent.checkups import (
+    APART_S,
+    CHECKED_UP,
+    DIAGNOSED,
+    MOST,
+    RECHECK_S,
+    ROUTINE_S,
+    TRIES,
+    CheckUps,
+    stored_checkups,
+)
 from agent.config import Config
 from agent.daemon import run_daemon
 from agent.states import Event
@@ -26,14 +37,19 @@ SPEC = minitaur_spec()
 WEAK = Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.5, joints=(SPEC.joint_names[3],))
 
 
+USUAL = tuple(np.zeros(feature_size(SPEC)) for _ in range(COMPARED))
+
+
 class World:
     """A robot that is checked up; time passes with each tick."""
 
     def __init__(self, usual=()):
         self.robot_s, self.since_s, self.rows, self.sent, self.heard = 0.0, None, [], [], []
-        self.compensated, self.compared, self.finds, self.trouble = [], [], None, None
+        self.compensated, self.compared, self.finds, self.trouble = [], [], [], None
+        self.misfits = iter(())
+        """How far from usual the robot is, in the order of being asked."""
         self.robot = SimpleNamespace(spec=SPEC, drifts=(), compensate=self.compensate)
-        diagnosis = SimpleNamespace(diagnose=self.diagnose)
+        diagnosis = SimpleNamespace(diagnose=self.diagnose, misfit=lambda usual, seen, first: next(self.misfits))
         self.watch = SimpleNamespace(status=None, changed=False, diagnosed=self.heard.append)
         self.changes(None)
         self.checkups = CheckUps(self.robot, diagnosis, 0.02, self.watch, self.rows.append, usual)
@@ -44,7 +60,11 @@ class World:
 
     def diagnose(self, usual, seen):
         self.compared.append((usual, seen))
-        return self.finds
+        drift = None if not self.finds else self.finds.pop(0) if len(self.finds) > 1 else self.finds[0]
+        if drift is None:
+            return None
+        cause = Cause(kind=drift.kind.value, size=drift.size, joints=drift.joints, axis=drift.axis)
+        return Diagnosed(cause=cause, clarity=9.0)
 
     def changes(self, since_s):
         self.watch.status, self.watch.changed = SimpleNamespace(since_s=since_s), since_s is not None
@@ -55,6 +75,10 @@ class World:
         self.robot_s += 0.02
         self.sent.append(act(reading()))
         return SimpleNamespace(observation=reading(), robot_s=self.robot_s)
+
+    def names(self, *drifts):
+        """What check-ups name from now on, one after the other, the last one for ever; None: nothing."""
+        self.finds = list(drifts)
 
     def run(self):
         """Whether a check-up was due; if so, it is made."""
@@ -82,25 +106,141 @@ def test_a_changed_robot_is_compared_with_what_it_was_and_compensated_for():
     usual = (np.zeros(feature_size(SPEC)), np.full(feature_size(SPEC), 2.0))
     world = World(usual)
     world.changes(10.0)
-    world.finds = Diagnosed(cause=Cause(kind="motor_strength", size=0.5, joints=WEAK.joints), clarity=9.0)
+    world.names(WEAK, None)
+    world.misfits = iter((7.0, 2.0))
     assert world.run()
     np.testing.assert_array_equal(world.compared[0][0], usual)
     assert world.robot.drifts == (WEAK,)
-    assert world.heard == [WEAK]
+    assert world.heard == [(WEAK,)]
     (row,) = world.rows
     assert (row.kind, row.detail["joints"], row.detail["compensated"]) == (DIAGNOSED, [SPEC.joint_names[3]], True)
     assert Drift.from_dict(row.detail["drift"]) == WEAK
-    world.robot_s += 1000.0
+    # The next one, of a robot that is compensated for, says that this is right.
+    world.compensated.clear()
+    assert world.run()
+    assert (world.compensated, world.robot.drifts, len(world.rows)) == ([], (WEAK,), 1)
+    world.robot_s += APART_S
     assert not world.run()  # it is known
     # Compensated for, it is as usual, and is still compensated for. Once it is repaired that is a change again.
     world.changes(None)
     assert not world.run()
     assert world.robot.drifts == (WEAK,)
     world.changes(2000.0)
-    world.finds = None
+    world.names(None)
     assert world.run()
     assert world.robot.drifts == ()
     assert (world.rows[-1].kind, world.rows[-1].detail) == (DIAGNOSED, {})
+
+
+def test_what_makes_it_no_better_is_undone():
+    world = World(USUAL)
+    world.changes(10.0)
+    world.names(WEAK)
+    world.misfits = iter((4.0, 4.5))
+    assert world.run()
+    assert world.run()
+    assert world.robot.drifts == ()
+    assert world.rows[-1].detail == {"undone": [WEAK.to_dict()], "misfit": [4.0, 4.5]}
+    assert world.heard == [(WEAK,), ()]
+    world.robot_s += APART_S
+    assert not world.run()
+
+
+def test_what_is_still_wrong_with_it_is_named_and_compensated_for_too():
+    world = World(USUAL)
+    encoder = Drift(kind=DriftKind.JOINT_OFFSET, size=0.1, joints=(SPEC.joint_names[0],))
+    world.changes(10.0)
+    world.names(WEAK, encoder, replace(WEAK, size=0.8), None)
+    world.misfits = iter((9.0, 5.0, 3.0, 1.9))
+    runs = 0
+    while world.run():
+        runs += 1
+    assert runs == 4
+    assert world.robot.drifts == (replace(WEAK, size=0.5 * 0.8), encoder)  # the weaker motor is one drift
+    assert world.heard[-1] == world.robot.drifts
+
+
+def test_what_leaves_it_as_usual_at_rest_is_right_and_nothing_more_is_sought():
+    world = World(USUAL)
+    world.changes(10.0)
+    world.names(WEAK)
+    world.misfits = iter((1.2, 1.4))
+    assert world.run()
+    assert world.run()
+    assert world.robot.drifts == (WEAK,)
+    assert len(world.rows) == 1
+
+
+def test_what_has_proved_good_stays_when_one_more_does_not():
+    world = World(USUAL)
+    world.changes(10.0)
+    world.names(WEAK, Drift(kind=DriftKind.GYRO_BIAS, size=0.2, axis="y"))
+    world.misfits = iter((9.0, 5.0, 6.0))
+    while world.run():
+        pass
+    assert world.robot.drifts == (WEAK,)
+
+
+def test_no_more_is_compensated_for_than_so_much():
+    world = World(USUAL)
+    world.changes(10.0)
+    world.names(*(replace(WEAK, joints=(name,)) for name in SPEC.joint_names))
+    world.misfits = iter(np.arange(20.0, 0.0, -1.0))
+    while world.run():
+        pass
+    assert [drift.joints for drift in world.robot.drifts] == [(name,) for name in SPEC.joint_names[:MOST]]
+
+
+class TestRoutine:
+    def test_a_robot_that_seems_to_be_what_it_was_is_looked_at_from_time_to_time(self):
+        world, came = World(USUAL), []
+        world.names(None)
+        for _ in range(1000):
+            if world.run():
+                came.append(world.robot_s)
+            world.robot_s += 10.0
+        assert came[0] < 30.0  # the first time as a run begins: it may have changed since the last one
+        assert len(came) == 1 + 10_000 // round(ROUTINE_S)
+        assert (world.rows, world.robot.drifts) == ([], ())
+
+    def test_what_is_named_once_is_not_believed(self):
+        world = World(USUAL)
+        world.names(WEAK, None)
+        assert world.run()
+        assert world.run()
+        assert not world.run()
+        assert (world.rows, world.robot.drifts) == ([], ())
+
+    def test_nor_is_what_is_named_differently_each_time_and_that_is_not_gone_on_with(self):
+        world = World(USUAL)
+        world.names(*(replace(WEAK, joints=(name,)) for name in SPEC.joint_names))
+        assert [world.run() for _ in range(3)] == [True, True, False]
+        assert world.rows == []
+
+    def test_what_is_named_twice_in_a_row_is_compensated_for(self):
+        world = World(USUAL)
+        world.names(WEAK, replace(WEAK, size=0.45), None)
+        world.misfits = iter((9.0, 2.0))
+        while world.run():
+            pass
+        assert world.robot.drifts == (replace(WEAK, size=0.45),)
+
+    def test_compensation_ends_when_twice_in_a_row_nothing_is_named(self):
+        world = World(USUAL)
+        world.changes(10.0)
+        world.names(WEAK, None, WEAK, None)
+        world.misfits = iter((9.0, 2.0))
+        while world.run():
+            pass
+        world.changes(None)
+        held = []
+        for _ in range(3):
+            world.robot_s += RECHECK_S
+            while world.run():
+                pass
+            held.append(bool(world.robot.drifts))
+        assert held == [True, False, False]  # still there, then gone
+        assert world.rows[-1].detail == {}
 
 
 def test_what_is_not_named_is_looked_at_again_but_not_for_ever():

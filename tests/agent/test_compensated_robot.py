@@ -24,6 +24,7 @@ class Told:
     def __init__(self, spec=SPEC, **seen):
         self.spec, self.told, self.calls = spec, [], []
         angles = {"joint_position": spec.stand_position_rad.copy(), "joint_velocity": np.zeros(spec.n_joints)}
+        angles["joint_torque"] = np.full(spec.n_joints, 0.6)
         self.seen = replace(reading(), **(angles | seen))
 
     def read(self):
@@ -71,7 +72,7 @@ def test_a_weak_motor_is_asked_for_more(spec, strength, gain):
     plain, weak = Told(spec, **battery), Told(spec, **battery)
     compensated = CompensatedRobot(weak)
     compensated.compensate((Drift(kind=DriftKind.MOTOR_STRENGTH, size=strength, joints=(spec.joint_names[2],)),))
-    compensated.read()
+    assert compensated.read().joint_torque[1:3] == pytest.approx((0.6, 0.6 / gain))  # as much as it really gives
     damping = Command(mode=CommandMode.DAMPING, target=np.zeros(spec.n_joints), kp=0.0, kd=spec.kd)
     small = Command(mode=CommandMode.TORQUE, target=0.1 * spec.torque_limit_nm, kp=0.0, kd=0.0)
     own = replace(position(spec), gain_scale=np.full(spec.n_joints, 0.5))
