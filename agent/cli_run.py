@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent.cli_common import CliError, existing_home, out, out_json, resolve_home
-from agent.cli_options import HomeOption, JsonOption, OperatorOption, PartReplacedOption
+from agent.cli_options import HomeOption, JsonOption, OperatorOption, PartReplacedOption, SkillFolderOption
 from agent.guard import is_guarded, replaces_after_s
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def run(
     skills: Annotated[
         str | None, typer.Option("--skills", help="Skills that may run, separated by commas; default: all.")
     ] = None,
+    skill_folder: SkillFolderOption = None,
     hours: Annotated[float | None, typer.Option("--hours", help="Stop after this many hours of robot time.")] = None,
     attempts: Annotated[int | None, typer.Option("--attempts", help="Stop after this many attempts.")] = None,
     speed: Annotated[
@@ -67,6 +68,7 @@ def run(
     overrides: dict[str, Any] = {
         "run.robot": robot,
         "run.skills": _names(skills),
+        "run.skill_folders": [str(folder.absolute()) for folder in skill_folder] if skill_folder else None,
         "run.hours": hours,
         "run.attempts": attempts,
         "run.speed": speed,
@@ -124,9 +126,10 @@ def check_names(config: Config) -> None:
     robots = entry_points(group=GROUP).names
     if config.run.robot not in robots and not config.run.robot.startswith(GYM_PREFIX):
         raise ConfigError(unknown_name("robot", config.run.robot, robots))
-    if config.run.skills:
-        from skills.registry import skills
+    if config.run.skills or config.run.skill_folders:
+        from skills.registry import skills, use_folders
 
+        use_folders(config.run.skill_folders)
         known = skills()
         for name in config.run.skills:
             if name not in known:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent.cli_common import CliError, existing_home, out, out_facts, out_json, out_table, resolve_home
-from agent.cli_options import HomeOption, JsonOption
+from agent.cli_options import HomeOption, JsonOption, SkillFolderOption
 
 if TYPE_CHECKING:
     from skills.skill import Skill
@@ -34,6 +34,15 @@ def _facts(skill: Skill) -> dict[str, Any]:
     }
 
 
+def _use(folders: list[Path] | None, home: Path | None = None) -> None:
+    """Look for skills in folders; where none is named, in those of the newest run of a home."""
+    from agent.evaluation import stored_config
+    from skills.registry import use_folders
+
+    named = [str(folder) for folder in folders or ()]
+    use_folders(named or (stored_config(resolve_home(home)).run.skill_folders if home is not None else ()))
+
+
 def _skill(name: str) -> Skill:
     """Look a skill up.
 
@@ -50,10 +59,11 @@ def _skill(name: str) -> Skill:
 
 
 @app.command("list")
-def list_(json_: JsonOption = False) -> None:
+def list_(skill_folder: SkillFolderOption = None, json_: JsonOption = False) -> None:
     """List all skills."""
     from skills.registry import skills
 
+    _use(skill_folder)
     facts = [_facts(skill) for skill in skills().values()]
     if json_:
         out_json(facts)
@@ -63,13 +73,84 @@ def list_(json_: JsonOption = False) -> None:
 
 
 @app.command()
-def show(skill: SkillArgument, json_: JsonOption = False) -> None:
+def show(skill: SkillArgument, skill_folder: SkillFolderOption = None, json_: JsonOption = False) -> None:
     """Show one skill."""
+    _use(skill_folder)
     facts = _facts(_skill(skill))
     if json_:
         out_json(facts)
     else:
         out_facts(facts)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the skill: small letters, digits, underscores.")],
+    folder: Annotated[Path | None, typer.Option("--folder", help="Where to write it; default: ./NAME.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Write a skill that works as it is, with its test, to make another of."""
+    from agent.skill_check import NAME
+    from agent.skill_template import write_template
+    from skills.registry import skills
+
+    if not NAME.fullmatch(name):
+        raise CliError(f"{name!r} is no name of a skill; use 2 to 40 small letters, digits and underscores")
+    if name in skills():
+        raise CliError(f"there is a skill {name!r}; choose another name")
+    try:
+        files = write_template(name, folder or Path(name))
+    except OSError as error:
+        raise CliError(str(error)) from error
+    if json_:
+        out_json({"files": [str(file) for file in files]})
+        return
+    for file in files:
+        out(f"wrote {file}")
+    where = files[0].parent
+    out(f"check it: perdure skills check {name} --skill-folder {where}")
+    out(f"learn it: perdure run --skills {name} --skill-folder {where}")
+
+
+@app.command("check")
+def check_(
+    skill: Annotated[str, typer.Argument(metavar="SKILL", help="Name of a skill, or a file with one.")],
+    robot: Annotated[str, typer.Option("--robot", help="Name of an installed robot, or gym:ID.")] = "minitaur",
+    skill_folder: SkillFolderOption = None,
+    json_: JsonOption = False,
+) -> int:
+    """Try a skill's functions on a simulated robot, in a process of its own; says what is wrong and how to mend it."""
+    from dataclasses import asdict
+
+    from agent.skill_check import check
+
+    problems = check(_place_of(skill, skill_folder or []), robot)
+    if json_:
+        out_json([asdict(problem) for problem in problems])
+    elif problems:
+        out_table(("skill", "where", "what", "mend"), ((p.skill, p.where, p.what, p.mend) for p in problems))
+    else:
+        out(f"{skill} keeps what a skill promises, on {robot}")
+    return 1 if problems else 0
+
+
+def _place_of(skill: str, folders: list[Path]) -> Path | str:
+    """The file that brings a skill, which is not loaded here, or the name of one that is installed.
+
+    Raises:
+        CliError: there is none.
+    """
+    from skills.registry import skills
+
+    if skill.endswith(".py"):
+        return Path(skill)
+    for path in (folder / f"{skill}.py" for folder in folders or [Path(skill)]):
+        if path.is_file():
+            return path
+    if skill in skills():
+        return skill
+    looked = ", ".join(map(str, folders)) or f"./{skill}"
+    raise CliError(f"no skill {skill!r} is installed, and no file {skill}.py is in {looked}; name its --skill-folder")
 
 
 @app.command()
@@ -113,6 +194,7 @@ def goal(
     ] = "",
     failure: Annotated[str, typer.Option("--failure", metavar="IDS", help="Attempts that did not.")] = "",
     remove: Annotated[bool, typer.Option("--remove", help="Go back to the skill's own rule.")] = False,
+    skill_folder: SkillFolderOption = None,
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
@@ -121,7 +203,9 @@ def goal(
     from persistence.home import Home, lock_holder
     from skills.skill import LearnedSkill
 
-    chosen, paths = _skill(skill), Home(existing_home(home))
+    paths = Home(existing_home(home))
+    _use(skill_folder, paths.root)
+    chosen = _skill(skill)
     if remove:
         if success or failure:
             raise CliError("--remove takes neither --success nor --failure")
@@ -152,6 +236,7 @@ def eval_(
     dynamics: Annotated[
         str, typer.Option("--dynamics", help="held-out: robots that training never saw; nominal: the one it trains on.")
     ] = DYNAMICS[0],
+    skill_folder: SkillFolderOption = None,
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
@@ -161,6 +246,7 @@ def eval_(
     from agent.robots import GROUP, GYM_PREFIX
     from agent.settings import unknown_name
 
+    _use(skill_folder, resolve_home(home))
     _skill(skill)
     robots = entry_points(group=GROUP).names
     if robot not in robots and not robot.startswith(GYM_PREFIX):

@@ -36,6 +36,8 @@ class RunConfig(Section):
     """Name of an installed robot (entry point group ``perdure.robots``), or ``gym:ID`` for a Gymnasium environment."""
     skills: tuple[str, ...] = setting(())
     """Skills that may run; empty means all that the robot supports."""
+    skill_folders: tuple[str, ...] = setting(())
+    """Folders with skills of your own (`perdure skills new`), beside the built-in and installed ones."""
     hours: float | None = setting(None, 1e-4, 1e5, unit="h of robot time")
     """Stop after this much robot time; left out: run until stopped."""
     attempts: int | None = setting(None, 1, 10**9, unit="attempts")

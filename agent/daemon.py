@@ -76,6 +76,7 @@ from persistence.writer import StoreWriter
 from sim.robot import Clock, FrameLayout, Frames, Observation, Robot, RobotSpec
 from sim.workspace import Workspace
 from skills.policy import PolicyWeights
+from skills.registry import use_folders
 from skills.skill import LearnedSkill
 
 HEARTBEAT_S = 1.0
@@ -122,6 +123,7 @@ class Run:
 
     def __init__(self, config: Config, home: Home) -> None:
         """Remember what to run; nothing starts yet."""
+        use_folders(config.run.skill_folders)
         self._config = config
         self._home = home
         self._log = structlog.get_logger()

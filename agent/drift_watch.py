@@ -100,6 +100,12 @@ class DriftWatch:
         parts = [(drift.kind.value, *drift.joints, drift.axis, f"{drift.size:.2g}") for drift in drifts]
         self._cause = ", ".join(" ".join(part for part in each if part) for each in parts)
 
+    def settle(self, robot_s: float) -> None:
+        """What had changed is made up for: what follows is compared with the usual robot, and a repair is seen."""
+        found = self._monitor.settle()
+        if found is not None:
+            self._note(found, robot_s)
+
     def begins(self, controller: DecisionController | None) -> None:
         """An attempt begins; None: its controller makes no decisions."""
         self._following = controller is not None and controller.family.name == self._family

@@ -82,6 +82,8 @@ class LearnerJob:
     family: str
     skills: tuple[str, ...]
     """Names of the skills that run; those of the family learn."""
+    skill_folders: tuple[str, ...] = ()
+    """Where skills are that neither perdure nor an installed package brings."""
     history: int
     """Feature rows in an observation."""
     seed: int

@@ -27,7 +27,7 @@ from skills.learners.population import PopulationLearner
 from skills.learners.risk import RiskConfig, RiskLearner
 from skills.learners.sac import SacLearner
 from skills.learners.undo import UndoConfig, UndoLearner
-from skills.registry import learned
+from skills.registry import learned, use_folders
 from skills.skill import LearnedSkill
 from skills.success_classifier import SuccessClassifier
 from skills.undo_critic import timeless_features
@@ -91,6 +91,7 @@ class Studies:
             ValueError: a setting is not valid, or prior data does not fit the robot.
         """
         self._job = job
+        use_folders(job.skill_folders)
         self._skills = learned(job.skills, job.family)
         family = self._skills[0].family
         self._goals = {name: SuccessClassifier(job.spec, family, shown) for name, shown in job.goals.items()}

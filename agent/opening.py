@@ -356,6 +356,7 @@ def learner_job(
         spec=spec,
         family=family,
         skills=tuple(skill.name for skill in tasks),
+        skill_folders=config.run.skill_folders,
         history=c.history,
         seed=config.run.seed,
         settings=learner_settings(c),

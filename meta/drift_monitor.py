@@ -133,6 +133,21 @@ class DriftMonitor:
         alarm = self._detector.update(errors)
         return self._while_changed(alarm) if self.changed else self._while_calm(alarm)
 
+    def settle(self) -> Found | None:
+        """What had changed is made up for: the robot is compared with its usual self at once.
+
+        Returns:
+            That the change is over; None where there was none.
+        """
+        return self._over() if self.changed else None
+
+    def _over(self) -> Found:
+        self.condition = Condition.USUAL
+        self._expectation = self._newer
+        if self._expectation is not None:
+            self._watch()
+        return Found(kind=Finding.CALM, practised_s=self._changed_steps / self._rate_hz)
+
     def _while_calm(self, alarm: Alarm | None) -> Found | None:
         if alarm is None:
             return None
@@ -157,10 +172,7 @@ class DriftMonitor:
             self._calm_steps = 0
             self._watch()
         if self._calm_steps >= CALM_S * self._rate_hz:
-            self.condition = Condition.USUAL
-            self._expectation = self._newer
-            self._watch()
-            return Found(kind=Finding.CALM, practised_s=practised_s)
+            return self._over()
         if self.condition is Condition.CHANGED and practised_s >= HABIT_S:
             self.condition = Condition.HABIT
             return Found(kind=Finding.HABIT, practised_s=practised_s)

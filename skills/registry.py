@@ -1,4 +1,6 @@
-"""All skills by name: the built-in ones, and those of installed packages (entry point group ``perdure.skills``)."""
+"""All skills by name: built-in ones, those of installed packages (entry point group ``perdure.skills``), and those of
+folders that the configuration names.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,10 @@ import difflib
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from skills.carry import CARRYING_SKILLS, CENTRE_OBJECT
+from skills.folders import load_folder
 from skills.get_up import GetUp
 from skills.go_to import GOING_SKILLS
 from skills.gym_task import GymTask
@@ -21,6 +25,7 @@ from skills.trotting import TROT_FORWARD
 from skills.walk import WALKING_SKILLS
 
 GROUP = "perdure.skills"
+_folders: tuple[Path, ...] = ()
 
 
 class UnknownSkillError(ValueError):
@@ -32,7 +37,7 @@ def skills() -> dict[str, Skill]:
     """Every skill by name, in the order in which they are listed. An entry point names a `Skill` instance.
 
     Raises:
-        ValueError: an installed package brings something that is no skill, or a name that is taken.
+        ValueError: an installed package or a file brings something that is no skill, or a name that is taken.
     """
     built_in = (
         *WALKING_SKILLS,
@@ -56,7 +61,21 @@ def skills() -> dict[str, Skill]:
         if skill.name in found:
             raise ValueError(f"entry point {point.name!r} brings a second skill {skill.name!r}; rename it")
         found[skill.name] = skill
+    for folder in _folders:
+        for path, skill in load_folder(folder):
+            if skill.name in found:
+                raise ValueError(f"skill file {path} brings a second skill {skill.name!r}; rename it")
+            found[skill.name] = skill
     return found
+
+
+def use_folders(folders: Iterable[str | Path]) -> None:
+    """Look for skills in these folders, too, in this process, from now on; in no others."""
+    global _folders
+    wanted = tuple(dict.fromkeys(Path(folder).absolute() for folder in folders))
+    if wanted != _folders:
+        _folders = wanted
+        skills.cache_clear()
 
 
 def get(name: str) -> Skill:

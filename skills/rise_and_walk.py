@@ -112,7 +112,7 @@ def _deviation(joint_rad: FloatArray) -> FloatArray:
     """Mean deviation of abductions, hips and knees from standing, in [0, 1]. Shape: (batch, 12) to (batch, 3)."""
     span = _UPPER_RAD - _LOWER_RAD
     first, last = _LOWER_RAD + _USED_FROM * span, _LOWER_RAD + _USED_TO * span
-    angles = joint_rad.reshape(*joint_rad.shape[:-1], -1, 3)
+    angles = joint_rad.reshape(*joint_rad.shape[:-1], joint_rad.shape[-1] // 3, 3)
     scaled = np.clip(2.0 * (angles - first) / (last - first) - 1.0, -1.0, 1.0)
     deviation: FloatArray = np.abs(scaled - _STANDING) / (1.0 + np.abs(_STANDING))
     return np.asarray(deviation.mean(axis=-2))

@@ -50,7 +50,10 @@ class World:
         """How far from usual the robot is, in the order of being asked."""
         self.robot = SimpleNamespace(spec=SPEC, drifts=(), compensate=self.compensate)
         diagnosis = SimpleNamespace(diagnose=self.diagnose, misfit=lambda usual, seen, first: next(self.misfits))
-        self.watch = SimpleNamespace(status=None, changed=False, diagnosed=self.heard.append)
+        self.settled = []
+        self.watch = SimpleNamespace(
+            status=None, changed=False, diagnosed=self.heard.append, settle=self.settled.append
+        )
         self.changes(None)
         self.checkups = CheckUps(self.robot, diagnosis, 0.02, self.watch, self.rows.append, usual)
 
@@ -169,6 +172,17 @@ def test_what_leaves_it_as_usual_at_rest_is_right_and_nothing_more_is_sought():
     assert world.run()
     assert world.robot.drifts == (WEAK,)
     assert len(world.rows) == 1
+
+
+def test_what_leaves_it_as_usual_at_rest_ends_the_change_but_only_once_for_the_same():
+    world = World(USUAL)
+    for round_, said in ((1, 1), (2, 1), (3, 1), (4, 2)):
+        world.changes(1000.0 * round_)
+        world.names(None if round_ == 3 else WEAK)  # repaired, the third time
+        world.misfits = iter((9.0, 1.4))
+        while world.run():
+            pass
+        assert len(world.settled) == said
 
 
 def test_what_has_proved_good_stays_when_one_more_does_not():

@@ -207,3 +207,15 @@ def test_an_expectation_of_other_channels_is_not_taken():
     )
     made.expect(dataclasses.replace(EXPECTED, version=7, calibration=calibration))
     assert not made.watching
+
+
+def test_a_change_that_is_made_up_for_is_over_at_once_and_the_next_one_is_found():
+    made = monitor()
+    practice = Practice(made).go_on(60)
+    assert made.settle() is None
+    practice.go_on(10, shift=1.5)
+    assert made.changed
+    found = made.settle()
+    assert (found.kind, made.condition) == (Finding.CALM, Condition.USUAL)
+    practice.go_on(20).go_on(10, shift=-1.5, joint=2)
+    assert [each.kind for _, each in practice.found] == [Finding.CHANGED] * 2

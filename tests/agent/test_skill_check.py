@@ -1,0 +1,96 @@
+"""What is said of skills that do not keep what a skill promises; and that the built-in ones do."""
+
+import pytest
+
+from agent import skill_check
+from agent.skill_check import check
+from agent.skill_template import write_template
+from skills.registry import skills
+
+REWARD = "        height_m = step"
+BAD = {
+    "raises": (REWARD, "        height_m = missing", "reward_terms", "NameError"),
+    "hangs": (REWARD, "        while True:\n            pass\n        height_m = step", "reward_terms", "takes longer"),
+    "is no number": (
+        "        return bool(np.abs",
+        "        return float('nan') if step else bool(np.abs",
+        "success",
+        "nan",
+    ),
+    "has numbers that are none": ("np.square((height_m - LOW_M) / 0.03)", "np.sqrt(height_m - 9.0)", "'low'", "finite"),
+    "has the wrong shape": (".mean(axis=-1)", "", "'calm'", "shape"),
+    "takes all memory": (REWARD, "        np.ones(1 << 33)\n        height_m = step", "reward_terms", "memory"),
+    "ends the process": (
+        REWARD,
+        "        __import__('os')._exit(3)\n        height_m = step",
+        "reward_terms",
+        "code 3",
+    ),
+    "exits as it is loaded": ("LOW_M, FALLEN", "raise SystemExit(4)\nLOW_M, FALLEN", "loading", "SystemExit: 4"),
+    "is slow": (REWARD, "        __import__('time').sleep(0.3)\n        height_m = step", "reward_terms", "ms"),
+    "has no time": ("horizon_s = 4.0", "horizon_s = -1", "horizon_s", "-1"),
+    "has another one's name": ('name = "low"', 'name = "walk_forward"', "name", "another skill"),
+    "is no Python": ("SKILL = ", "SKILL == = ", "loading", "SyntaxError"),
+    "brings nothing": ("SKILL = ", "NOTHING = ", "loading", "SKILL"),
+    "changes what it is given": (
+        REWARD,
+        "        step.action[:] = 0.0\n        height_m = step",
+        "reward_terms",
+        "changes",
+    ),
+    "throws dice": ("LOW_M) / 0.03", "LOW_M) / np.random.random()", "reward_terms", "second time"),
+    "judges steps by others": ("height_m - LOW_M", "height_m - height_m.mean()", "reward_terms", "within its batch"),
+    "starts where the robot never is": (
+        "    def reward_terms",
+        "    def start_problem(self, observation):\n        return 'too low'\n\n    def reward_terms",
+        "start_problem",
+        "too low",
+    ),
+    "begins beyond its limits": ("np.zeros(self.family", "2.0 + np.zeros(self.family", "prior_action", "shape"),
+}
+
+
+@pytest.fixture
+def file(tmp_path):
+    return write_template("low", tmp_path)[0]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_a_bad_skill_does_is_named(file, name, monkeypatch):
+    monkeypatch.setattr(skill_check, "STAGE_TIMEOUT_S", 5.0)
+    before, after, where, what = BAD[name]
+    text = file.read_text()
+    assert text.count(before) == 1
+    file.write_text(text.replace(before, after))
+    problems = check(file, "minitaur")
+    assert problems
+    assert where in problems[0].where
+    assert what in problems[0].what
+    assert problems[0].mend
+
+
+def test_the_template_keeps_it_on_both_walkers(file):
+    assert check(file, "minitaur") == []
+    assert check(file, "a1") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "robot"),
+    [
+        ("walk_forward", "a1"),
+        ("stand_up", "minitaur"),
+        ("return_home", "minitaur"),
+        ("carry_out", "kuka"),
+        ("rise_and_walk", "a1"),
+        ("gym_task", "gym:Pendulum-v1"),
+    ],
+)
+def test_the_built_in_ones_do(name, robot):
+    assert name in skills()
+    assert check(name, robot) == []
+
+
+def test_a_robot_that_cannot_have_it_is_named(file):
+    (problem,) = check(file, "gym:Pendulum-v1")
+    assert (problem.skill, problem.where) == ("low", "family")
+    assert "stance" in problem.what
