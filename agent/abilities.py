@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from skills.skill import LearnedSkill, ScriptedSkill, Skill
 from skills.success_classifier import SuccessClassifier
+
+S = TypeVar("S", bound=Skill)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +25,20 @@ class Abilities:
     """Ways to stand up, in the order in which they are tried; the last one is tried again."""
     goals: Mapping[str, SuccessClassifier] = field(default_factory=dict)
     """What tells the success of skills whose goal a person has shown, by name; others go by rules of their own."""
+
+    def without(self, name: str) -> Abilities:
+        """The same but for one skill."""
+
+        def others(skills: tuple[S, ...]) -> tuple[S, ...]:
+            return tuple(skill for skill in skills if skill.name != name)
+
+        return replace(
+            self,
+            tasks=others(self.tasks),
+            resets=others(self.resets),
+            perturbations=others(self.perturbations),
+            stand_ups=others(self.stand_ups),
+        )
 
     @property
     def learned(self) -> tuple[LearnedSkill, ...]:

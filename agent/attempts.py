@@ -13,6 +13,7 @@ from agent.states import Event
 from persistence.records import CANNOT_BE_UNDONE, Outcome
 from sim.robot import Command, FrameLayout, Observation
 from sim.workspace import Workspace
+from skills.contained import QUARANTINED, mistake_of
 from skills.decisions import DecisionController
 from skills.experience import AttemptArrays, attempt_return, mean_reward_terms, transitions
 from skills.skill import Controller, LearnedSkill, Progress, Skill, SkillKind
@@ -163,6 +164,8 @@ class AttemptRunner:
             "shielded": recorder.shielded if recorder is not None else 0.0,
             "limited": (gate.changed - changed) / max(1, ticks),
         }
+        if mistake_of(skill) is not None and interrupt is None:
+            result = replace(result, outcome=Outcome.FAULT, end_reason=QUARANTINED)
         return replace(result, measures=result.measures | {name: share for name, share in shares.items() if share})
 
     @staticmethod

@@ -129,11 +129,32 @@ def check_names(config: Config) -> None:
     if config.run.skills or config.run.skill_folders:
         from skills.registry import skills, use_folders
 
+        _check_files(config)
         use_folders(config.run.skill_folders)
         known = skills()
         for name in config.run.skills:
             if name not in known:
                 raise ConfigError(unknown_name("skill", name, known))
+
+
+def _check_files(config: Config) -> None:
+    """Try skills of a user's own in a process of their own before they are loaded here.
+
+    Raises:
+        ConfigError: one does not keep what a skill promises.
+    """
+    from agent.settings import ConfigError
+    from agent.skill_check import check
+    from skills.folders import skill_files
+
+    for path in (path for folder in config.run.skill_folders for path in skill_files(Path(folder))):
+        if problems := check(path, config.run.robot):
+            first = problems[0]
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise ConfigError(
+                f"skill file {path}: {first.skill or 'no skill'}: {first.where} {first.what}; {first.mend}{more}. "
+                f"`perdure skills check {path} --robot {config.run.robot}` says it all"
+            )
 
 
 def _refuse_second_daemon(where: Path) -> None:

@@ -402,6 +402,7 @@ class _Worker:
         for learner, updates in self._studies.by_attempt:
             figures |= learner.update(min(updates * attempts, _MOST_UPDATES_BESIDE))
             self._refused = learner.refused_reason or self._refused
+        self._refused = self._studies.new_mistakes() or self._refused
         return figures
 
     def _may_idle(self) -> bool:

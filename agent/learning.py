@@ -18,6 +18,7 @@ from meta.transitions import AttemptSteps
 from persistence.episodes import Episode, read_episode
 from persistence.replay import MixedReplay, ReplayBuffer
 from sim.robot import FrameLayout, Frames, RobotSpec
+from skills.contained import mistake_of
 from skills.experience import AttemptArrays, Experience, cost_names, experience, transitions
 from skills.learners.ars import ArsLearner
 from skills.learners.config import SacConfig
@@ -107,10 +108,18 @@ class Studies:
         self.undo = self._new_undo_learner()
         """What learns whether things can still be undone, if that is wanted and some skill undoes another."""
         self._condition = Condition.USUAL
+        self._mistaken: set[str] = set()
         self._told = 0
         """Attempts that were learned from what to expect."""
         self.drift = self._new_expectation_learner()
         """What learns what the robot is expected to do, if that is wanted and it has feet."""
+
+    def new_mistakes(self) -> str:
+        """What skills did wrong here for the first time, by which they are in quarantine; empty: nothing."""
+        made = {skill.name: mistake_of(skill) for skill in self._skills}
+        new = [mistake for name, mistake in made.items() if mistake is not None and name not in self._mistaken]
+        self._mistaken |= {mistake.skill for mistake in new}
+        return "; ".join(f"skill {mistake.skill} in {mistake.where}: {mistake.what}" for mistake in new)
 
     @property
     def by_attempt(self) -> tuple[tuple[ByAttempt, int], ...]:

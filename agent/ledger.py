@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from persistence.episodes import Episode, write_episode
@@ -220,9 +221,24 @@ class Ledger:
         """Note what came of the safety evaluation of a policy version."""
         self._submit(lambda store: store.append_event(CLEARANCE, now_s, dict(verdict)))
 
-    def fault(self, kind: str, now_s: float, severity: str, *, injected: bool = False) -> None:
+    def fault(
+        self,
+        kind: str,
+        now_s: float,
+        severity: str,
+        *,
+        injected: bool = False,
+        detail: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         """Note a fault, or something that was done to the robot."""
-        row = Fault(kind=kind, robot_s=now_s, severity=severity, injected=injected, attempt_id=self._attempt_id)
+        row = Fault(
+            kind=kind,
+            robot_s=now_s,
+            severity=severity,
+            injected=injected,
+            attempt_id=self._attempt_id,
+            detail=dict(detail),
+        )
         self._submit(lambda store: store.add_fault(row))
 
     def drift(self, row: DriftEvent) -> None:

@@ -25,6 +25,7 @@ from agent.person import ASSIST_CAUSES, SimulatedPerson
 from agent.perturbations import Perturbations
 from agent.postures import Postures
 from agent.practice import Practice
+from agent.quarantine import NO_SKILL_LEFT, without_quarantined
 from agent.recovery import Recovery
 from agent.scene import Scene
 from agent.scheduler import Scheduler
@@ -189,6 +190,12 @@ class Pilot:
         """Run until SHUTDOWN; then bring the robot to rest without torque."""
         while self.operation.state is not State.SHUTDOWN:
             self._cause = ""
+            now_s = self.loop.reading.robot_s
+            self._abilities = without_quarantined(self._abilities, self.practice, self.ledger, now_s)
+            if not self._abilities.tasks and self.operation.accepts(Event.SIGTERM):
+                self.stop_reason = NO_SKILL_LEFT
+                self.apply(Event.SIGTERM, NO_SKILL_LEFT)
+                continue
             try:
                 event = self._behaviours[self.operation.state]()
             except Interrupt as interrupt:

@@ -83,6 +83,12 @@ class Practice:
         self._runner = AttemptRunner(loop, workspace, tick, drift_watch)
         self._controller: Controller | None = None
 
+    def leave_out(self, name: str) -> None:
+        """Attempt a skill no more."""
+        self._scheduler.leave_out(name)
+        self._scene.leave_out(name)
+        self.evaluations = deque(skill for skill in self.evaluations if skill.name != name)
+
     def choose(self, now: Tick) -> tuple[Skill, bool]:
         """The next skill, and whether to attempt it as an evaluation: a task, or what leads to where it can start, or
         what perturbs.

@@ -55,6 +55,12 @@ class Scene:
         self._graph.learn(known)
         self._begun: _Begun | None = None
 
+    def leave_out(self, name: str) -> None:
+        """Reckon with a skill no more."""
+        self._skills = tuple(skill for skill in self._skills if skill.name != name)
+        self._tasks -= {name}
+        self._resets -= {name}
+
     def situation(self, observation: Observation) -> Situation:
         """Names of the skills that can start.
 

@@ -109,6 +109,10 @@ class Scheduler:
         self._cycle_s = float(np.mean([skill.horizon_s for skill in self.tasks]))
         """Robot time from one attempt to the next."""
 
+    def leave_out(self, name: str) -> None:
+        """Choose a skill no more."""
+        self.tasks = [skill for skill in self.tasks if skill.name != name]
+
     def scores(self, pose: Pose2D, now_s: float) -> dict[str, float]:
         """The score of each task at a pose: return to the middle + learning progress + time since the last attempt."""
         return {

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from skills.carry import CARRYING_SKILLS, CENTRE_OBJECT
+from skills.contained import contained
 from skills.folders import load_folder
 from skills.get_up import GetUp
 from skills.go_to import GOING_SKILLS
@@ -34,7 +35,8 @@ class UnknownSkillError(ValueError):
 
 @cache
 def skills() -> dict[str, Skill]:
-    """Every skill by name, in the order in which they are listed. An entry point names a `Skill` instance.
+    """Every skill by name, in the order in which they are listed. An entry point names a `Skill` instance. What perdure
+    does not bring itself is `contained`.
 
     Raises:
         ValueError: an installed package or a file brings something that is no skill, or a name that is taken.
@@ -60,12 +62,12 @@ def skills() -> dict[str, Skill]:
             raise ValueError(f"entry point {point.name!r} of {GROUP} gives {type(skill).__name__}; it must be a Skill")
         if skill.name in found:
             raise ValueError(f"entry point {point.name!r} brings a second skill {skill.name!r}; rename it")
-        found[skill.name] = skill
+        found[skill.name] = contained(skill)
     for folder in _folders:
         for path, skill in load_folder(folder):
             if skill.name in found:
                 raise ValueError(f"skill file {path} brings a second skill {skill.name!r}; rename it")
-            found[skill.name] = skill
+            found[skill.name] = contained(skill)
     return found
 
 
