@@ -9,43 +9,46 @@ _SKILL = Template('''"""$title: say here what the robot does."""
 
 import numpy as np
 
-from skills.pose_control import BODY
+from sim.robot import body_velocity
+from skills.gait import GAIT
 from skills.skill import LearnedSkill, SkillKind
-
-LOW_M, FALLEN = 0.13, 0.64
-"""Height of the body to go down to; cosine of the lean (50 degrees) at which an attempt is over."""
 
 
 class $class_name(LearnedSkill):
     name = "$name"
     kind = SkillKind.TASK
-    summary = "$title: go down and stay there"
-    family = BODY  # an action is a posture; skills.gait.GAIT walks
-    command = ()
-    horizon_s = 4.0
+    summary = "$title: walk in a circle to the left"
+    family = GAIT  # actions modulate a trot; with skills.pose_control.BODY an action is a posture
+    command = (0.5, 0.5)  # tells it from the other skills of its family
+    horizon_s = 10.0
     on_request = True  # runs only where it is named
 
     def prior_action(self, spec):
-        """What an untrained policy does: stand."""
-        return np.zeros(self.family.action_size(spec))
+        """What an untrained policy does: short strides on the left, long ones on the right."""
+        action = np.zeros(self.family.action_size(spec))
+        action[1:3] = 0.1, 0.5
+        return action
+
+    def start_problem(self, observation):
+        return None if observation.tilt_rad < 0.4 else "it leans"
 
     def reward_terms(self, step):
         """Of a batch of steps, each of shape (batch,); a good step is worth about 1."""
-        height_m = step.next_frame.base_position[..., 2]
-        restless = np.square(step.action - step.previous_action).mean(axis=-1)
+        ahead_mps, left_mps, turn_radps = np.moveaxis(body_velocity(step), -1, 0)
         return {
-            "low": np.exp(-np.square((height_m - LOW_M) / 0.03)),
-            "calm": -0.1 * restless,
-            "fall": -10.0 * self.terminated(step),
+            "ahead": 0.5 * np.clip(ahead_mps / 0.3, -1.0, 1.0),
+            "turning": 0.5 * np.clip(turn_radps / 0.4, -1.0, 1.0),
+            "aside": -0.5 * np.minimum(np.abs(left_mps), 2.0),
+            "fall": -20.0 * self.terminated(step),
         }
 
     def terminated(self, step):
-        return step.next_frame.up[..., 2] < FALLEN
+        return step.next_frame.up[..., 2] < 0.64
 
     def success(self, step):
         """Of one attempt, its steps in order."""
-        end_m = step.next_frame.base_position[-10:, 2]
-        return bool(np.abs(end_m - LOW_M).max() < 0.03) and not self.terminated(step).any()
+        ahead_mps, _, turn_radps = body_velocity(step).mean(axis=0)
+        return bool(ahead_mps > 0.2 and turn_radps > 0.25) and not self.terminated(step).any()
 
 
 SKILL = $class_name()

@@ -20,9 +20,9 @@ FUNCTIONS = {
     "exits": "def success(self, steps):\n        raise SystemExit(3)",
     "says_maybe": "def success(self, steps):\n        return 'maybe'",
     "measures_words": "def measures(self, steps):\n        return {'speed': 'fast'}",
-    "earns_nothing_known": "def reward_terms(self, step):\n        return {'low': step.dt_s * float('nan')}",
-    "earns_a_sum": "def reward_terms(self, step):\n        return {'low': step.dt_s.sum()}",
-    "wants_memory": "def reward_terms(self, step):\n        return {'low': bytearray(1 << 60)}",
+    "earns_nothing_known": "def reward_terms(self, step):\n        return {'good': step.dt_s * float('nan')}",
+    "earns_a_sum": "def reward_terms(self, step):\n        return {'good': step.dt_s.sum()}",
+    "wants_memory": "def reward_terms(self, step):\n        return {'good': bytearray(1 << 60)}",
     "starts_nowhere": "def start_problem(self, o):\n        return o.no_such_sensor",
     "ends_in_numbers": "def over(self, o):\n        return 3",
 }
@@ -37,7 +37,7 @@ def _nothing_stays():
 def write(folder, name, function=""):
     """A skill whose time is short, and one of whose functions is another one."""
     file = write_template(name, folder / name)[0]
-    text = file.read_text().replace("horizon_s = 4.0", "horizon_s = 1.0")
+    text = file.read_text().replace("horizon_s = 10.0", "horizon_s = 1.0")
     if function:
         text = text.replace("\nSKILL = ", f"    {function}\n\n\nSKILL = ")
     (folder / f"{name}.py").write_text(text)
@@ -57,13 +57,13 @@ def test_a_dozen_bad_skills_are_quarantined_and_the_run_goes_on(tmp_path):
     mine = tmp_path / "mine"
     for name, function in FUNCTIONS.items():
         write(mine, name, function)
-    write(mine, "low")
-    faults, attempts, _ = run(tmp_path, [*FUNCTIONS, "low"], 30)
+    write(mine, "circle")
+    faults, attempts, _ = run(tmp_path, [*FUNCTIONS, "circle"], 30)
     assert set(faults) == set(FUNCTIONS)
     detail = json.loads(faults["raises"]["detail"])
     assert (detail["where"], detail["what"]) == ("over", "KeyError: 'hip'")
     assert "took longer" in json.loads(faults["sleeps"]["detail"])["what"]
-    assert sum(row["skill"] == "low" for row in attempts) >= 30 - len(FUNCTIONS)
+    assert sum(row["skill"] == "circle" for row in attempts) >= 30 - len(FUNCTIONS)
     for name, row in faults.items():
         mine_ = [each for each in attempts if each["skill"] == name]
         assert len(mine_) <= 1

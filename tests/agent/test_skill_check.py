@@ -7,52 +7,32 @@ from agent.skill_check import check
 from agent.skill_template import write_template
 from skills.registry import skills
 
-REWARD = "        height_m = step"
+REWARD = "        ahead_mps, left_mps, turn_radps = np.moveaxis"
 BAD = {
-    "raises": (REWARD, "        height_m = missing", "reward_terms", "NameError"),
-    "hangs": (REWARD, "        while True:\n            pass\n        height_m = step", "reward_terms", "takes longer"),
-    "is no number": (
-        "        return bool(np.abs",
-        "        return float('nan') if step else bool(np.abs",
-        "success",
-        "nan",
-    ),
-    "has numbers that are none": ("np.square((height_m - LOW_M) / 0.03)", "np.sqrt(height_m - 9.0)", "'low'", "finite"),
-    "has the wrong shape": (".mean(axis=-1)", "", "'calm'", "shape"),
-    "takes all memory": (REWARD, "        np.ones(1 << 33)\n        height_m = step", "reward_terms", "memory"),
-    "ends the process": (
-        REWARD,
-        "        __import__('os')._exit(3)\n        height_m = step",
-        "reward_terms",
-        "code 3",
-    ),
-    "exits as it is loaded": ("LOW_M, FALLEN", "raise SystemExit(4)\nLOW_M, FALLEN", "loading", "SystemExit: 4"),
-    "is slow": (REWARD, "        __import__('time').sleep(0.3)\n        height_m = step", "reward_terms", "ms"),
-    "has no time": ("horizon_s = 4.0", "horizon_s = -1", "horizon_s", "-1"),
-    "has another one's name": ('name = "low"', 'name = "walk_forward"', "name", "another skill"),
+    "raises": (REWARD, "        missing()\n" + REWARD, "reward_terms", "NameError"),
+    "hangs": (REWARD, "        while True:\n            pass\n" + REWARD, "reward_terms", "takes longer"),
+    "is no number": ("return bool(ahead", "return float('nan') if step else bool(ahead", "success", "nan"),
+    "has numbers that are none": ("0.5 * np.clip(ahead_mps", "np.sqrt(-9.0) * np.clip(ahead_mps", "'ahead'", "finite"),
+    "has the wrong shape": ("np.clip(turn_radps", "np.clip(turn_radps[..., None]", "'turning'", "shape"),
+    "takes all memory": (REWARD, "        np.ones(1 << 33)\n" + REWARD, "reward_terms", "memory"),
+    "ends the process": (REWARD, "        __import__('os')._exit(3)\n" + REWARD, "reward_terms", "code 3"),
+    "exits as it is loaded": ("\nclass ", "\nraise SystemExit(4)\nclass ", "loading", "SystemExit: 4"),
+    "is slow": (REWARD, "        __import__('time').sleep(0.3)\n" + REWARD, "reward_terms", "ms"),
+    "has no time": ("horizon_s = 10.0", "horizon_s = -1", "horizon_s", "-1"),
+    "has another one's name": ('name = "circle"', 'name = "walk_forward"', "name", "another skill"),
     "is no Python": ("SKILL = ", "SKILL == = ", "loading", "SyntaxError"),
     "brings nothing": ("SKILL = ", "NOTHING = ", "loading", "SKILL"),
-    "changes what it is given": (
-        REWARD,
-        "        step.action[:] = 0.0\n        height_m = step",
-        "reward_terms",
-        "changes",
-    ),
-    "throws dice": ("LOW_M) / 0.03", "LOW_M) / np.random.random()", "reward_terms", "second time"),
-    "judges steps by others": ("height_m - LOW_M", "height_m - height_m.mean()", "reward_terms", "within its batch"),
-    "starts where the robot never is": (
-        "    def reward_terms",
-        "    def start_problem(self, observation):\n        return 'too low'\n\n    def reward_terms",
-        "start_problem",
-        "too low",
-    ),
-    "begins beyond its limits": ("np.zeros(self.family", "2.0 + np.zeros(self.family", "prior_action", "shape"),
+    "changes what it is given": (REWARD, "        step.action[:] = 0.0\n" + REWARD, "reward_terms", "changes"),
+    "throws dice": ("ahead_mps / 0.3", "ahead_mps / np.random.random()", "reward_terms", "second time"),
+    "judges steps by others": ("ahead_mps / 0.3", "ahead_mps - ahead_mps.mean()", "reward_terms", "within its batch"),
+    "starts where the robot never is": ("observation.tilt_rad < 0.4", "False", "start_problem", "it leans"),
+    "begins beyond its limits": ("= 0.1, 0.5", "= 2.0, 0.5", "prior_action", "shape"),
 }
 
 
 @pytest.fixture
 def file(tmp_path):
-    return write_template("low", tmp_path)[0]
+    return write_template("circle", tmp_path)[0]
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -92,5 +72,5 @@ def test_the_built_in_ones_do(name, robot):
 
 def test_a_robot_that_cannot_have_it_is_named(file):
     (problem,) = check(file, "gym:Pendulum-v1")
-    assert (problem.skill, problem.where) == ("low", "family")
-    assert "stance" in problem.what
+    assert (problem.skill, problem.where) == ("circle", "family")
+    assert "four feet" in problem.what
