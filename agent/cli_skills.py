@@ -231,6 +231,10 @@ def eval_(
     skill: SkillArgument,
     robot: Annotated[str, typer.Option("--robot", help="Name of an installed robot, or gym:ID.")] = "minitaur",
     policy: Annotated[str, typer.Option("--policy", help="zoo, latest, or the version of a stored policy.")] = "latest",
+    against: Annotated[
+        str | None,
+        typer.Option("--against", help="Another policy, named alike: which is better? --attempts are of each at most."),
+    ] = None,
     attempts: Annotated[int, typer.Option("--attempts", help="Number of attempts.", min=1)] = 10,
     seed: Annotated[int, typer.Option("--seed", help="Seed of dynamics and starts.", min=0)] = 0,
     dynamics: Annotated[
@@ -251,10 +255,20 @@ def eval_(
     robots = entry_points(group=GROUP).names
     if robot not in robots and not robot.startswith(GYM_PREFIX):
         raise CliError(unknown_name("robot", robot, robots))
-    if policy not in ("zoo", "latest") and not policy.isdecimal():
-        raise CliError(f"--policy {policy!r} is unknown; valid: zoo, latest, or a version number")
+    for option, which in (("--policy", policy), ("--against", against)):
+        if which is not None and which not in ("zoo", "latest") and not which.isdecimal():
+            raise CliError(f"{option} {which!r} is unknown; valid: zoo, latest, or a version number")
     if dynamics not in DYNAMICS:
         raise CliError(f"--dynamics {dynamics!r} is unknown; valid: {', '.join(DYNAMICS)}")
+    if against is not None:
+        from agent.comparison import compare_policies
+
+        facts = compare_policies(skill, robot, (policy, against), attempts, seed, resolve_home(home), dynamics=dynamics)
+        if json_:
+            out_json(facts)
+        else:
+            out_facts(facts)
+        return
     from agent.evaluation import evaluate_skill
 
     facts = evaluate_skill(

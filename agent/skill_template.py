@@ -24,9 +24,9 @@ class $class_name(LearnedSkill):
     on_request = True  # runs only where it is named
 
     def prior_action(self, spec):
-        """What an untrained policy does: short strides on the left, long ones on the right."""
+        """What an untrained policy does: no strides on the left, long ones on the right."""
         action = np.zeros(self.family.action_size(spec))
-        action[1:3] = 0.1, 0.5
+        action[1:3] = 0.0, 0.5
         return action
 
     def start_problem(self, observation):
@@ -36,8 +36,8 @@ class $class_name(LearnedSkill):
         """Of a batch of steps, each of shape (batch,); a good step is worth about 1."""
         ahead_mps, left_mps, turn_radps = np.moveaxis(body_velocity(step), -1, 0)
         return {
-            "ahead": 0.5 * np.clip(ahead_mps / 0.3, -1.0, 1.0),
-            "turning": 0.5 * np.clip(turn_radps / 0.4, -1.0, 1.0),
+            "ahead": 0.5 * np.clip(ahead_mps / 0.2, -1.0, 1.0),
+            "turning": np.clip(turn_radps / 0.6, -1.0, 1.0),
             "aside": -0.5 * np.minimum(np.abs(left_mps), 2.0),
             "fall": -20.0 * self.terminated(step),
         }
@@ -48,7 +48,7 @@ class $class_name(LearnedSkill):
     def success(self, step):
         """Of one attempt, its steps in order."""
         ahead_mps, _, turn_radps = body_velocity(step).mean(axis=0)
-        return bool(ahead_mps > 0.2 and turn_radps > 0.25) and not self.terminated(step).any()
+        return bool(ahead_mps > 0.1 and turn_radps > 0.4) and not self.terminated(step).any()
 
 
 SKILL = $class_name()

@@ -23,10 +23,10 @@ BAD = {
     "is no Python": ("SKILL = ", "SKILL == = ", "loading", "SyntaxError"),
     "brings nothing": ("SKILL = ", "NOTHING = ", "loading", "SKILL"),
     "changes what it is given": (REWARD, "        step.action[:] = 0.0\n" + REWARD, "reward_terms", "changes"),
-    "throws dice": ("ahead_mps / 0.3", "ahead_mps / np.random.random()", "reward_terms", "second time"),
-    "judges steps by others": ("ahead_mps / 0.3", "ahead_mps - ahead_mps.mean()", "reward_terms", "within its batch"),
+    "throws dice": ("ahead_mps / 0.2", "ahead_mps / np.random.random()", "reward_terms", "second time"),
+    "judges steps by others": ("ahead_mps / 0.2", "ahead_mps - ahead_mps.mean()", "reward_terms", "within its batch"),
     "starts where the robot never is": ("observation.tilt_rad < 0.4", "False", "start_problem", "it leans"),
-    "begins beyond its limits": ("= 0.1, 0.5", "= 2.0, 0.5", "prior_action", "shape"),
+    "begins beyond its limits": ("= 0.0, 0.5", "= 2.0, 0.5", "prior_action", "shape"),
 }
 
 
