@@ -119,6 +119,8 @@ class LearnerJob:
     """Stored attempts of other homes to learn from beside this home's own."""
     prior_share: float = 0.5
     """Share of each batch that comes from prior data."""
+    offline_updates: int = 0
+    """Updates on prior data alone, where there is any, before a learner that begins with nothing acts."""
     initial: Path | None = None
     """Directory of a learner's state to begin from where there is no checkpoint; None: begin from nothing."""
     capacity: int
@@ -324,6 +326,8 @@ class _Worker:
             if begun is None:
                 raise ValueError(f"{self._job.initial} holds no checkpoint to start from")
             self._learner.load_state(begun.tensors, begun.meta["learner"])
+        elif self._job.prior_episodes and not lived:
+            self._learn_offline()
         for summary in lived[done:]:
             if summary is not None:
                 self._learner.attempted(summary)
@@ -336,6 +340,12 @@ class _Worker:
             for stale in self._job.snapshot_dir.glob(f"{name}-*"):
                 stale.unlink()
         self._send_done({}, tuple(skipped), restored)
+
+    def _learn_offline(self) -> None:
+        """Learn from what others have done before anything is tried."""
+        for begin in range(0, self._job.offline_updates, _CATCH_UP_STEPS):
+            self._update(min(_CATCH_UP_STEPS, self._job.offline_updates - begin))
+            self._connection.send(Alive())
 
     def _restore_risk(self, loaded: Checkpoint) -> None:
         """Go on with the safety critic of a checkpoint; where it had none, or one of an older kind, begin anew."""

@@ -375,6 +375,7 @@ def learner_job(
         harm_lean_rad=config.safety.catch_lean_rad or spec.catch_lean_rad,
         prior_episodes=tuple(path for name in c.prior_data for path in prior_episodes(Path(name), c.replay_steps)),
         prior_share=c.prior_share,
+        offline_updates=c.offline_updates if c.algorithm == "sac" and not c.hold_policy else 0,
         initial=zoo_directory(config.run.robot, family) if config.run.start == "zoo" else None,
         capacity=c.replay_steps,
         updates_per_step=c.updates_per_step,

@@ -356,6 +356,34 @@ def test_prior_data_is_learned_from_beside_the_homes_own(home, learner, tmp_path
     assert not np.array_equal(*policies)
 
 
+def test_what_others_did_is_learned_from_before_anything_is_tried_but_not_again(tmp_path):
+    prior = tuple(episode_file(Home(tmp_path / "before").prepare(), number) for number in (1, 2))
+    home = Home(tmp_path / "home").prepare()
+    life = Learner(home, prior_episodes=prior, offline_updates=30)
+    try:
+        life.link.wait_for(0)
+        assert life.link.progress.updates == 30
+        life.attempt(3)
+        life.link.wait_for(1)
+        life.link.checkpoint(1, 2.5)
+        life.until(lambda: life.saved)
+        updates = life.link.progress.updates
+    finally:
+        life.link.kill()
+    again = Learner(home, prior_episodes=prior, offline_updates=30, max_checkpoint_seq=1)
+    try:
+        again.link.wait_for(0)
+        assert again.link.progress.updates == updates
+    finally:
+        again.link.kill()
+    without = Learner(Home(tmp_path / "without").prepare(), offline_updates=30)
+    try:
+        without.link.wait_for(0)
+        assert without.link.progress.updates == 0
+    finally:
+        without.link.kill()
+
+
 def test_prior_data_of_other_skills_is_refused(learner, home):
     path = episode_file(home, 1, family="gym")
     with pytest.raises(LearnerUnavailableError, match="none with actions of the 'walk' family"):
