@@ -27,6 +27,7 @@ LIMIT_S = 0.5
 SLOW_S, SLOW_CALLS = 0.02, 10
 """So many calls in a row that take longer each: the control loop cannot wait for that."""
 T = TypeVar("T")
+_TINY_S = 1e-4
 _NUMBER = (int, float, np.integer, np.floating)
 QUARANTINED = "quarantined"
 """End of an attempt of a skill that has made a mistake, and why it cannot start."""
@@ -112,13 +113,15 @@ def in_time(limit_s: float) -> Iterator[None]:
         del number, frame
         raise TookTooLongError(f"took longer than {limit_s:g} s")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    before, begun_s = signal.signal(signal.SIGALRM, stop), time.monotonic()
+    left_s, _ = signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        # Functions of a skill call each other: the time of the one outside goes on.
+        rest_s = max(left_s - (time.monotonic() - begun_s), _TINY_S) if left_s else 0.0
         signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, rest_s)
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,12 @@ def _terms(found: Any, skill: Any, steps: Transition, *_: Any) -> Any:
     return found
 
 
+def _some_terms(found: Any, skill: Any, steps: Transition, *_: Any) -> Any:
+    if _terms(found, skill, steps):
+        return found
+    raise ValueError("gave no term; needs at least one")
+
+
 def _action(found: Any, skill: Any, spec: RobotSpec) -> Any:
     value, size = np.asarray(found, np.float64), skill.family.action_size(spec)
     if value.shape == (size,) and (np.abs(value) < 1.0).all():
@@ -222,7 +231,7 @@ _RULES = {
     "nearly_lost": _Rule(_truth, lambda *_: False),
     "success": _Rule(_truth, lambda *_: False),
     "measures": _Rule(_numbers, lambda *_: {}),
-    "reward_terms": _Rule(_terms, lambda skill, steps: {QUARANTINED: np.zeros(len(steps))}),
+    "reward_terms": _Rule(_some_terms, lambda skill, steps: {QUARANTINED: np.zeros(len(steps))}),
     "terminated": _Rule(_each, _everything),
     "irreversible": _Rule(_each, _nothing),
     "trusted": _Rule(_each, _everything),

@@ -67,6 +67,7 @@ def test_after_a_mistake_it_starts_nowhere_is_over_and_earns_nothing():
         ("reward_terms", {"good": np.full(20, np.nan)}),
         ("reward_terms", {"good": np.zeros(19)}),
         ("reward_terms", 1.0),
+        ("reward_terms", {}),
         ("terminated", np.zeros(20)),
         ("costs", {"hot": np.full(20, np.inf)}),
         ("measures", {"speed": "fast"}),
@@ -97,6 +98,18 @@ def test_what_takes_too_long_is_stopped_within_a_second():
     assert "took longer" in mistake_of(skill).what
 
 
+def test_the_limit_holds_for_a_function_that_calls_others():
+    def hangs(self, steps):
+        self.terminated(steps)
+        while True:
+            pass
+
+    skill, begun_s = bad(reward_terms=hangs), time.monotonic()
+    assert not skill.reward(STEPS).any()
+    assert time.monotonic() - begun_s < 2.0 * LIMIT_S
+    assert mistake_of(skill).where == "reward_terms"
+
+
 def test_what_is_slow_time_and_again_is_a_mistake_and_once_is_none():
     waits = iter([0.03, 0.0, *[0.03] * SLOW_CALLS])
     skill = bad(over=lambda self, observation: time.sleep(next(waits)))
@@ -108,12 +121,14 @@ def test_what_is_slow_time_and_again_is_a_mistake_and_once_is_none():
 
 
 def test_a_limit_leaves_no_alarm_behind_and_elsewhere_there_is_none():
-    before = signal.getsignal(signal.SIGALRM)
+    before, (before_s, _) = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
     with pytest.raises(TookTooLongError), in_time(0.05):
         time.sleep(1.0)
     with in_time(0.05):
         pass
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    after_s, _ = signal.getitimer(signal.ITIMER_REAL)  # what was set by others goes on
+    assert after_s <= before_s
+    assert (after_s > 0.0) == (before_s > 0.0)
     assert signal.getsignal(signal.SIGALRM) is before
 
     def elsewhere():
