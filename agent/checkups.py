@@ -35,8 +35,9 @@ APART_S = 60.0
 """Robot time between two of them, and between two tries to name a change."""
 TRIES = 2
 """Check-ups after a change until one names something."""
-ROUTINE_S, RECHECK_S = 1800.0, 300.0
-"""Robot time between check-ups of a robot that seems to be what it was, and of one that is compensated for."""
+ROUTINE_S, RECHECK_S, UNSETTLED_S = 1800.0, 300.0, 120.0
+"""Robot time between check-ups of a robot that seems to be what it was, of one that is compensated for, and of one that
+has changed all the same."""
 CALM_MISFIT = 2.6
 """A robot that is no farther from what it usually is at rest (`Diagnosis.misfit`) is as usual: usual ones reach
 1.9, and of drifts that are made up for by 15 % too much or too little hardly any is farther."""
@@ -104,7 +105,9 @@ class CheckUps:
         if len(self._usual) < COMPARED:
             # A robot that is compensated for counts as usual, and is not what it usually is.
             return not self._watch.changed and not self._robot.drifts and since_s >= APART_S
-        return since_s >= (RECHECK_S if self._robot.drifts else ROUTINE_S)
+        if not self._robot.drifts:
+            return since_s >= ROUTINE_S
+        return since_s >= (UNSETTLED_S if self._watch.changed else RECHECK_S)
 
     @property
     def _changed_anew(self) -> bool:
@@ -157,10 +160,10 @@ class CheckUps:
         self._robot.compensate(before)
         if any(same_place(drift, known) for known in before or (None,)):
             return
-        if doubt is None:
-            self._doubt = _Doubt(drift)
-        elif same_place(doubt.drift, drift):
+        if self._watch.changed or (doubt is not None and same_place(doubt.drift, drift)):
             self._act(named, features, robot_s)
+        elif doubt is None:
+            self._doubt = _Doubt(drift)
 
     def _act(self, named: _Named | None, features: Array, robot_s: float) -> None:
         """Compensate for what a check-up of a robot that was not compensated for has named, and for nothing else."""

@@ -15,6 +15,7 @@ from agent.checkups import (
     RECHECK_S,
     ROUTINE_S,
     TRIES,
+    UNSETTLED_S,
     CheckUps,
     stored_checkups,
 )
@@ -239,6 +240,21 @@ class TestRoutine:
             pass
         assert world.robot.drifts == (replace(WEAK, size=0.45),)
 
+    def test_a_robot_that_has_changed_all_the_same_is_looked_at_sooner_and_believed_at_once(self):
+        world = World(USUAL)
+        world.changes(10.0)
+        world.names(WEAK, None)
+        world.misfits = iter((9.0, 5.0))  # better, but not as usual: there is more to it than that
+        while world.run():
+            pass
+        assert world.robot.drifts == (WEAK,)
+        world.robot_s += UNSETTLED_S - 30.0
+        assert not world.run()
+        world.robot_s += 30.0
+        assert world.run()  # repaired
+        assert world.robot.drifts == ()
+        assert not world.run()
+
     def test_compensation_ends_when_twice_in_a_row_nothing_is_named(self):
         world = World(USUAL)
         world.changes(10.0)
@@ -246,7 +262,7 @@ class TestRoutine:
         world.misfits = iter((9.0, 2.0))
         while world.run():
             pass
-        world.changes(None)
+        world.changes(None)  # what it is compensated for is right
         held = []
         for _ in range(3):
             world.robot_s += RECHECK_S

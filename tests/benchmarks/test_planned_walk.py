@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks import _planned_walk
-from benchmarks._planned_walk import PlannedWalk, cost_of, steps_of
+from benchmarks._planned_walk import MEMBERS, PlannedWalk, WalkModel, cost_of, steps_of
 from sim.minitaur import minitaur_spec
 from sim.robot import FrameLayout
 from skills.experience import AttemptArrays, transitions
@@ -96,3 +96,20 @@ def test_what_the_filter_makes_of_a_decision_is_what_was_planned(monkeypatch):
     proposed = PlannedWalk(skill, SPEC, lambda states, actions: None, 0)(reading(), 0.0, last)
     share = skill.family.smoothing
     np.testing.assert_allclose(share * proposed + (1.0 - share) * last, 0.3, atol=1e-6)
+
+
+def test_models_that_have_learned_adapt_to_the_last_steps_and_plan():
+    rng = np.random.default_rng(5)
+    attempts = [steps_of(SPEC, number, attempt(wandering(number), rng)) for number in range(4)]
+    model = WalkModel(attempts, 3, seed=0)
+    states, actions = list(attempts[0].states), list(attempts[0].actions)
+    few, many = model.after(states[:5], actions[:4]), model.after(states, actions)
+    here = torch.from_numpy(states[-1]).expand(MEMBERS, 1, -1)
+    foretold = [each.next_states(here, torch.from_numpy(actions[-1])[None]) for each in (few, many)]
+    assert foretold[0].shape == (MEMBERS, 1, attempts[0].states.shape[1])
+    assert not torch.equal(*foretold)  # adapted
+    assert torch.equal(foretold[0], model.after([], []).next_states(here, torch.from_numpy(actions[-1])[None]))
+    decide = PlannedWalk(WALKING_SKILLS[0], SPEC, model.after, 0)
+    proposed = decide(reading(), 0.0, np.zeros(12, np.float32))
+    assert proposed.shape == (12,)
+    assert np.isfinite(proposed).all()
