@@ -36,7 +36,7 @@ def _facts(skill: Skill) -> dict[str, Any]:
 
 def _use(folders: list[Path] | None, home: Path | None = None) -> None:
     """Look for skills in folders; where none is named, in those of the newest run of a home."""
-    from agent.evaluation import stored_config
+    from agent.stored_config import stored_config
     from skills.registry import use_folders
 
     named = [str(folder) for folder in folders or ()]

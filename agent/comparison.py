@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import Config
-from agent.evaluation import attempts_of, stored_config, summary
+from agent.evaluation import attempts_of, summary
 from agent.paired_test import LOOKS, paired
 from agent.policies import find_policy, zoo_settings
+from agent.stored_config import stored_config
 from persistence.records import Outcome
 from skills.registry import get
 from skills.skill import LearnedSkill

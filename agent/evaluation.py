@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,9 +20,8 @@ from agent.policies import find_policy, zoo_settings
 from agent.robots import GYM_PREFIX, delayed, load_robot
 from agent.safety import ActionGate, Monitors
 from agent.states import Event
-from persistence.home import Home
+from agent.stored_config import stored_config
 from persistence.records import Outcome
-from persistence.store import Store
 from sim.dynamics import DynamicsRandomiser
 from sim.robot import Command, CommandMode, Observation, Robot
 from sim.simulated_robot import SimulatedRobot
@@ -154,16 +152,6 @@ def attempts_of(
         finally:
             machine.close()
     return results
-
-
-def stored_config(home: Path) -> Config:
-    """The configuration of the newest run of a home; the defaults where there is none."""
-    path = Home(home).db
-    if not path.is_file():
-        return Config()
-    with Store.open(path, read_only=True) as store:
-        rows = store.rows("SELECT config FROM runs ORDER BY id DESC LIMIT 1")
-    return Config.from_dict(json.loads(rows[0]["config"])) if rows else Config()
 
 
 def _one(

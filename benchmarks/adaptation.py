@@ -34,13 +34,13 @@ from agent.checkups import drift_of
 from agent.clock import SimulatedClock
 from agent.compensated_robot import CompensatedRobot
 from agent.config import Config
-from agent.evaluation import stored_config
 from agent.loop import Act, ControlLoop, Tick
 from agent.policies import find_policy, zoo_settings
 from agent.postures import Postures
 from agent.robots import load_robot
 from agent.safety import ActionGate, Monitors
 from agent.states import Event
+from agent.stored_config import stored_config
 from benchmarks import _daemon
 from benchmarks._drifting import learn
 from benchmarks._planned_walk import PlannedWalk, WalkModel, attempts_of

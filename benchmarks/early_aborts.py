@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.config import Config
-from agent.evaluation import stored_config
 from agent.learning import Studies, attempt_arrays
 from agent.opening import abilities_of, learner_job
+from agent.stored_config import stored_config
 from benchmarks import _daemon
 from benchmarks._fumbling import fumbled
 from benchmarks._study import Cells, Study, main

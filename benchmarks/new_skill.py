@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from agent.evaluation import attempts_of, stored_config, summary
+from agent.evaluation import attempts_of, summary
 from agent.policies import find_policy
+from agent.stored_config import stored_config
 from benchmarks import _daemon
 from benchmarks._study import Study, main
 from skills.registry import get

@@ -27,8 +27,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from agent.evaluation import stored_config
 from agent.policies import find_policy
+from agent.stored_config import stored_config
 from benchmarks import _daemon
 from benchmarks._study import Study, main
 from sim.minitaur_trotting import MINITAUR_TROTTING, TrottingBody, minitaur_trotting_spec

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from agent.config import Config
-from agent.evaluation import stored_config
 from agent.policies import find_policy
+from agent.stored_config import stored_config
 from benchmarks import _daemon
 from benchmarks._drifting import learn
 from benchmarks._study import Study, main

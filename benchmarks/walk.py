@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from agent.config import Config
-from agent.evaluation import attempts_of, stored_config, summary
+from agent.evaluation import attempts_of, summary
+from agent.stored_config import stored_config
 from benchmarks import _daemon
 from benchmarks._statistics import estimate
 from benchmarks._study import Cells, Study, main

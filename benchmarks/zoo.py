@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import Config
-from agent.evaluation import attempts_of, stored_config, summary
+from agent.evaluation import attempts_of, summary
 from agent.machine import machine_facts
 from agent.policies import ABOUT, POLICY_TENSOR, ZOO
 from agent.robots import load_robot
+from agent.stored_config import stored_config
 from benchmarks import _daemon
 from persistence.checkpoints import load_newest, save_checkpoint
 from persistence.home import Home

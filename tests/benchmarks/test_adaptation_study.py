@@ -81,7 +81,8 @@ def test_the_drift_comes_in_when_it_is_said_to(monkeypatch):
     config = Config.load(None, zoo_settings("a1", adaptation.WALK.family.name))
     weights = find_policy("zoo", "a1", adaptation.WALK, Path())
     weak, stiff = (
-        adaptation.walk("a1", weights, config, drift, 7).rewards for drift in ("half_motor", "held_out_stiff")
+        adaptation.walk("a1", adaptation.by_policy(weights), config, drift, 7).rewards
+        for drift in ("half_motor", "held_out_stiff")
     )
     assert len(weak) == len(stiff) == 4 * HZ
     same = int(np.argmax(weak != stiff))
