@@ -13,6 +13,7 @@ from learner_kit import learner_job
 from agent.learner_process import DRIFT, FALLS
 from agent.learning import Studies
 from meta.drift_monitor import Condition
+from meta.robot_steps import CHECKS
 from persistence.episodes import Episode, write_episode
 from persistence.home import Home
 from sim.robot import FrameLayout
@@ -73,7 +74,7 @@ def test_after_enough_attempts_there_is_an_expectation(tmp_path, home):
     expectation = made.beside[DRIFT].snapshot()
     assert expectation.version == 40
     assert expectation.finite
-    assert expectation.calibration.calm.shape[1] == 1 + 7 * N_JOINTS
+    assert expectation.calibration.calm.shape[1] == 1 + 7 * N_JOINTS + CHECKS
 
 
 def test_a_changed_robot_teaches_the_policy_and_not_what_to_expect(tmp_path, home):
