@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from agent.cli import main
 from agent.cli_common import resolve_home
 from agent.config import Config
+from agent.skill_template import write_template
 from agent.status import Status, write_status
 from persistence.home import Home, HomeLock
 from persistence.records import (
@@ -27,6 +29,7 @@ from persistence.records import (
     StateInterval,
 )
 from persistence.store import Store
+from skills.registry import use_folders
 
 COMMANDS = (
     ["run"],
@@ -137,6 +140,27 @@ class TestEveryCommand:
         assert not (tmp_path / "none").exists()
 
 
+class TestOwnSkills:
+    def test_are_written_once_and_checked_by_name_or_file(self, facts, fails, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        files = facts("skills", "new", "circle")["files"]
+        assert [Path(file).name for file in files] == ["circle.py", "test_circle.py", "README.md"]
+        assert "already" in fails("skills", "new", "circle")
+        assert facts("skills", "check", "circle") == []
+        assert facts("skills", "check", "walk_forward") == []
+        file = Path(files[0])
+        file.write_text(file.read_text().replace("SKILL = ", "NOTHING = "))
+        (problem,) = facts("skills", "check", file, code=1)
+        assert problem["where"] == "loading"
+
+    @pytest.mark.parametrize(("name", "why"), [("Circle", "small letters"), ("walk_forward", "there is a skill")])
+    def test_need_a_name_of_their_own(self, fails, name, why):
+        assert why in fails("skills", "new", name)
+
+    def test_that_are_nowhere_are_named(self, fails):
+        assert "no file other.py" in fails("skills", "check", "other")
+
+
 class TestRun:
     def test_hands_the_configuration_over(self, daemon, facts, tmp_path):
         home = tmp_path / "new" / "home"
@@ -158,6 +182,20 @@ class TestRun:
         facts("run", "--home", tmp_path, "--config", other)
         facts("run", "--home", tmp_path, "--seed", "5")
         assert [config.run.seed for config, _, _ in daemon] == [3, 4, 5]
+
+    def test_a_skill_of_ones_own_is_tried_before_anything_begins(self, daemon, fails, facts, tmp_path):
+        file = write_template("circle", tmp_path / "circle")[0]
+        options = ("--skills", "circle", "--skill-folder", file.parent, "--home", tmp_path / "home")
+        facts("run", *options)
+        ((config, _, _),) = daemon
+        assert config.run.skill_folders == (str(file.parent.absolute()),)
+        file.write_text(file.read_text().replace("horizon_s = 10.0", "horizon_s = -1.0"))
+        message = fails("run", *options)
+        assert "horizon_s is -1.0" in message
+        assert "perdure skills check" in message
+        assert len(daemon) == 1
+        assert "nowhere" in fails("run", "--skill-folder", tmp_path / "nowhere", "--home", tmp_path / "home")
+        use_folders(())
 
     def test_passes_the_exit_code_on(self, monkeypatch, tmp_path):
         fake = SimpleNamespace(run_daemon=lambda config, home, fresh: 3)
