@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 from skills.skill import Skill
 
@@ -38,14 +38,17 @@ def load_file(path: Path) -> tuple[Skill, ...]:
     Raises:
         SkillFileError: it cannot be loaded, or says of no `Skill` that it brings it.
     """
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise SkillFileError(f"skill file {path} cannot be read: {error.strerror}") from error
     name = f"{PACKAGE}.{path.stem}"
-    found = importlib.util.spec_from_file_location(name, path)
-    if found is None or found.loader is None or not path.is_file():
-        raise SkillFileError(f"skill file {path} cannot be read as Python")
-    module = importlib.util.module_from_spec(found)
+    module = ModuleType(name)
+    module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses look themselves up there
     try:
-        found.loader.exec_module(module)
+        # Not by an import: what that keeps compiled is stale if a file is changed twice in a second.
+        exec(compile(source, str(path), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         where = _line(error, path)
