@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Iterator
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType
 
 from skills.skill import Skill
 
@@ -38,17 +40,15 @@ def load_file(path: Path) -> tuple[Skill, ...]:
     Raises:
         SkillFileError: it cannot be loaded, or says of no `Skill` that it brings it.
     """
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise SkillFileError(f"skill file {path} cannot be read: {error.strerror}") from error
     name = f"{PACKAGE}.{path.stem}"
-    module = ModuleType(name)
-    module.__file__ = str(path)
+    loader = _FreshLoader(name, str(path))
+    found = importlib.util.spec_from_file_location(name, path, loader=loader)
+    if found is None or not path.is_file():
+        raise SkillFileError(f"skill file {path} cannot be read as Python")
+    module = importlib.util.module_from_spec(found)
     sys.modules[name] = module  # dataclasses look themselves up there
     try:
-        # Not by an import: what that keeps compiled is stale if a file is changed twice in a second.
-        exec(compile(source, str(path), "exec"), module.__dict__)
+        loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         where = _line(error, path)
@@ -60,6 +60,14 @@ def load_file(path: Path) -> tuple[Skill, ...]:
         gives = f"gives {', '.join(wrong)}" if wrong else "has neither"
         raise SkillFileError(f"skill file {path} {gives}; it needs SKILL = MySkill(), or SKILLS with several")
     return tuple(flat)
+
+
+class _FreshLoader(SourceFileLoader):
+    """Compiles a file each time: what is kept compiled beside it is stale if it is changed twice in a second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The file's code as it is now."""
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def load_folder(folder: Path) -> Iterator[tuple[Path, Skill]]:
