@@ -1,5 +1,7 @@
 """Skills in files of a user's own: which files count, what they have to bring, and how they join the others."""
 
+import sys
+
 import pytest
 
 from skills.folders import SkillFileError, load_file, load_folder
@@ -71,7 +73,8 @@ def test_a_name_that_is_taken_is_refused(tmp_path, taken):
         skills()
 
 
-def test_a_changed_file_is_loaded_anew(tmp_path):
+def test_a_changed_file_is_loaded_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # whatever the environment says
     found = []
     for name in ("one", "two", "six"):  # as long as each other, and in the same second
         write(tmp_path, mine=f"SKILL = walk('{name}')")
