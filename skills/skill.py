@@ -52,6 +52,18 @@ class Displacement:
     turn_rad: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """How hard a skill is among skills that differ in nothing else."""
+
+    of: str
+    """What they all are, such as ``"walk_to"``."""
+    axis: str
+    """In what they differ, with its unit, such as ``"distance_m"``."""
+    value: float
+    """Larger is harder."""
+
+
 class Skill(ABC):
     """One capability: what it observes and rewards, where it may start, and when it has worked.
 
@@ -72,6 +84,10 @@ class Skill(ABC):
     perturbs: tuple[str, ...] = ()
     """Names of tasks that are practised from everywhere if this reset, which brings the world to nowhere in particular,
     comes in between now and then."""
+    level: Level | None = None
+    """How hard it is among its like; None: there are none."""
+    requires: tuple[str, ...] = ()
+    """Names of skills to master before this one is practised. Those that a run does not have are not waited for."""
     lies_down: bool = False
     """Whether it may start and go on lying or tilted: no tilt ends its attempts, and nobody stands the robot up."""
 
