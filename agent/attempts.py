@@ -25,6 +25,9 @@ GOAL = "goal"
 """End of an attempt whose goal, as a person has shown it, is reached."""
 GOAL_DECISIONS = 3
 """So many policy decisions in a row find it reached before the attempt ends."""
+ROBOT_CHANGED = "robot_changed"
+"""End of an attempt in which the robot turned out to be not what it was: it says nothing of the skill, and the sooner
+it is over, the sooner the robot is checked up."""
 SIMULATION = "simulation"
 """Cause of an interrupt by physics that exploded."""
 
@@ -128,13 +131,16 @@ class AttemptRunner:
         decided_at = now.observation
         given_up = hopeless(decided_at, decided_at) if hopeless is not None else frozenset()
         interrupt, reason, progress, reached = None, "", Progress.RUNNING, 0
+        robot_changed = False
 
         def act(observation: Observation) -> Command:
+            nonlocal robot_changed
             command = controller.act(observation)
             if deciding is not None and recorder is not None and deciding.decision is not None:
                 recorder.decided(observation, deciding.decision)
                 if self._drift_watch is not None:
-                    self._drift_watch.decided(observation, deciding.decision, self._loop.reading.robot_s)
+                    now_s = self._loop.reading.robot_s
+                    robot_changed = self._drift_watch.decided(observation, deciding.decision, now_s)
             return command
 
         try:
@@ -147,7 +153,9 @@ class AttemptRunner:
                 if reason or deciding is None or deciding.decision is None:
                     continue
                 reached = reached + 1 if goal is not None and goal.reached(now.observation) else 0
-                if reached >= GOAL_DECISIONS:
+                if robot_changed:
+                    reason = ROBOT_CHANGED
+                elif reached >= GOAL_DECISIONS:
                     reason = GOAL
                 elif hopeless is not None and hopeless(decided_at, now.observation) - given_up:
                     reason = CANNOT_BE_UNDONE
@@ -234,6 +242,8 @@ def _outcome(reason: str, *, success: bool, interrupt: Interrupt | None) -> Outc
         return _OUTCOME_OF_EVENT.get(interrupt.event, Outcome.FAULT)
     if reason in UNSAFE_ENDS:
         return Outcome.UNSAFE
+    if reason == ROBOT_CHANGED:
+        return Outcome.ABORTED
     if success:
         return Outcome.SUCCESS
     return Outcome.UNSAFE if reason == "fence" else Outcome.TIMEOUT

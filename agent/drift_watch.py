@@ -116,13 +116,14 @@ class DriftWatch:
         """What was decided last is not carried out: a fall is being caught."""
         self._monitor.cut()
 
-    def decided(self, observation: Observation, decision: Decision, robot_s: float) -> None:
-        """A decision is made on a reading."""
+    def decided(self, observation: Observation, decision: Decision, robot_s: float) -> bool:
+        """A decision is made on a reading. Returns whether it shows that the robot has changed."""
         if not self._following:
-            return
+            return False
         found = self._monitor.decided(self._layout.pack(observation), decision.sent, decision.phase_rad)
         if found is not None:
             self._note(found, robot_s)
+        return found is not None and found.kind is Finding.CHANGED
 
     def _note(self, found: Found, robot_s: float) -> None:
         detail: dict[str, Any] = {"practised_s": round(found.practised_s, 3)}

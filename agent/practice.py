@@ -165,18 +165,11 @@ class Practice:
             evaluation=evaluation,
         )
         condition = self._drift_watch.condition if self._drift_watch is not None else Condition.USUAL
-        success = result.outcome is Outcome.SUCCESS
-        self._brain.attempted(finished, skill.name, version, success=success, condition=condition)
-        if self._success_watch is not None and result.return_ is not None:
-            self._success_watch.attempted(skill.name, result.outcome, result.mean_reward, end.robot_s)
-        fell = result.outcome is Outcome.FALL
-        if self._ladder is not None and result.return_ is not None and (result.interrupt is None or fell):
-            self._ladder.attempted(skill.name, -math.inf if fell else result.mean_reward)
-        if "speed_mps" in result.measures:
-            self.last_speed_mps[skill.name] = result.measures["speed_mps"]
-        if result.steps and result.interrupt is None:
-            self._scheduler.attempted(skill.name, pose, Pose2D.of(end.observation), result.mean_reward, end.robot_s)
-        if evaluation and isinstance(skill, LearnedSkill) and result.interrupt is None:
+        success, judged = result.outcome is Outcome.SUCCESS, result.outcome is not Outcome.ABORTED
+        self._brain.attempted(finished, skill.name, version if judged else None, success=success, condition=condition)
+        if judged:
+            self._judged(skill, result, pose, end)
+        if evaluation and judged and isinstance(skill, LearnedSkill) and result.interrupt is None:
             self._evaluated(skill, result, version, end.robot_s)
         self.skill_name = ""
         return result
@@ -194,6 +187,18 @@ class Practice:
         """Bring the robot to rest after an attempt."""
         if self._controller is not None:
             self._postures.come_to_rest(self._controller)
+
+    def _judged(self, skill: Skill, result: AttemptResult, start: Pose2D, end: Tick) -> None:
+        """An attempt that was not aborted tells of its skill."""
+        if self._success_watch is not None and result.return_ is not None:
+            self._success_watch.attempted(skill.name, result.outcome, result.mean_reward, end.robot_s)
+        fell = result.outcome is Outcome.FALL
+        if self._ladder is not None and result.return_ is not None and (result.interrupt is None or fell):
+            self._ladder.attempted(skill.name, -math.inf if fell else result.mean_reward)
+        if "speed_mps" in result.measures:
+            self.last_speed_mps[skill.name] = result.measures["speed_mps"]
+        if result.steps and result.interrupt is None:
+            self._scheduler.attempted(skill.name, start, Pose2D.of(end.observation), result.mean_reward, end.robot_s)
 
     def _evaluated(self, skill: LearnedSkill, result: AttemptResult, version: int | None, now_s: float) -> None:
         if skill in self.evaluations:

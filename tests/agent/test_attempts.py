@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fakes import DT_S, FakeRobot
 
-from agent.attempts import GOAL, GOAL_DECISIONS, AttemptResult, AttemptRunner, Interrupt
+from agent.attempts import GOAL, GOAL_DECISIONS, ROBOT_CHANGED, AttemptResult, AttemptRunner, Interrupt
 from agent.clock import SimulatedClock
 from agent.config import SafetyConfig
 from agent.fence import BRAKING_S
@@ -103,14 +103,15 @@ def walk(robot: FakeRobot) -> tuple[DecisionController, object]:
 
 
 class DriftWatchFake:
-    def __init__(self):
-        self.told = []
+    def __init__(self, changes_at=None):
+        self.told, self.changes_at = [], changes_at
 
     def begins(self, controller):
         self.told.append(controller)
 
     def decided(self, observation, decision, robot_s):
         self.told.append((observation.stamp_s, decision.sent))
+        return len(self.told) == self.changes_at
 
 
 class TestDriftWatch:
@@ -123,6 +124,14 @@ class TestDriftWatch:
         arrays = result.arrays
         assert [stamp_s for stamp_s, _ in decisions[: result.steps]] == arrays.stamps_s[: result.steps].tolist()
         np.testing.assert_array_equal([sent for _, sent in decisions[: result.steps]], arrays.actions)
+
+    def test_an_attempt_in_which_the_robot_changes_is_over_and_says_nothing_of_its_skill(self, robot):
+        controller, skill = walk(robot)
+        watch = DriftWatchFake(changes_at=6)
+        result, _ = run(robot, controller, skill, drift_watch=watch)
+        assert (result.outcome, result.end_reason) == (Outcome.ABORTED, ROBOT_CHANGED)
+        assert len(watch.told) == 6
+        assert result.arrays is not None  # what was measured until then is kept
 
     def test_a_script_that_decides_nothing_is_no_business_of_its(self, robot):
         watch = DriftWatchFake()

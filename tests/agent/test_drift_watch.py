@@ -71,10 +71,10 @@ def test_attempts_of_its_family_are_followed_and_no_others(monitor, watch):
 def test_a_change_and_its_end_are_rows(monitor, rows, watch):
     assert watch.status.since_s is None
     monitor.finds = Found(kind=Finding.CHANGED, practised_s=1.23456, joint=2, size=4.5)
-    watch.decided(observation(), DECISION, 10.0)
+    assert watch.decided(observation(), DECISION, 10.0)
     assert (watch.status.since_s, watch.status.joint) == (10.0, "joint_2")
     monitor.finds = Found(kind=Finding.HABIT, practised_s=1800.0)
-    watch.decided(observation(), DECISION, 20.0)
+    assert not watch.decided(observation(), DECISION, 20.0)
     assert watch.status.since_s == 10.0
     monitor.finds = Found(kind=Finding.CALM, practised_s=1900.0)
     watch.decided(observation(), DECISION, 30.0)
