@@ -22,7 +22,7 @@ from agent.attempts import Interrupt
 from agent.compensated_robot import CORRECTED, CompensatedRobot
 from agent.drift_watch import DriftWatch
 from agent.loop import Act, Tick
-from meta.checkup import CheckUp, feature_size, resting_size
+from meta.checkup import CheckUp, feature_size
 from meta.diagnosis import COMPARED, Cause, Diagnosis
 from persistence.records import DriftEvent
 from persistence.transactions import StoreBase
@@ -115,34 +115,45 @@ class CheckUps:
         return self._watch.changed and self._tries < TRIES
 
     def run(self, tick: Callable[[Act], Tick]) -> None:
-        """Check the robot up, from its stance.
+        """Check the robot up, from its stance; no longer than it takes to see that it is made up for.
 
         Raises:
             Interrupt: as ``tick`` does; then nothing has been learned, and what was made up for still is.
         """
-        before, readings = self._robot.drifts, list[Observation]()
-        if self._misfit is None:
+        before, motion = self._robot.drifts, self._motion
+        proving, left = self._misfit, None
+        if proving is None:
             self._robot.compensate(())
         try:
-            for period in range(self._motion.periods):
-                now = tick(partial(self._command, period))
-                readings.append(now.observation)
+            readings = self._readings(tick, range(motion.resting_periods))
+            if proving is not None:
+                left = self._left(proving, motion.resting(readings))
+                if left is None:
+                    return
+            readings += self._readings(tick, range(motion.resting_periods, motion.periods))
         except Interrupt:
             self._robot.compensate(before)
             raise
-        self._last_s = now.robot_s
-        features = self._motion.features(readings)
-        if self._misfit is not None:
-            self._prove(features, now.robot_s)
+        features = motion.features(readings)
+        if left is not None:
+            self._name_further(features, left)
         elif self._changed_anew:
             self._tries += 1
-            self._act(self._named(features), features, now.robot_s)
+            self._act(self._named(features), features)
         elif len(self._usual) < COMPARED:
             self._usual.append(features)
-            detail = {"features": np.round(features, 6).tolist()}
-            self._told(DriftEvent(kind=CHECKED_UP, robot_s=now.robot_s, detail=detail))
+            self._told(self._row(CHECKED_UP, {"features": np.round(features, 6).tolist()}))
         else:
-            self._compare(before, features, now.robot_s)
+            self._compare(before, features)
+
+    def _readings(self, tick: Callable[[Act], Tick], periods: range) -> list[Observation]:
+        """What is measured after each of these control periods of the motion."""
+        readings = []
+        for period in periods:
+            now = tick(partial(self._command, period))
+            readings.append(now.observation)
+            self._last_s = now.robot_s
+        return readings
 
     def _command(self, period: int, observation: Observation) -> Command:
         del observation
@@ -152,7 +163,7 @@ class CheckUps:
         found = self._diagnosis.diagnose(self._usual, features)
         return None if found is None else _Named(drift_of(found.cause), found.clarity)
 
-    def _compare(self, before: tuple[Drift, ...], features: Array, robot_s: float) -> None:
+    def _compare(self, before: tuple[Drift, ...], features: Array) -> None:
         """A routine check-up of a robot that was compensated for these drifts."""
         named = self._named(features)
         drift = None if named is None else named.drift
@@ -161,57 +172,63 @@ class CheckUps:
         if any(same_place(drift, known) for known in before or (None,)):
             return
         if self._watch.changed or (doubt is not None and same_place(doubt.drift, drift)):
-            self._act(named, features, robot_s)
+            self._act(named, features)
         elif doubt is None:
             self._doubt = _Doubt(drift)
 
-    def _act(self, named: _Named | None, features: Array, robot_s: float) -> None:
+    def _act(self, named: _Named | None, features: Array) -> None:
         """Compensate for what a check-up of a robot that was not compensated for has named, and for nothing else."""
         self._proven = ()
         if named is None:
             self._settled = ()
             self._robot.compensate(())
-            self._tell({}, robot_s)
+            self._tell({})
             return
         self._tries = TRIES
-        self._try(named, self._misfit_of(features), robot_s)
+        self._try(named, self._diagnosis.misfit(self._usual, self._motion.at_rest(features)))
 
-    def _try(self, named: _Named, misfit: float, robot_s: float) -> None:
+    def _try(self, named: _Named, misfit: float) -> None:
         """Compensate for one drift more; the next check-up says whether it is right to."""
         drift, corrected = named.drift, named.drift.kind in CORRECTED
         self._misfit = misfit if corrected else None
         self._robot.compensate(together(self._proven, drift))
         detail = {"clarity": round(named.clarity, 2), "drift": drift.to_dict(), "joints": list(drift.joints)}
-        self._tell(detail | {"compensated": corrected}, robot_s)
+        self._tell(detail | {"compensated": corrected})
 
-    def _prove(self, features: Array, robot_s: float) -> None:
-        """A check-up of a robot that is compensated for what the last one named."""
-        before, self._misfit = self._misfit, None
-        assert before is not None
-        after = self._misfit_of(features)
+    def _left(self, before: float, resting: Array) -> float | None:
+        """Whether a robot is nearer to what it usually is for what the last check-up named: by how it rests, since one
+        on four stiff legs that moved may come to stand on other three.
+
+        Returns:
+            How far from usual it still is, if more is to be named; else None.
+        """
+        self._misfit = None
+        after = self._diagnosis.misfit(self._usual, resting)
         if after >= max(before, CALM_MISFIT):
             undone = [drift.to_dict() for drift in self._robot.drifts]
             self._robot.compensate(self._proven)
-            self._tell({"undone": undone, "misfit": [round(before, 2), round(after, 2)]}, robot_s)
-            return
+            self._tell({"undone": undone, "misfit": [round(before, 2), round(after, 2)]})
+            return None
         self._proven = self._robot.drifts
         if after < CALM_MISFIT and not same_places(self._proven, self._settled):
             # Else its repair would go unseen until it has been calm for long. Only once for the same: if it is still
             # found to have changed, it has.
             self._settled = self._proven
-            self._watch.settle(robot_s)
-            return
-        further = self._named(features) if after >= CALM_MISFIT and len(self._proven) < MOST else None
+            self._watch.settle(self._last_s)
+        return after if after >= CALM_MISFIT and len(self._proven) < MOST else None
+
+    def _name_further(self, features: Array, misfit: float) -> None:
+        """Compensate for what is still wrong with the robot, too."""
+        further = self._named(features)
         if further is not None and further.drift.kind in CORRECTED:
-            self._try(further, after, robot_s)
+            self._try(further, misfit)
 
-    def _misfit_of(self, features: Array) -> float:
-        """How far from usual it is at rest: moved, a robot on four stiff legs may come to stand on other three."""
-        return self._diagnosis.misfit(self._usual, features, resting_size(self._robot.spec))
-
-    def _tell(self, detail: Mapping[str, object], robot_s: float) -> None:
-        self._told(DriftEvent(kind=DIAGNOSED, robot_s=robot_s, detail=dict(detail)))
+    def _tell(self, detail: Mapping[str, object]) -> None:
+        self._told(self._row(DIAGNOSED, detail))
         self._watch.diagnosed(self._robot.drifts)
+
+    def _row(self, kind: str, detail: Mapping[str, object]) -> DriftEvent:
+        return DriftEvent(kind=kind, robot_s=self._last_s, detail=dict(detail))
 
 
 @dataclass(frozen=True)

@@ -28,19 +28,21 @@ class CheckUp:
     def __init__(self, spec: RobotSpec, dt_s: float) -> None:
         """Prepare for a control period of ``dt_s``."""
         self._spec = spec
-        self._rest, self._settle = round(REST_S / dt_s), round(SETTLE_S / dt_s)
+        self._settle = round(SETTLE_S / dt_s)
+        self.resting_periods = self._settle + round(REST_S / dt_s)
+        """Control periods that it stands, before it moves."""
         cycle = round(CYCLES / FREQUENCY_HZ / dt_s)
         self._cycle, self._each = cycle, cycle + round(BETWEEN_S / dt_s)
         angle = 2.0 * np.pi * FREQUENCY_HZ * dt_s * np.arange(1, cycle + 1)
         self._amplitude = AMPLITUDE_RAD[spec.leg_dofs]
         self._wave = self._amplitude * np.sin(angle)
         self._fourier = np.exp(-1j * angle) * 2.0 / cycle
-        self.periods = self._settle + self._rest + spec.n_joints * self._each
+        self.periods = self.resting_periods + spec.n_joints * self._each
         """Control periods that it takes."""
 
     def command(self, period: int) -> Command:
         """What is sent in a control period, counted from 0."""
-        spec, since = self._spec, period - self._settle - self._rest
+        spec, since = self._spec, period - self.resting_periods
         target = spec.stand_position_rad.copy()
         joint, at = divmod(since, self._each)
         if since >= 0 and at < self._cycle:
@@ -61,15 +63,11 @@ class CheckUp:
         """
         if len(readings) != self.periods:
             raise ValueError(f"{len(readings)} readings of a check-up of {self.periods} control periods")
-        angle = np.array([reading.joint_position for reading in readings]) - self._spec.stand_position_rad
+        angle, torque, _, lean = self._measured(readings)
         velocity = np.array([reading.joint_velocity for reading in readings])
-        torque = np.array([reading.joint_torque for reading in readings])
-        turn = np.array([reading.angular_velocity for reading in readings])
-        lean = np.array([reading.up[:2] for reading in readings])
-        rest = slice(self._settle, self._settle + self._rest)
-        out = [part[rest].mean(axis=0) for part in (angle, torque, turn, lean)]
+        out = [self.resting(readings[: self.resting_periods])]
         for joint in range(self._spec.n_joints):
-            begin = self._settle + self._rest + joint * self._each
+            begin = self.resting_periods + joint * self._each
             moving = slice(begin, begin + self._cycle)
             follows = (self._fourier @ angle[moving, joint]) / self._amplitude
             effort = self._fourier @ torque[moving, joint]
@@ -79,10 +77,22 @@ class CheckUp:
             out.append(np.array([friction, *(part.real for part in parts), *(part.imag for part in parts)]))
         return np.concatenate(out)
 
+    def resting(self, readings: Sequence[Observation]) -> Array:
+        """The first features, from readings of `resting_periods` alone."""
+        return np.concatenate([part[self._settle :].mean(axis=0) for part in self._measured(readings)])
 
-def resting_size(spec: RobotSpec) -> int:
-    """How many of the first features are of the robot at rest."""
-    return _BODY + 2 * spec.n_joints
+    def at_rest(self, features: Array) -> Array:
+        """Of all features those that `resting` gives."""
+        return features[: _BODY + 2 * self._spec.n_joints]
+
+    def _measured(self, readings: Sequence[Observation]) -> tuple[Array, Array, Array, Array]:
+        """Joint angles off the stance, torques, gyroscope, lean. Each shape: (T, ...)."""
+        return (
+            np.array([reading.joint_position for reading in readings]) - self._spec.stand_position_rad,
+            np.array([reading.joint_torque for reading in readings]),
+            np.array([reading.angular_velocity for reading in readings]),
+            np.array([reading.up[:2] for reading in readings]),
+        )
 
 
 def feature_size(spec: RobotSpec) -> int:

@@ -132,13 +132,18 @@ class Diagnosis:
         size = none + float(multiple[best]) * (cause.size - none)
         return Diagnosed(cause=replace(cause, size=max(size, 0.0) if none else size), clarity=clarity)
 
-    def misfit(self, usual: Sequence[Array], seen: Array, first: int) -> float:
+    def misfit(self, usual: Sequence[Array], seen: Array) -> float:
         """How far the first few features of a check-up are from the robot's usual ones, whatever the cause.
+
+        Args:
+            usual: all features of check-ups of this robot before it drifted. Shapes: (D,).
+            seen: the first few of another one. Shape: (at most D,).
 
         Returns:
             The Mahalanobis distance by the root of their number: about 1 for a usual check-up.
         """
-        z = ((seen - np.mean(usual, axis=0)) / self.std)[:first]
+        first = len(seen)
+        z = (seen - np.mean(usual, axis=0)[:first]) / self.std[:first]
         covariance = np.linalg.inv(self.precision)[:first, :first]
         return float(np.sqrt(z @ np.linalg.solve(covariance, z) / first / _spread(usual)))
 

@@ -23,7 +23,7 @@ from agent.config import Config
 from agent.daemon import run_daemon
 from agent.states import Event
 from agent.status import read_status
-from meta.checkup import feature_size
+from meta.checkup import CheckUp, feature_size
 from meta.diagnosis import COMPARED, Cause, Diagnosed
 from meta.drift_monitor import Finding
 from persistence.home import Home
@@ -50,7 +50,7 @@ class World:
         self.misfits = iter(())
         """How far from usual the robot is, in the order of being asked."""
         self.robot = SimpleNamespace(spec=SPEC, drifts=(), compensate=self.compensate)
-        diagnosis = SimpleNamespace(diagnose=self.diagnose, misfit=lambda usual, seen, first: next(self.misfits))
+        diagnosis = SimpleNamespace(diagnose=self.diagnose, misfit=lambda usual, seen: next(self.misfits))
         self.settled = []
         self.watch = SimpleNamespace(
             status=None, changed=False, diagnosed=self.heard.append, settle=self.settled.append
@@ -121,7 +121,9 @@ def test_a_changed_robot_is_compared_with_what_it_was_and_compensated_for():
     assert Drift.from_dict(row.detail["drift"]) == WEAK
     # The next one, of a robot that is compensated for, says that this is right.
     world.compensated.clear()
+    world.sent.clear()
     assert world.run()
+    assert len(world.sent) == CheckUp(SPEC, 0.02).resting_periods  # how it rests says it all
     assert (world.compensated, world.robot.drifts, len(world.rows)) == ([], (WEAK,), 1)
     world.robot_s += APART_S
     assert not world.run()  # it is known
