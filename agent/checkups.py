@@ -22,12 +22,12 @@ from agent.attempts import Interrupt
 from agent.compensated_robot import CORRECTED, CompensatedRobot
 from agent.drift_watch import DriftWatch
 from agent.loop import Act, Tick
-from meta.checkup import CheckUp, feature_size
+from meta.checkup import CheckUp
 from meta.diagnosis import COMPARED, Cause, Diagnosis
 from persistence.records import DriftEvent
 from persistence.transactions import StoreBase
 from sim.drift import KINDS, Drift, DriftKind
-from sim.robot import Array, Command, Observation, RobotSpec
+from sim.robot import Array, Command, Observation
 
 CHECKED_UP, DIAGNOSED = "checked_up", "drift_diagnosed"
 """Kinds of rows among the drift events: the features of a usual robot; what a changed one has, if anything is named."""
@@ -45,11 +45,11 @@ MOST = 3
 """Drifts that are compensated for at a time."""
 
 
-def stored_checkups(store: StoreBase, spec: RobotSpec) -> tuple[Array, ...]:
-    """Features of the robot as it usually is, that earlier runs have measured."""
+def stored_checkups(store: StoreBase, motion: CheckUp) -> tuple[Array, ...]:
+    """Features of the robot as it usually is, that earlier runs have measured in this motion."""
     rows = store.rows("SELECT detail FROM drift_events WHERE kind = ? ORDER BY id", (CHECKED_UP,))
-    measured = [np.array(json.loads(row["detail"])["features"], np.float64) for row in rows]
-    return tuple(features for features in measured if features.shape == (feature_size(spec),))
+    details = [json.loads(row["detail"]) for row in rows]
+    return tuple(np.array(it["features"], np.float64) for it in details if it.get("motion") == motion.name)
 
 
 class CheckUps:
@@ -59,7 +59,7 @@ class CheckUps:
         self,
         robot: CompensatedRobot,
         diagnosis: Diagnosis,
-        dt_s: float,
+        motion: CheckUp,
         watch: DriftWatch,
         told: Callable[[DriftEvent], None],
         usual: Sequence[Array] = (),
@@ -69,13 +69,13 @@ class CheckUps:
         Args:
             robot: is told what to make up for.
             diagnosis: what drifts do to check-ups of such a robot.
-            dt_s: control period.
+            motion: what it does.
             watch: says whether the robot is what it was, and hears what has drifted.
             told: gets a row for each check-up.
             usual: features that earlier runs have measured.
         """
         self._robot, self._diagnosis, self._watch, self._told = robot, diagnosis, watch, told
-        self._motion = CheckUp(robot.spec, dt_s)
+        self._motion = motion
         self._usual = list(usual)
         self._last_s = -np.inf
         self._looked_at: float | None = None
@@ -142,7 +142,7 @@ class CheckUps:
             self._act(self._named(features), features)
         elif len(self._usual) < COMPARED:
             self._usual.append(features)
-            self._told(self._row(CHECKED_UP, {"features": np.round(features, 6).tolist()}))
+            self._told(self._row(CHECKED_UP, {"motion": motion.name, "features": np.round(features, 6).tolist()}))
         else:
             self._compare(before, features)
 

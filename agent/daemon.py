@@ -66,6 +66,7 @@ from agent.scene import Scene
 from agent.scheduler import Scheduler
 from agent.states import Event, Limits, State
 from agent.success_watch import SuccessWatch, earlier_attempts
+from meta.checkup import CheckUp
 from meta.diagnosis import Diagnosis, diagnosis_path
 from meta.drift_monitor import Condition, DriftMonitor
 from persistence.home import Home, HomeLock
@@ -261,9 +262,10 @@ class Run:
             drift_watch = DriftWatch(monitor, robot.spec, family, self._notes.drift_found, before)
             ladder = DriftLadder(drift_watch, self._notes.degraded)
             if isinstance(driven, CompensatedRobot):
-                usual = writer.submit(lambda store: stored_checkups(store, robot.spec)).result()
+                motion = CheckUp(robot.spec, dt_s)
+                usual = writer.submit(lambda store: stored_checkups(store, motion)).result()
                 diagnosis = Diagnosis.read(diagnosis_path(robot.spec.name))
-                checkups = CheckUps(driven, diagnosis, dt_s, drift_watch, self._notes.checked_up, usual)
+                checkups = CheckUps(driven, diagnosis, motion, drift_watch, self._notes.checked_up, usual)
         person = None
         if config.person.enabled and isinstance(robot, Placeable):
             p = config.person

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks import _daemon
+from sim.drift import Drift
 
 FAULTS = {"hours": 24, "faults_per_hour": 120, "repaired_after_s": 45, "wear": False}
 """One or two at a time (`sim.drift_ranges.drawn`)."""
@@ -36,3 +37,9 @@ def learn(home: Path, robot: str, minutes: float, seed: int, settings: Mapping[s
         changes["sim.drift"] = str(file)
     told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
     _daemon.run_until(home, minutes / 60, "--speed", "max", "--seed", str(seed), "--robot", robot, *told)
+
+
+def as_toml(drifts: Iterable[Drift]) -> str:
+    """Drifts as a file that `sim.drift_presets.read_drifts` reads."""
+    tables = ([f"{name} = {json.dumps(value)}" for name, value in drift.to_dict().items()] for drift in drifts)
+    return "".join("\n".join(("[[drift]]", *lines, "")) for lines in tables)

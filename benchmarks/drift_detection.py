@@ -24,6 +24,7 @@ import numpy as np
 from agent.checkups import DIAGNOSED
 from agent.robots import load_robot
 from benchmarks import _daemon
+from benchmarks._drifting import as_toml
 from benchmarks._study import Cells, Study, main
 from meta.drift_monitor import Finding
 from sim.drift import KINDS, Drift, DriftKind, DriftSubject
@@ -60,7 +61,7 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         drifts = tuple(schedule(robot.drift_subject, settings["drifts"], seed))
     with tempfile.TemporaryDirectory() as folder:
         home, file = Path(folder) / "home", Path(folder) / "drift.toml"
-        file.write_text("".join(_toml(drift) for drift in drifts))
+        file.write_text(as_toml(drifts))
         changes = {"run.start": "zoo", "learner.watch_drift": True, "sim.drift": str(file), **settings["set"]}
         told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
         hours = (CALM_S + len(drifts) * (LASTS_S + PAUSE_S)) / 3600.0
@@ -87,11 +88,6 @@ def schedule(subject: DriftSubject, n: int, seed: int) -> Iterator[Drift]:
             begins_s=begins_s,
             ends_s=begins_s + LASTS_S,
         )
-
-
-def _toml(drift: Drift) -> str:
-    lines = [f"{name} = {json.dumps(value)}" for name, value in drift.to_dict().items()]
-    return "\n".join(("[[drift]]", *lines, ""))
 
 
 @dataclass(frozen=True)

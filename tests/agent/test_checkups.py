@@ -35,6 +35,7 @@ from sim.minitaur import minitaur_spec
 from tests.skills.readings import reading
 
 SPEC = minitaur_spec()
+MOTION = CheckUp(SPEC, 0.02)
 WEAK = Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.5, joints=(SPEC.joint_names[3],))
 
 
@@ -56,7 +57,7 @@ class World:
             status=None, changed=False, diagnosed=self.heard.append, settle=self.settled.append
         )
         self.changes(None)
-        self.checkups = CheckUps(self.robot, diagnosis, 0.02, self.watch, self.rows.append, usual)
+        self.checkups = CheckUps(self.robot, diagnosis, MOTION, self.watch, self.rows.append, usual)
 
     def compensate(self, drifts):
         self.robot.drifts = tuple(drifts)
@@ -123,7 +124,7 @@ def test_a_changed_robot_is_compared_with_what_it_was_and_compensated_for():
     world.compensated.clear()
     world.sent.clear()
     assert world.run()
-    assert len(world.sent) == CheckUp(SPEC, 0.02).resting_periods  # how it rests says it all
+    assert len(world.sent) == MOTION.resting_periods  # how it rests says it all
     assert (world.compensated, world.robot.drifts, len(world.rows)) == ([], (WEAK,), 1)
     world.robot_s += APART_S
     assert not world.run()  # it is known
@@ -308,10 +309,11 @@ def test_a_fall_in_the_middle_leaves_what_was_known():
 def test_earlier_runs_are_remembered_unless_they_are_of_another_robot(tmp_path):
     home = Home(tmp_path).prepare()
     with Store.open(home.db) as store:
-        for features in (np.arange(feature_size(SPEC)), np.zeros(3)):
-            store.add_drift(DriftEvent(kind=CHECKED_UP, robot_s=1.0, detail={"features": features.tolist()}))
-        (found,) = stored_checkups(store, SPEC)
-        assert stored_checkups(store, a1_spec()) == ()
+        features = np.arange(feature_size(SPEC)).tolist()
+        for motion in ({"motion": MOTION.name}, {"motion": "another"}, {}):  # older versions did not say
+            store.add_drift(DriftEvent(kind=CHECKED_UP, robot_s=1.0, detail={**motion, "features": features}))
+        (found,) = stored_checkups(store, MOTION)
+        assert stored_checkups(store, CheckUp(a1_spec(), 0.02)) == ()
     np.testing.assert_array_equal(found, np.arange(feature_size(SPEC)))
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from agent.checkups import DIAGNOSED
 from benchmarks import drift_detection as study
+from benchmarks._drifting import as_toml
 from meta.drift_monitor import Finding
 from persistence.home import Home
 from persistence.records import AttemptEnd, AttemptStart, DriftEvent, Outcome, RunStart, SkillKind, SkillRow
@@ -103,5 +104,5 @@ def test_runs_are_counted_together():
 def test_a_schedule_is_read_back_as_it_was(subject, tmp_path):
     drifts = list(study.schedule(subject, study.DEFAULT_N, seed=1))
     file = tmp_path / "drift.toml"
-    file.write_text("".join(study._toml(drift) for drift in drifts))
+    file.write_text(as_toml(drifts))
     assert sorted(map(repr, read_drifts(file, subject))) == sorted(map(repr, drifts))

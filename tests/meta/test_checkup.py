@@ -5,16 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from meta.checkup import AMPLITUDE_RAD, CYCLES, FREQUENCY_HZ, REST_S, SETTLE_S, CheckUp, feature_size
+from meta.checkup import AMPLITUDE_RAD, BETWEEN_S, CYCLE_S, CYCLES, CheckUp, feature_size
 from sim.a1 import a1_spec
 from tests.skills.readings import reading
 
 SPEC = a1_spec()
 DT_S = 0.02
 MOTION = CheckUp(SPEC, DT_S)
-FIRST = round((SETTLE_S + REST_S) / DT_S)
-EACH = (MOTION.periods - FIRST) // SPEC.n_joints
+FIRST = MOTION.resting_periods
+EACH = round((CYCLE_S + BETWEEN_S) / DT_S)
 N = SPEC.n_joints
+PAIRS = [(dof, 9 + dof) for dof in range(3)] + [(3 + dof, 6 + dof) for dof in range(3)]
+"""The same joint of two diagonal legs."""
 
 
 def sent():
@@ -36,17 +38,27 @@ def readings(angle, torque, **more):
     ]
 
 
-def test_one_joint_moves_after_the_other_and_comes_back():
+def test_two_joints_of_diagonal_legs_move_at_a_time_and_come_back():
     off = sent()
     assert not off[:FIRST].any()
-    assert np.abs(off).max() == pytest.approx(AMPLITUDE_RAD[3], rel=0.05)
-    assert (np.count_nonzero(off, axis=1) <= 1).all()
-    for joint in range(N):
-        moving = off[FIRST + joint * EACH : FIRST + (joint + 1) * EACH]
-        assert moving[:, joint].any()
-        assert not np.delete(moving, joint, axis=1).any()
+    assert len(off) == FIRST + len(PAIRS) * EACH
+    for number, pair in enumerate(PAIRS):
+        moving = off[FIRST + number * EACH : FIRST + (number + 1) * EACH]
+        assert not np.delete(moving, pair, axis=1).any()
         np.testing.assert_allclose(moving[-1], 0.0)
-    assert pytest.approx(CYCLES / FREQUENCY_HZ + 0.1) == EACH * DT_S
+        np.testing.assert_allclose(np.abs(moving[:, pair]).max(axis=0), AMPLITUDE_RAD[3], rtol=0.1)
+        for joint, cycles in zip(pair, CYCLES, strict=True):
+            turns = np.flatnonzero(np.diff(np.sign(moving[moving[:, joint] != 0.0, joint])))
+            assert len(turns) == 2 * cycles - 1  # each crosses the stance so often
+
+
+def test_each_of_two_joints_is_heard_alone():
+    """What one does at its own frequency does not show in the other's features."""
+    off = sent()
+    alone = off.copy()
+    alone[:, [second for _, second in PAIRS]] = 0.0
+    both, first = (MOTION.features(readings(angle, 10.0 * angle))[29:].reshape(N, 9) for angle in (off, alone))
+    np.testing.assert_allclose(both[[one for one, _ in PAIRS]], first[[one for one, _ in PAIRS]], atol=1e-9)
 
 
 def test_what_follows_in_step_and_what_lags():

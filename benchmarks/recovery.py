@@ -1,0 +1,176 @@
+"""How soon a robot with a weak motor walks again as it did: the daemon as it runs, with all that takes time.
+
+    python -m benchmarks.recovery [--only a1] [--seeds 0 1 2]
+    perdure bench recovery --seed 0 --n 8                 # the Minitaur; n: motors
+
+The zoo's policies walk in all directions and stay as they are. After twenty calm minutes one motor after another, drawn
+at random, gives half its torque for a minute and a half; between them all is well for as long. The robot is gone with
+the first attempt that earns less than `BACK` of what its skill usually does, falls, or ends as the robot has changed,
+and back when the next one begins that earns as much: before that the change has to be noticed, the robot to stand still
+and to be checked up, and what was found to be made up for.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.checkups import DIAGNOSED
+from agent.robots import load_robot
+from benchmarks import _daemon
+from benchmarks._drifting import as_toml
+from benchmarks._study import Cells, Study, main
+from meta.drift_monitor import Finding
+from sim.drift import Drift, DriftKind
+
+CALM_S, LASTS_S, PAUSE_S = 1200.0, 90.0, 90.0
+STRENGTH = 0.5
+BACK = 0.9
+DEFAULT_N = 8
+SET = {"run.start": "zoo", "learner.watch_drift": True, "learner.hold_policy": True}
+
+
+def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
+    """One run of the Minitaur with ``n`` weak motors. Returns what `together` returns."""
+    return together([cell({"robot": "minitaur", "motors": n, "set": SET}, seed)])
+
+
+def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """One run.
+
+    Returns:
+        ``motors``: of each ``joint``, ``gone`` (whether it ever was), ``noticed_s``, ``named_s``,
+        ``back_s`` (robot time since it weakened; None: not before its repair), ``right`` (whether the joint was named)
+        and ``falls`` while it was weak.
+    """
+    with load_robot(settings["robot"], 0) as robot:
+        drifts = tuple(schedule(robot.spec.joint_names, settings["motors"], seed))
+    with tempfile.TemporaryDirectory() as folder:
+        home, file = Path(folder) / "home", Path(folder) / "drift.toml"
+        file.write_text(as_toml(drifts))
+        changes = {"sim.drift": str(file), **settings["set"]}
+        told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+        hours = (CALM_S + len(drifts) * (LASTS_S + PAUSE_S)) / 3600.0
+        length = ("--hours", str(hours), "--speed", "max", "--seed", str(seed))
+        _daemon.run_daemon(home, *length, "--robot", settings["robot"], *told)
+        return {"motors": judge(home, drifts)}
+
+
+def schedule(joints: Sequence[str], n: int, seed: int) -> Iterator[Drift]:
+    """Weak motors, one after the other."""
+    rng = np.random.default_rng((seed, 2))
+    for number in range(n):
+        begins_s = CALM_S + number * (LASTS_S + PAUSE_S)
+        yield Drift(
+            kind=DriftKind.MOTOR_STRENGTH,
+            size=STRENGTH,
+            joints=(str(rng.choice(joints)),),
+            begins_s=begins_s,
+            ends_s=begins_s + LASTS_S,
+        )
+
+
+def judge(home: Path, drifts: Sequence[Drift]) -> list[dict[str, Any]]:
+    """What a home's books say of these. Returns as `cell`."""
+    attempts = _daemon.query(
+        home,
+        "SELECT skill, started_s, ended_s, coalesce(return, 0.0) / max(steps, 1), outcome FROM attempts "
+        "WHERE state = 'finished' AND steps > 0 ORDER BY id",
+    )
+    usual = defaultdict(list)
+    for skill, _, ended_s, earned, _ in attempts:
+        if ended_s < CALM_S:
+            usual[skill].append(earned)
+    enough = {skill: BACK * float(np.median(each)) for skill, each in usual.items()}
+    noticed = [at_s for (at_s,) in _rows(home, Finding.CHANGED.value, "robot_s")]
+    named = [
+        (at_s, json.loads(detail)["joints"])
+        for at_s, detail in _rows(home, DIAGNOSED, "robot_s, detail")
+        if "joints" in json.loads(detail)
+    ]
+    fell = [at_s for (at_s,) in _daemon.query(home, "SELECT started_s FROM self_recoveries WHERE kind = 'fall'")]
+    found = []
+    for drift in drifts:
+        begins_s, ends_s = drift.begins_s, drift.ends_s
+        meanwhile = [
+            (started_s, earned >= enough.get(skill, np.inf) and outcome not in ("fall", "aborted"))
+            for skill, started_s, ended_s, earned, outcome in attempts
+            if ended_s > begins_s and started_s < ends_s
+        ]
+        gone_s = next((started_s for started_s, well in meanwhile if not well), None)
+        back_s = next((at_s for at_s, well in meanwhile if gone_s is not None and well and at_s > gone_s), None)
+        changed_s = next((at_s for at_s in noticed if begins_s <= at_s < ends_s), None)
+        told = [each for each in named if changed_s is not None and changed_s <= each[0] < ends_s]
+        found.append(
+            {
+                "joint": drift.joints[0],
+                "gone": gone_s is not None,
+                "noticed_s": _since(changed_s, begins_s),
+                "named_s": _since(told[0][0] if told else None, begins_s),
+                "back_s": _since(back_s, begins_s) if gone_s is not None else 0.0,
+                "right": bool(told) and told[0][1] == list(drift.joints),
+                "falls": sum(begins_s <= at_s < ends_s for at_s in fell),
+            }
+        )
+    return found
+
+
+def _rows(home: Path, kind: str, columns: str) -> list[tuple[Any, ...]]:
+    return _daemon.query(home, f"SELECT {columns} FROM drift_events WHERE kind = '{kind}' ORDER BY id")
+
+
+def _since(at_s: float | None, begins_s: float) -> float | None:
+    return None if at_s is None else round(at_s - begins_s, 2)
+
+
+def together(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Runs of one robot together.
+
+    Returns:
+        ``motors``, ``gone`` and ``noticed`` (how many), ``right`` (of those noticed), ``noticed_s_median``,
+        ``named_s_median``, ``back_s_median`` (of those gone; a robot that was not back counts as late for ever, and a
+        median of that is None), and ``falls``.
+    """
+    motors = [motor for each in cells for motor in each["motors"]]
+    gone = [motor for motor in motors if motor["gone"]]
+    noticed = [motor for motor in motors if motor["noticed_s"] is not None]
+    return {
+        "motors": len(motors),
+        "gone": len(gone),
+        "noticed": len(noticed),
+        "right": sum(motor["right"] for motor in noticed),
+        "noticed_s_median": _median([motor["noticed_s"] for motor in noticed]),
+        "named_s_median": _median([motor["named_s"] for motor in noticed]),
+        "back_s_median": _median([motor["back_s"] for motor in gone]),
+        "falls": sum(motor["falls"] for motor in motors),
+    }
+
+
+def _median(seconds: Sequence[float | None]) -> float | None:
+    known = [np.inf if each is None else each for each in seconds]
+    median = float(np.median(known)) if known else np.inf
+    return median if np.isfinite(median) else None
+
+
+def conclude(cells: Cells) -> dict[str, Any]:
+    """What `together` returns, by robot."""
+    return {variant: together(found) for variant, found in cells.items()}
+
+
+STUDY = Study(
+    name="recovery",
+    module="benchmarks.recovery",
+    variants={robot: {"robot": robot, "motors": DEFAULT_N, "set": SET} for robot in ("a1", "minitaur")},
+    cell=cell,
+    seeds=(0, 1, 2),
+    conclude=conclude,
+)
+
+if __name__ == "__main__":
+    main(STUDY)
