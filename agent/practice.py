@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from agent.attempts import AttemptResult, AttemptRunner, Interrupt, TickFunction
 from agent.brain import Brain
+from agent.curriculum import TELLING, Tried
 from agent.drift_ladder import DriftLadder
 from agent.drift_watch import DriftWatch
 from agent.ledger import Ledger
@@ -94,8 +95,8 @@ class Practice:
         what perturbs.
         """
         pose, here = Pose2D.of(now.observation), self._scene.situation(now.observation)
-        if due := [skill for skill in self.evaluations if skill.name in here]:
-            scores = self._scheduler.scores(pose, now.robot_s)
+        scores = self._scheduler.scores(pose, now.robot_s)
+        if due := [skill for skill in self.evaluations if skill.name in here & scores.keys()]:
             best = max(due, key=lambda skill: scores[skill.name])
             if scores[best.name] >= max(scores.values()) - self._scheduler.TEMPERATURE:
                 return best, True
@@ -169,6 +170,12 @@ class Practice:
         self._brain.attempted(finished, skill.name, version, success=success, condition=condition)
         if self._success_watch is not None and result.return_ is not None:
             self._success_watch.attempted(skill.name, result.outcome, result.mean_reward, end.robot_s)
+        by_policy = version is not None or not isinstance(skill, LearnedSkill)
+        if by_policy and not evaluation and result.outcome in TELLING and condition is not Condition.CHANGED:
+            earned = result.mean_reward if math.isfinite(result.mean_reward) else 0.0
+            tried = Tried(skill=skill.name, success=success, mean_reward=earned)
+            for change in self._scheduler.curriculum.attempted(tried):
+                self._ledger.standing(change, end.robot_s)
         fell = result.outcome is Outcome.FALL
         if self._ladder is not None and result.return_ is not None and (result.interrupt is None or fell):
             self._ladder.attempted(skill.name, -math.inf if fell else result.mean_reward)
