@@ -10,15 +10,18 @@ from pilot_world import FakeSkill, World
 from agent.cli import main
 from agent.config import Config
 from agent.curriculum import Curriculum, Standing, Tried
-from agent.curriculum_books import open_curriculum, stored_curriculum, tries
+from agent.curriculum_books import BEGUN, open_curriculum, stored_curriculum, tries
 from agent.curriculum_facts import explain
+from agent.daemon import run_daemon
 from agent.quarantine import SKILL_QUARANTINED
 from agent.scheduler import Pose2D, Scheduler
+from agent.skill_template import write_template
 from meta.drift_monitor import Finding
 from persistence.home import Home
 from persistence.records import AttemptEnd, AttemptStart, DriftEvent, Fault, Outcome, RunStart, SkillKind, SkillRow
 from persistence.store import Store
 from sim.workspace import Workspace
+from skills.registry import use_folders
 from skills.skill import Level, Progress
 from skills.skill import SkillKind as Kind
 
@@ -151,6 +154,58 @@ def add(store, skill, *outcomes, evaluation=False, version=None, return_=None):
             attempt_id=store.start_attempt(start), ended_s=start_s + 5.0, outcome=outcome, steps=10, return_=return_
         )
         store.finish_attempt(end)
+
+
+SETTINGS = {"learner.hidden": [16], "learner.warmup_steps": 100_000, "workspace.size_m": 20.0}
+
+
+def write_walk(folder, name, value, requires=()):
+    """A skill that is done whatever it does."""
+    file = write_template(name, folder / name)[0]
+    lines = f'level = Level(of="circle", axis="size_m", value={value})', f"requires = {requires!r}", "horizon_s = 0.5"
+    text = file.read_text().replace("horizon_s = 10.0", "\n    ".join(lines))
+    text = text.replace("import LearnedSkill", "import LearnedSkill, Level").replace(
+        "return bool(ahead", "return True or ("
+    )
+    (folder / f"{name}.py").write_text(text)
+
+
+class TestDaemon:
+    @pytest.fixture(autouse=True)
+    def _nothing_stays(self):
+        yield
+        use_folders(())
+
+    def run(self, tmp_path, attempts, **changes):
+        names = {"run.skills": ["small", "large"], "run.skill_folders": [str(tmp_path / "mine")]}
+        config = Config.load(None, SETTINGS | names | {"run.attempts": attempts, **changes})
+        run_daemon(config, tmp_path / "home")
+
+    def test_a_run_goes_on_where_the_one_before_stood(self, tmp_path, capsys):
+        write_walk(tmp_path / "mine", "small", 1.0)
+        write_walk(tmp_path / "mine", "large", 2.0)
+        self.run(tmp_path, 6)
+        self.run(tmp_path, 8)
+        with Store.open(tmp_path / "home" / "perdure.db", read_only=True) as store:
+            skills = [row["skill"] for row in store.rows("SELECT skill FROM attempts ORDER BY id")]
+            (mastered,) = store.rows("SELECT robot_s FROM events WHERE kind = 'skill.mastered'")
+            (ended,) = store.rows("SELECT ended_s FROM attempts WHERE id = 10")
+            begun = [json.loads(row["data"]) for row in store.rows("SELECT data FROM events WHERE kind = ?", (BEGUN,))]
+        assert skills[:10] == ["small"] * 10
+        assert skills[10] == "large"
+        assert mastered["robot_s"] == ended["ended_s"]
+        assert begun == [{"mode": "progress", "needs": {"large": ["small"], "small": []}}] * 2
+        use_folders(())  # the books know enough
+        assert main(["skills", "why", "small", "--home", str(tmp_path / "home")]) == 0
+        assert "practised now and then to keep it" in capsys.readouterr().out
+
+    def test_skills_that_wait_for_each_other_are_refused_before_anything_is_in_the_books(self, tmp_path):
+        write_walk(tmp_path / "mine", "small", 1.0, requires=("large",))
+        write_walk(tmp_path / "mine", "large", 2.0)
+        with pytest.raises(ValueError, match="skills wait for each other"):
+            self.run(tmp_path, 2)
+        with Store.open(tmp_path / "home" / "perdure.db", read_only=True) as store:
+            assert store.rows("SELECT * FROM runs") == []
 
 
 DONE, NOT = Outcome.SUCCESS, Outcome.TIMEOUT
