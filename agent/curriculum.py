@@ -32,9 +32,8 @@ CONFIDENCE = 0.9
 MASTERY = 0.65
 """A task is mastered once the lower end of that interval is no less (9 of 10, 17 of 20), and lost again once its upper
 end is less (9 of 20)."""
-LEAST = 0.1
-"""What speaks for practising a task whose success does not change; that of one whose success went from 0 to 1 is 1
-more."""
+LEAST = 0.2
+"""What speaks for practising a task that makes no progress; for others their progress is added."""
 CURIOSITY = 0.5
 """Taken for the progress of a task that has had too few attempts to see any."""
 URGENCY = 1.5
@@ -116,19 +115,18 @@ class History:
 
     @property
     def progress(self) -> float | None:
-        """How far success went between the two halves, in [0, 1]; None: they are too few to tell.
+        """How far success or reward went between the two halves, in [0, 1]; None: they are too few to tell.
 
-        Where nothing has succeeded yet it is how far the reward went, as a share of all that it varied by.
+        Of the reward it is a share of all that it varied by: it needs no scale, and tells while success is still rare. The
+        larger of the two counts.
         """
         if len(self.newest) < FEWEST:
             return None
         older, newer = self.halves()
-        before, now = success_rate(older), success_rate(newer)
-        if before or now:
-            return abs(now - before)
         rewards = [tried.mean_reward for tried in self._longer]
         varied = max(rewards) - min(rewards)
-        return abs(mean_reward(newer) - mean_reward(older)) / varied if varied > 0.0 else 0.0
+        earned = abs(mean_reward(newer) - mean_reward(older)) / varied if varied > 0.0 else 0.0
+        return max(earned, abs(success_rate(newer) - success_rate(older)))
 
 
 class Curriculum:

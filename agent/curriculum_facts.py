@@ -13,7 +13,7 @@ from persistence.transactions import StoreBase
 NEWEST = 100
 """Attempts of which a task's share is told."""
 SAME = 0.1
-"""Success rates that differ by less are told as unchanged."""
+"""Less progress is told as none."""
 _SHARES = """
 SELECT a.skill FROM attempts a WHERE a.state = 'finished' AND NOT a.evaluation
     AND a.skill IN (SELECT value FROM json_each(?)) ORDER BY a.id DESC LIMIT ?
@@ -101,13 +101,12 @@ def _has(history: History) -> str:
 
 
 def _lately(history: History) -> str:
-    """What success, or where there is none the reward, has done."""
+    """What has changed: success, or where that has not the reward."""
     if history.progress is None:
         return f"new, {history.successes} of {len(history.newest)} so far"
     older, newer = history.halves()
     before, now = success_rate(older), success_rate(newer)
-    if before or now:
-        went = f"went from {before:.2f} to {now:.2f}" if abs(now - before) >= SAME else f"stays at {now:.2f}"
-        return f"success {went}"
-    before, now = mean_reward(older), mean_reward(newer)
-    return f"no success in {len(older) + len(newer)}, reward per step went from {before:.2f} to {now:.2f}"
+    if abs(now - before) >= SAME:
+        return f"success went from {before:.2f} to {now:.2f}"
+    earned = f"reward per step went from {mean_reward(older):.2f} to {mean_reward(newer):.2f}"
+    return f"success stays at {now:.2f}" + (f", {earned}" if history.progress >= SAME else "")

@@ -155,10 +155,12 @@ class TestProgress:
     def test_of_a_few_is_not_known(self):
         assert self.progress(attempts("one", 4, -5)) is None
 
-    def test_without_success_the_reward_tells(self):
+    def test_while_success_stays_the_same_the_reward_tells(self):
         steady = [Tried(skill="one", success=False, mean_reward=0.1 * i - 3.0) for i in range(40)]
         assert self.progress(steady) == pytest.approx(20 / 39)  # half of what it varied by, all in all
         assert self.progress(attempts("one", -20, reward=0.7)) == 0.0
+        once = [Tried(skill="one", success=i == 30, mean_reward=0.1 * i) for i in range(40)]
+        assert self.progress(once) == pytest.approx(20 / 39)  # one success tells less
 
     def test_practice_goes_where_success_changes(self):
         needs = {"still": (), "better": (), "worse": (), "later": ("still",)}
@@ -170,7 +172,7 @@ class TestProgress:
         )
         shares = made.shares()
         assert shares["better"] == pytest.approx(shares["worse"])
-        assert shares["better"] == pytest.approx((0.1 + 0.5) / 0.1 * shares["still"])
+        assert shares["better"] == pytest.approx((0.2 + 0.5) / 0.2 * shares["still"])
 
     def test_what_was_lost_comes_before_all_else(self):
         made = Curriculum(

@@ -290,12 +290,12 @@ class TestWhy:
         assert found["near"].reason == "mastered (20 of 20, mastered from 17 of 20): practised now and then to keep it"
         assert found["far"].reason == "practised most: success went from 0.00 to 0.83"
 
-    def test_without_success_the_reward_is_told(self, store):
+    def test_where_success_stays_the_same_the_reward_is_told(self, store):
         open_curriculum(store, walks(), CONFIG, 0.0)
         for reward in (1.0, 4.0):
             add(store, "near", *[NOT] * 10, return_=reward)
         near = next(each for each in explain(store) if each.skill == "near")
-        assert near.reason == "practised: no success in 20, reward per step went from 0.10 to 0.40"
+        assert near.reason == "practised: success stays at 0.00, reward per step went from 0.10 to 0.40"
 
     def test_all_alike(self, store):
         open_curriculum(store, walks(), UNIFORM, 0.0)
