@@ -115,10 +115,9 @@ class History:
 
     @property
     def progress(self) -> float | None:
-        """How far success or reward went between the two halves, in [0, 1]; None: they are too few to tell.
+        """How far success or reward, whichever more, went between the two halves; None: they are too few to tell.
 
-        Of the reward it is a share of all that it varied by: it needs no scale, and tells while success is still rare. The
-        larger of the two counts.
+        In [0, 1]: of the reward it is a share of all that it varied by. That tells while success is still rare.
         """
         if len(self.newest) < FEWEST:
             return None

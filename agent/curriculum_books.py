@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 from agent.config import Config
-from agent.curriculum import MODES, TELLING, Curriculum, Tried, needs_of
+from agent.curriculum import TELLING, Curriculum, Tried, needs_of
 from agent.drift_watch import FINDINGS
 from agent.quarantine import SKILL_QUARANTINED
 from meta.drift_monitor import Finding
@@ -47,8 +47,8 @@ def stored_curriculum(store: StoreBase) -> Curriculum | None:
     if not rows:
         return None
     begun = json.loads(rows[0]["data"])
-    mode = begun["mode"] if begun["mode"] in MODES else MODES[0]
-    made = Curriculum({name: tuple(needs) for name, needs in begun["needs"].items()}, mode, tries(store))
+    needs = {name: tuple(needed) for name, needed in begun["needs"].items()}
+    made = Curriculum(needs, begun["mode"], tries(store))
     for row in store.rows(_QUARANTINED, (SKILL_QUARANTINED,)):
         made.leave_out(row["skill"])
     return made

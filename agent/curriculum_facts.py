@@ -36,7 +36,7 @@ class Explanation:
     """Ends of the interval of the success rate."""
     upper: float
     progress: float | None
-    """How far success went lately, in [0, 1]; None: too few attempts to tell."""
+    """How far success or reward went lately, in [0, 1]; None: too few attempts to tell."""
     waits_for: tuple[str, ...]
     """What has to be mastered first."""
     wanted_share: float

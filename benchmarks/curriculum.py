@@ -69,7 +69,8 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     with _daemon.kept_home(f"curriculum-{settings['robot']}-{mode}-seed{seed}") as home:
         curve: list[Evaluated] = []
         learned_min: float | None = None
-        for minutes in np.arange(EVERY_MIN, float(settings["minutes"]) + 1e-9, EVERY_MIN):
+        last = float(settings["minutes"])
+        for minutes in (*np.arange(EVERY_MIN, last - 1e-9, EVERY_MIN), last):
             curve.append((float(minutes), _evaluated(home, settings, float(minutes), seed)))
             learned_min = _learned_min(curve)
             if learned_min is not None:

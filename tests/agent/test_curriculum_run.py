@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from pilot_world import FakeSkill, World
+from pilot_world import FakeSkill, Once, World, tip_over
 
 from agent.cli import main
 from agent.config import Config
@@ -16,6 +16,7 @@ from agent.daemon import run_daemon
 from agent.quarantine import SKILL_QUARANTINED
 from agent.scheduler import Pose2D, Scheduler
 from agent.skill_template import write_template
+from agent.states import State
 from meta.drift_monitor import Finding
 from persistence.home import Home
 from persistence.records import AttemptEnd, AttemptStart, DriftEvent, Fault, Outcome, RunStart, SkillKind, SkillRow
@@ -118,15 +119,24 @@ class TestRun:
         assert Counter(skills)["near"] < 30
 
     def test_the_books_alone_give_the_same_curriculum(self, tmp_path):
+        """Of falls, too."""
         world = World(tmp_path, attempts=25, tasks=walks(near=[True, False] * 8))
-        world.run()
+        world.run(Once(lambda robot: world.state is State.ATTEMPT, tip_over))
         lived = world.pilot.practice._scheduler.curriculum
         with Store.open(world.home.db, read_only=True) as store:
             again = Curriculum(lived.needs, earlier=tries(store))
+        assert [row["outcome"] for row in rows(world, "SELECT outcome FROM attempts")][:2] == ["fall", "timeout"]
         assert again.shares() == lived.shares()
         assert [list(history.newest) for history in again.histories.values()] == [
             list(history.newest) for history in lived.histories.values()
         ]
+
+    def test_an_evaluation_does_not_count(self, tmp_path):
+        world = World(tmp_path, attempts=3, tasks=walks())
+        world.pilot.practice.evaluations.extend(world.tasks[:1])
+        world.run()
+        assert rows(world, "SELECT DISTINCT skill, evaluation FROM attempts") == [{"skill": "near", "evaluation": 1}]
+        assert not world.pilot.practice._scheduler.curriculum.histories["near"].newest
 
     def test_a_locked_skill_is_not_evaluated(self, tmp_path):
         world = World(tmp_path, attempts=1, tasks=walks())

@@ -74,7 +74,6 @@ def test_seeds_are_compared_with_each_other_and_one_that_never_got_there_leaves_
 @pytest.mark.slow
 def test_a_short_run_of_real_skills(tmp_path, monkeypatch):
     monkeypatch.setenv("PERDURE_BENCH_HOMES", str(tmp_path))
-    monkeypatch.setattr(curriculum, "EVERY_MIN", 0.5)
     monkeypatch.setattr(curriculum, "ATTEMPTS", 1)
     for mode in ("progress", "uniform"):
         found = curriculum.cell(curriculum.settings_of(mode, SKILLS, minutes=0.5), 0)
