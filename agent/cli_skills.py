@@ -31,6 +31,8 @@ def _facts(skill: Skill) -> dict[str, Any]:
         "displacement": {"forward_m": move.forward_m, "left_m": move.left_m, "turn_rad": move.turn_rad},
         "undone_by": skill.undone_by,
         "perturbs": list(skill.perturbs),
+        "level": f"{skill.level.of}: {skill.level.axis} = {skill.level.value:g}" if skill.level is not None else None,
+        "requires": list(skill.requires),
     }
 
 

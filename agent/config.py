@@ -56,6 +56,9 @@ class RunConfig(Section):
     """Whether a task is ended where a skill says that what it handles is nearly lost. Off to compare with."""
     perturb_share: float = setting(0.2, 0.0, 0.9)
     """Share of choices that fall on a skill which brings the world to nowhere in particular, where there is one."""
+    curriculum: str = setting("progress", choices=("progress", "uniform"))
+    """``progress``: a skill waits for those that it needs, and practice goes where success changes; ``uniform``: all
+    skills are practised alike, to compare with."""
     web: bool = setting(False)
     """Whether a web page is served. There is none yet, so true is refused."""
 

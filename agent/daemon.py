@@ -23,6 +23,7 @@ from agent.clearance import Clearance, Exam, Examiner
 from agent.clock import SimulatedClock, Steppable, WallClock
 from agent.compensated_robot import CompensatedRobot
 from agent.config import Config
+from agent.curriculum_books import open_curriculum
 from agent.drift_ladder import DriftLadder
 from agent.drift_watch import DriftWatch, stored_status
 from agent.drifts import DriftBook, Drifts, subject_of
@@ -254,6 +255,7 @@ class Run:
             fixed=fixed,
             clearance=self._new_clearance([skill.name for skill in learning]) if learning else None,
         )
+        curriculum = writer.submit(lambda store: open_curriculum(store, abilities.tasks, config, now_s)).result()
         drift_watch = ladder = checkups = None
         if watched:
             before = writer.submit(stored_status).result()
@@ -277,7 +279,9 @@ class Run:
             loop=loop,
             ledger=self._ledger,
             brain=self._brain,
-            scheduler=Scheduler(abilities.tasks, workspace, np.random.default_rng((config.run.seed, run_id, 1))),
+            scheduler=Scheduler(
+                abilities.tasks, workspace, np.random.default_rng((config.run.seed, run_id, 1)), curriculum
+            ),
             abilities=abilities,
             scene=Scene(
                 abilities,

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from agent.curriculum import Change, Standing
 from persistence.episodes import Episode, write_episode
 from persistence.errors import PersistenceError
 from persistence.home import Home
@@ -42,6 +43,13 @@ LATCHES = "latches.changed"
 """Kind of the event that holds the newest latches."""
 PERMIT = "permit.changed"
 CLEARANCE = "policy.examined"
+STANDINGS = {
+    Standing.LOCKED: "skill.locked",
+    Standing.PRACTISING: "skill.unlocked",
+    Standing.MASTERED: "skill.mastered",
+    Standing.REGRESSED: "skill.regressed",
+}
+"""Kinds of the events of tasks that stand elsewhere in the curriculum."""
 GOALS = "goals.read"
 """Kind of the event that says which goals a run goes by: sha256 of the classifier, by skill."""
 
@@ -220,6 +228,10 @@ class Ledger:
     def clearance(self, verdict: Mapping[str, Any], now_s: float) -> None:
         """Note what came of the safety evaluation of a policy version."""
         self._submit(lambda store: store.append_event(CLEARANCE, now_s, dict(verdict)))
+
+    def standing(self, change: Change, now_s: float) -> None:
+        """Note that a task stands elsewhere in the curriculum."""
+        self._submit(lambda store: store.append_event(STANDINGS[change.after], now_s, asdict(change)))
 
     def fault(
         self,

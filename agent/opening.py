@@ -18,6 +18,7 @@ import structlog
 
 from agent.abilities import Abilities
 from agent.config import Config, LearnerConfig
+from agent.curriculum import needs_of
 from agent.drift_watch import FINDINGS
 from agent.guard import LATCHES as GUARD_LATCHES
 from agent.guard import replaces_after_s
@@ -115,7 +116,8 @@ def abilities_of(
         with_resets: whether the robot may help itself by resets, or perturb on purpose.
 
     Raises:
-        ValueError: none of them is a task, the robot cannot have one, or they belong to several families.
+        ValueError: none of them is a task, the robot cannot have one, they wait for each other, or they belong to
+            several families.
     """
     able = [skill for skill in skills().values() if skill.problem(spec) is None]
     chosen = names or tuple(skill.name for skill in able if not skill.on_request)
@@ -127,6 +129,7 @@ def abilities_of(
     for skill in tasks:
         if problem := skill.problem(spec):
             raise ValueError(f"skill {skill.name!r} cannot run: {problem}")
+    needs_of(tasks)  # raises where some wait for each other
     families = {skill.family.name for skill in tasks if isinstance(skill, LearnedSkill)}
     if len(families) > 1:
         raise ValueError(f"skills of the families {', '.join(sorted(families))} cannot learn in one run; choose one")

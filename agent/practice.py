@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from agent.attempts import AttemptResult, AttemptRunner, Interrupt, TickFunction
 from agent.brain import Brain
+from agent.curriculum import TELLING, Tried
 from agent.drift_ladder import DriftLadder
 from agent.drift_watch import DriftWatch
 from agent.ledger import Ledger
@@ -94,8 +95,8 @@ class Practice:
         what perturbs.
         """
         pose, here = Pose2D.of(now.observation), self._scene.situation(now.observation)
-        if due := [skill for skill in self.evaluations if skill.name in here]:
-            scores = self._scheduler.scores(pose, now.robot_s)
+        scores = self._scheduler.scores(pose, now.robot_s)
+        if due := [skill for skill in self.evaluations if skill.name in here & scores.keys()]:
             best = max(due, key=lambda skill: scores[skill.name])
             if scores[best.name] >= max(scores.values()) - self._scheduler.TEMPERATURE:
                 return best, True
@@ -169,6 +170,9 @@ class Practice:
         self._brain.attempted(finished, skill.name, version if judged else None, success=success, condition=condition)
         if judged:
             self._judged(skill, result, pose, end)
+        by_policy = version is not None or not isinstance(skill, LearnedSkill)
+        if by_policy and not evaluation and condition is not Condition.CHANGED:
+            self._learn_standings(skill, result, end.robot_s)
         if evaluation and judged and isinstance(skill, LearnedSkill) and result.interrupt is None:
             self._evaluated(skill, result, version, end.robot_s)
         self.skill_name = ""
@@ -199,6 +203,15 @@ class Practice:
             self.last_speed_mps[skill.name] = result.measures["speed_mps"]
         if result.steps and result.interrupt is None:
             self._scheduler.attempted(skill.name, start, Pose2D.of(end.observation), result.mean_reward, end.robot_s)
+
+    def _learn_standings(self, skill: Skill, result: AttemptResult, now_s: float) -> None:
+        """Where tasks stand in the curriculum follows from what their policies and scripts do."""
+        if result.outcome not in TELLING:
+            return
+        earned = result.mean_reward if math.isfinite(result.mean_reward) else 0.0
+        tried = Tried(skill=skill.name, success=result.outcome is Outcome.SUCCESS, mean_reward=earned)
+        for change in self._scheduler.curriculum.attempted(tried):
+            self._ledger.standing(change, now_s)
 
     def _evaluated(self, skill: LearnedSkill, result: AttemptResult, version: int | None, now_s: float) -> None:
         if skill in self.evaluations:

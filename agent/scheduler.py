@@ -2,17 +2,19 @@
 
 The task is chosen whose motion brings the robot back towards the middle of its workspace (Ha et al. 2020, "Learning to
 Walk in the Real World with Minimal Human Effort"), weighted by how fast each skill is improving and by how long it has
-waited. What a skill does to the robot's pose is learned from its own attempts.
+waited for its share of practice (`agent.curriculum`). What a skill does to the robot's pose is learned from its own
+attempts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 
+from agent.curriculum import Curriculum, needs_of
 from sim.robot import Observation
 from sim.workspace import Workspace
 from skills.skill import Displacement, Skill
@@ -89,12 +91,15 @@ class Scheduler:
     tasks: Sequence[Skill]
     workspace: Workspace
     rng: np.random.Generator
+    resumed: InitVar[Curriculum | None] = None
+    """The curriculum with what was tried before; None: nothing was."""
+    curriculum: Curriculum = field(init=False)
     records: dict[str, SkillRecord] = field(init=False)
 
     CENTRE_WEIGHT = 3.0
     PROGRESS_WEIGHT = 2.0
     WAIT_WEIGHT = 2.0
-    """Score per fair wait: how long it would take until a skill's turn comes if all took turns."""
+    """Score per fair wait: how long it takes until a skill's turn comes if each gets its share of practice."""
     WAIT_CAP = 4.0
     """Longer waits count as this many fair ones: enough to outweigh everything but a walk into the fence."""
     DETOUR_WEIGHT = 1.0
@@ -103,8 +108,9 @@ class Scheduler:
     FAST, SLOW, MOTION = 0.3, 0.05, 0.2
     """Averaging weights: recent reward, older reward, displacement."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, resumed: Curriculum | None) -> None:
         """Start from what the skills say of themselves."""
+        self.curriculum = resumed or Curriculum(needs_of(self.tasks))
         self.records = {skill.name: SkillRecord(skill.displacement) for skill in self.tasks}
         self._cycle_s = float(np.mean([skill.horizon_s for skill in self.tasks]))
         """Robot time from one attempt to the next."""
@@ -112,28 +118,36 @@ class Scheduler:
     def leave_out(self, name: str) -> None:
         """Choose a skill no more."""
         self.tasks = [skill for skill in self.tasks if skill.name != name]
+        self.curriculum.leave_out(name)
 
     def scores(self, pose: Pose2D, now_s: float) -> dict[str, float]:
-        """The score of each task at a pose: return to the middle + learning progress + time since the last attempt."""
+        """The score of each task at a pose: return to the middle + learning progress + time since the last attempt.
+
+        Tasks that the curriculum has locked are absent.
+        """
         return {
-            name: self.CENTRE_WEIGHT * self._centre_gain(pose, record.displacement) + self._need(record, now_s)
-            for name, record in self.records.items()
+            name: self.CENTRE_WEIGHT * self._centre_gain(pose, self.records[name].displacement) + need
+            for name, need in self._needs(now_s).items()
         }
 
-    def _need(self, record: SkillRecord, now_s: float) -> float:
-        """What speaks for a task wherever the robot is."""
-        waits = (now_s - record.last_s) / (len(self.tasks) * self._cycle_s)
-        progress = min(record.learning_progress, 0.5)
+    def _needs(self, now_s: float) -> dict[str, float]:
+        """What speaks for each task wherever the robot is."""
+        shares = self.curriculum.shares()
+        # Where all have waited for as many turns of theirs, the draw goes by their shares.
+        favours = {name: self.TEMPERATURE * math.log(len(shares) * share) for name, share in shares.items()}
+        return {name: favours[name] + self._need(self.records[name], shares[name], now_s) for name in shares}
+
+    def _need(self, record: SkillRecord, share: float, now_s: float) -> float:
+        waits = (now_s - record.last_s) * share / self._cycle_s
+        progress = min(record.learning_progress, 0.5) if self.curriculum.mode != "uniform" else 0.0
         return self.PROGRESS_WEIGHT * progress + self.WAIT_WEIGHT * min(waits, self.WAIT_CAP)
 
     def turn_follows(self, name: str, now_s: float) -> bool:
         """Whether a turn is wanted most after an attempt of a walk, so that the walk had better end in the middle."""
-        records = self.records
-        if name not in records or records[name].turns:
+        records, needs = self.records, self._needs(now_s)
+        if name not in needs or records[name].turns:
             return False
-        wanted = max(
-            (other for other in records if other != name), key=lambda it: self._need(records[it], now_s), default=name
-        )
+        wanted = max((other for other in needs if other != name), key=lambda it: needs[it], default=name)
         return records[wanted].turns
 
     def choose(self, pose: Pose2D, now_s: float, detours_s: Mapping[str, float] | None = None) -> Skill:
@@ -146,10 +160,12 @@ class Scheduler:
                 or none of them: all can start, as what is in the way may be gone in the stance.
         """
         detours_s = detours_s or {skill.name: 0.0 for skill in self.tasks}
-        able = [skill for skill in self.tasks if skill.name in detours_s]
         scores = self.scores(pose, now_s)
+        able = [skill for skill in self.tasks if skill.name in detours_s]
+        # Where no task can start but locked ones, one of them is better than nothing.
+        able = [skill for skill in able if skill.name in scores] or able
         lacks = {name: self.DETOUR_WEIGHT * detour_s / self._cycle_s for name, detour_s in detours_s.items()}
-        values = np.array([scores[skill.name] - lacks[skill.name] for skill in able]) / self.TEMPERATURE
+        values = np.array([scores.get(skill.name, 0.0) - lacks[skill.name] for skill in able]) / self.TEMPERATURE
         weights = np.exp(values - values.max())
         return able[int(self.rng.choice(len(able), p=weights / weights.sum()))]
 

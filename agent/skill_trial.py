@@ -23,7 +23,7 @@ from agent.skill_examples import Examples, examples
 from skills.family import Family
 from skills.folders import SkillFileError, load_file
 from skills.registry import skills
-from skills.skill import Displacement, LearnedSkill, Progress, ScriptedSkill, Skill, SkillKind
+from skills.skill import Displacement, LearnedSkill, Level, Progress, ScriptedSkill, Skill, SkillKind
 
 MEMORY_BYTES = 2 << 30
 """What a skill may take beyond what is in use before it is loaded."""
@@ -103,6 +103,11 @@ def _metadata(skill: Skill, trial: _Trial) -> None:
     trial.expect(
         isinstance(skill.displacement, Displacement), "displacement", "is no Displacement", "use skills.skill's"
     )
+    level, requires = skill.level, skill.requires
+    valid = level is None or (isinstance(level, Level) and np.isfinite(level.value))
+    trial.expect(valid, "level", f"is {level!r}", 'None, or such as Level(of="walk_to", axis="distance_m", value=2.0)')
+    valid = isinstance(requires, tuple) and all(isinstance(other, str) for other in requires)
+    trial.expect(valid, "requires", f"is {requires!r}", "a tuple of names of skills")
     if isinstance(skill, LearnedSkill):
         family, command = getattr(skill, "family", None), getattr(skill, "command", None)
         trial.expect(isinstance(family, Family), "family", f"is {family!r}", "such as skills.pose_control.BODY")

@@ -19,6 +19,8 @@ BAD = {
     "exits as it is loaded": ("\nclass ", "\nraise SystemExit(4)\nclass ", "loading", "SystemExit: 4"),
     "is slow": (REWARD, "        __import__('time').sleep(0.3)\n" + REWARD, "reward_terms", "ms"),
     "has no time": ("horizon_s = 10.0", "horizon_s = -1", "horizon_s", "-1"),
+    "is of no level": ("    horizon_s = 10.0", "    level = 2\n    horizon_s = 10.0", "level", "2"),
+    "requires a word": ("    horizon_s = 10.0", "    requires = 'walk'\n    horizon_s = 10.0", "requires", "'walk'"),
     "has another one's name": ('name = "circle"', 'name = "walk_forward"', "name", "another skill"),
     "is no Python": ("SKILL = ", "SKILL == = ", "loading", "SyntaxError"),
     "brings nothing": ("SKILL = ", "NOTHING = ", "loading", "SKILL"),

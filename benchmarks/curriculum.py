@@ -1,0 +1,167 @@
+"""How long a robot takes to learn skills that build on each other, with the curriculum and by taking turns.
+
+    python -m benchmarks.curriculum [--only progress uniform] [--seeds 0 1 2]
+    perdure bench curriculum --seed 0 --n 60              # n: robot minutes of each of the two runs at most
+
+A robot learns the proving skills from nothing, in one home with `run.curriculum` = ``progress`` and in one with
+``uniform``, where none waits for another and all are practised alike. Every five robot minutes each skill is evaluated:
+twenty attempts of the newest policy on the nominal robot, which cost no robot time and do not depend on which skills
+were practised. All are learned at the first of two evaluations in a row in which each skill succeeds in at least 80 %.
+When the run itself, by its attempts with exploration, took each skill for mastered stands beside it. With
+``PERDURE_BENCH_HOMES`` homes and evaluations are kept there, and a run that was cut off goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.curriculum import MODES, Standing
+from agent.evaluation import attempts_of, summary
+from agent.ledger import STANDINGS
+from agent.policies import find_policy
+from agent.stored_config import stored_config
+from benchmarks import _daemon
+from benchmarks._study import Cells, Settings, Study, main
+from skills.registry import get
+from skills.skill import LearnedSkill
+
+SKILLS = ("walk_to_1", "walk_to_2", "walk_to_3")
+DEFAULT_N = 120
+EVERY_MIN = 5.0
+"""Robot time between evaluations."""
+ATTEMPTS = 20
+"""Of each skill in an evaluation."""
+LEARNED = 0.8
+TARGET = 0.6
+"""Share of the time of taking turns in which the curriculum should get there."""
+Evaluated = tuple[float, dict[str, float]]
+"""Robot minutes, and the success rate of each skill."""
+
+
+def settings_of(
+    mode: str, skills: Sequence[str] = SKILLS, robot: str = "minitaur", minutes: float = DEFAULT_N
+) -> Settings:
+    """Settings of a variant; any list of skills will do."""
+    return {"curriculum": mode, "skills": list(skills), "robot": robot, "minutes": minutes}
+
+
+def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
+    """One seed with ``n`` robot minutes at most. Returns what `cell` returns for each mode, and ``time_share``."""
+    found: dict[str, Any] = {mode: cell(settings_of(mode, minutes=n), seed) for mode in MODES}
+    return {**found, "time_share": _share(found["progress"], found["uniform"])}
+
+
+def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """One mode, one seed.
+
+    Returns:
+        ``learned_min`` (robot minutes until all skills are learned by evaluations; None: not within ``minutes``),
+        ``mastered_min`` (until the run had taken each for mastered once), ``mastered`` (the same by skill),
+        ``evaluations`` (robot minutes and success rate of each skill) and ``attempts`` (how many of each skill).
+    """
+    mode, skills = settings["curriculum"], list(settings["skills"])
+    with _daemon.kept_home(f"curriculum-{settings['robot']}-{mode}-seed{seed}") as home:
+        curve: list[Evaluated] = []
+        learned_min: float | None = None
+        last = float(settings["minutes"])
+        for minutes in (*np.arange(EVERY_MIN, last - 1e-9, EVERY_MIN), last):
+            curve.append((float(minutes), _evaluated(home, settings, float(minutes), seed)))
+            learned_min = _learned_min(curve)
+            if learned_min is not None:
+                break
+        mastered, attempts = _mastered(home, skills), _attempts(home, skills)
+    times = [time for time in mastered.values() if time is not None]
+    return {
+        "learned_min": learned_min,
+        "mastered_min": max(times) if len(times) == len(skills) else None,
+        "mastered": mastered,
+        "evaluations": curve,
+        "attempts": attempts,
+    }
+
+
+def conclude(cells: Cells) -> dict[str, Any]:
+    """Time of the curriculum as a share of that of taking turns, seed by seed; None: one of them did not get there."""
+    if not all(mode in cells for mode in MODES):
+        return {}
+    by_seed = {mode: {cell["seed"]: cell for cell in cells[mode]} for mode in MODES}
+    both = sorted(by_seed["progress"].keys() & by_seed["uniform"].keys())
+    shares = [_share(by_seed["progress"][seed], by_seed["uniform"][seed]) for seed in both]
+    known = [share for share in shares if share is not None]
+    median = float(np.median(known)) if len(known) == len(shares) and known else None
+    return {"time_share": shares, "time_share_median": median, "target": TARGET}
+
+
+def _evaluated(home: Path, settings: Mapping[str, Any], minutes: float, seed: int) -> dict[str, float]:
+    """Success rates after so many robot minutes; those that are kept with the home are taken from there."""
+    kept = home.with_name(f"{home.name}-evaluations.json")
+    known: dict[str, dict[str, float]] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    key = f"{minutes:g}"
+    if key not in known:
+        _learn(home, settings, minutes, seed)
+        known[key] = {skill: _success_rate(home, settings["robot"], skill, seed) for skill in settings["skills"]}
+        kept.write_text(json.dumps(known), encoding="utf-8")
+    return known[key]
+
+
+def _learn(home: Path, settings: Mapping[str, Any], minutes: float, seed: int) -> None:
+    told = ("--robot", settings["robot"], "--skills", ",".join(settings["skills"]), "--seed", str(seed))
+    mode = ("--set", f"run.curriculum={json.dumps(settings['curriculum'])}")
+    _daemon.run_until(home, minutes / 60, "--speed", "max", *told, *mode)
+
+
+def _success_rate(home: Path, robot: str, skill: str, seed: int) -> float:
+    chosen = get(skill)
+    assert isinstance(chosen, LearnedSkill)
+    policy = find_policy("latest", robot, chosen, home)
+    found = summary(attempts_of(chosen, robot, policy, ATTEMPTS, seed, "nominal", config=stored_config(home)))
+    return float(found["success_rate"])
+
+
+def _mastered(home: Path, skills: Sequence[str]) -> dict[str, float | None]:
+    """Robot minutes at which each skill was first mastered, as the run itself judged."""
+    sql = f"SELECT data ->> 'skill', min(robot_s) FROM events WHERE kind = '{STANDINGS[Standing.MASTERED]}' GROUP BY 1"
+    found = {skill: robot_s / 60 for skill, robot_s in _daemon.query(home, sql)}
+    return {skill: found.get(skill) for skill in skills}
+
+
+def _attempts(home: Path, skills: Sequence[str]) -> dict[str, int]:
+    found = dict(_daemon.query(home, "SELECT skill, count(*) FROM attempts WHERE NOT evaluation GROUP BY skill"))
+    return {skill: found.get(skill, 0) for skill in skills}
+
+
+def _learned_min(curve: Sequence[Evaluated]) -> float | None:
+    """Robot minutes at the first evaluation of two in a row in which all are learned; None: there are none such."""
+    return next(
+        (
+            before
+            for (before, rates), (_, rates_after) in pairwise(curve)
+            if min(*rates.values(), *rates_after.values()) >= LEARNED
+        ),
+        None,
+    )
+
+
+def _share(progress: Mapping[str, Any], uniform: Mapping[str, Any]) -> float | None:
+    times = progress["learned_min"], uniform["learned_min"]
+    return None if None in times else times[0] / times[1]
+
+
+STUDY = Study(
+    name="curriculum",
+    module="benchmarks.curriculum",
+    variants={mode: settings_of(mode) for mode in MODES},
+    cell=cell,
+    figures={"learned_min": "lower", "mastered_min": "lower"},
+    seeds=(0, 1, 2),
+    conclude=conclude,
+)
+
+if __name__ == "__main__":
+    main(STUDY)
