@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from agent import cli_bench, cli_drift, cli_interventions, cli_machine, cli_metrics, cli_policies, cli_run, cli_skills
+from agent import (
+    cli_bench,
+    cli_drift,
+    cli_interventions,
+    cli_machine,
+    cli_metrics,
+    cli_policies,
+    cli_run,
+    cli_skills,
+    cli_tiers,
+)
 
 app = typer.Typer(
     name="perdure",
@@ -21,6 +31,7 @@ app.command("ack")(cli_run.ack)
 app.command("resume")(cli_run.resume)
 app.command("metrics")(cli_metrics.metrics)
 app.add_typer(cli_interventions.app, name="interventions")
+cli_skills.app.command("tier")(cli_tiers.tier)
 app.add_typer(cli_skills.app, name="skills")
 app.add_typer(cli_policies.app, name="policies")
 app.add_typer(cli_drift.app, name="drift")

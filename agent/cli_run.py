@@ -49,6 +49,10 @@ def run(
         bool | None,
         typer.Option("--reset-free/--no-reset-free", help="A gym:ID environment is reset only by the person."),
     ] = None,
+    attended: Annotated[
+        bool | None,
+        typer.Option("--attended/--unattended", help="A person is beside the real robot: skills may run untried."),
+    ] = None,
     web: Annotated[bool | None, typer.Option("--web/--no-web", help="Serve a web page; there is none yet.")] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start from an empty home; what is in it is moved aside, not deleted.")
@@ -75,6 +79,7 @@ def run(
         "run.seed": seed,
         "run.start": start,
         "run.reset_free": reset_free,
+        "run.attended": attended,
         "run.web": web,
     }
     given = {name: value for name, value in overrides.items() if value is not None}

@@ -34,7 +34,7 @@ def _facts(skill: Skill) -> dict[str, Any]:
     }
 
 
-def _use(folders: list[Path] | None, home: Path | None = None) -> None:
+def use_skills(folders: list[Path] | None, home: Path | None = None) -> None:
     """Look for skills in folders; where none is named, in those of the newest run of a home."""
     from agent.stored_config import stored_config
     from skills.registry import use_folders
@@ -63,7 +63,7 @@ def list_(skill_folder: SkillFolderOption = None, json_: JsonOption = False) -> 
     """List all skills."""
     from skills.registry import skills
 
-    _use(skill_folder)
+    use_skills(skill_folder)
     facts = [_facts(skill) for skill in skills().values()]
     if json_:
         out_json(facts)
@@ -75,7 +75,7 @@ def list_(skill_folder: SkillFolderOption = None, json_: JsonOption = False) -> 
 @app.command()
 def show(skill: SkillArgument, skill_folder: SkillFolderOption = None, json_: JsonOption = False) -> None:
     """Show one skill."""
-    _use(skill_folder)
+    use_skills(skill_folder)
     facts = _facts(_skill(skill))
     if json_:
         out_json(facts)
@@ -204,7 +204,7 @@ def goal(
     from skills.skill import LearnedSkill
 
     paths = Home(existing_home(home))
-    _use(skill_folder, paths.root)
+    use_skills(skill_folder, paths.root)
     chosen = _skill(skill)
     if remove:
         if success or failure:
@@ -250,7 +250,7 @@ def eval_(
     from agent.robots import GROUP, GYM_PREFIX
     from agent.settings import unknown_name
 
-    _use(skill_folder, resolve_home(home))
+    use_skills(skill_folder, resolve_home(home))
     _skill(skill)
     robots = entry_points(group=GROUP).names
     if robot not in robots and not robot.startswith(GYM_PREFIX):

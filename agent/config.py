@@ -56,6 +56,8 @@ class RunConfig(Section):
     """Whether a task is ended where a skill says that what it handles is nearly lost. Off to compare with."""
     perturb_share: float = setting(0.2, 0.0, 0.9)
     """Share of choices that fall on a skill which brings the world to nowhere in particular, where there is one."""
+    attended: bool = setting(False)
+    """Whether a person is beside a real robot; without one only skills run that have earned it (`perdure skills tier`)."""
     web: bool = setting(False)
     """Whether a web page is served. There is none yet, so true is refused."""
 
@@ -297,6 +299,8 @@ class SimConfig(Section):
 
     latency_ms: float | None = setting(None, 0.0, 200.0, unit="ms")
     """Total delay from measurement to action in force; left out: the robot's own."""
+    held_out: bool = setting(False)
+    """Whether the robot has dynamics that training never sees, others in each run. To evaluate with."""
     drift: str | None = setting(None)
     """How the robot drifts: a preset, ``PRESET@SECONDS`` of robot time, or a schedule as a file (``*.toml``);
     left out: it does not."""

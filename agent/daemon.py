@@ -39,7 +39,7 @@ from agent.notes import Notes
 from agent.opening import (
     abilities_of,
     check_database_is_there,
-    check_robot_is_the_same,
+    check_may_run,
     learner_job,
     move_aside,
     open_run,
@@ -183,7 +183,8 @@ class Run:
                 again=replaces_after_s() > 0.0,
             )
             return open_remote_robot(job, self._notes.robot_restarted)
-        return load_robot(run.robot, seed, latency_ms=self._config.sim.latency_ms, reset_free=run.reset_free)
+        sim = self._config.sim
+        return load_robot(run.robot, seed, latency_ms=sim.latency_ms, reset_free=run.reset_free, held_out=sim.held_out)
 
     def _start(self, robot: Robot, resume: ResumeState) -> None:
         config, writer = self._config, self._writer
@@ -197,7 +198,7 @@ class Run:
             with_resets=config.run.resets,
         )
         # What cannot work is refused here, before the run is in the books.
-        writer.submit(lambda store: check_robot_is_the_same(store, self._home, config.run.robot)).result()
+        writer.submit(lambda store: check_may_run(store, self._home, config, robot.spec, abilities.tasks)).result()
         goals = read_goals(self._home, robot.spec, abilities.learned)
         abilities = replace(abilities, goals={name: goal.classifier for name, goal in goals.items()})
         fixed: tuple[PolicyWeights, ...] = ()

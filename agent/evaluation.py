@@ -174,7 +174,9 @@ def _one(
     monitors = Monitors(robot.spec, workspace, config.safety, 1.0 / dt_s)
     loop = ControlLoop(robot, SimulatedClock(robot, dt_s), ActionGate(robot.spec, dt_s), monitors)
 
-    balance = Balance(robot.spec, None) if skill.lies_down else Balance.configured(robot.spec, config.safety)
+    # Who gets up leans; the daemon catches no fall there either.
+    down = skill.lies_down or skill.kind == "recovery"
+    balance = Balance(robot.spec, None) if down else Balance.configured(robot.spec, config.safety)
 
     def tick(act: Callable[[Observation], Command]) -> Tick:
         try:

@@ -28,6 +28,7 @@ from agent.machine import machine_facts, versions
 from agent.policies import zoo_directory
 from agent.settings import ConfigError
 from agent.states import Limits, State
+from agent.tier_books import unearned
 from meta.drift_monitor import Finding
 from persistence import records
 from persistence.episodes import remove_orphans
@@ -38,7 +39,7 @@ from persistence.store import Store
 from sim.robot import Limit, RobotSpec
 from skills.get_up import GetUp
 from skills.registry import of_kind, skills
-from skills.skill import LearnedSkill, ScriptedSkill, SkillKind
+from skills.skill import LearnedSkill, ScriptedSkill, Skill, SkillKind
 from skills.success_classifier import SuccessClassifier
 
 LIMITS = "limits"
@@ -101,6 +102,20 @@ def check_robot_is_the_same(store: Store, home: Home, robot: str) -> None:
             f"{home.root} is the home of robot {rows[0]['robot']!r}, and this run is of {robot!r}; give it a --home of "
             "its own, or begin anew with --fresh, which moves aside what is there"
         )
+
+
+def check_may_run(store: Store, home: Home, config: Config, spec: RobotSpec, tasks: Sequence[Skill]) -> None:
+    """Refuse another robot than the home's, and to leave a skill alone with a real one that has not earned it.
+
+    Raises:
+        HomeError: the home is another robot's.
+        ConfigError: a skill has not earned it, and nobody is said to be beside the robot.
+    """
+    check_robot_is_the_same(store, home, config.run.robot)
+    if not (spec.simulated or config.run.attended):
+        problem = unearned(tasks, (config.run.robot, spec.name), config, store)
+        if problem:
+            raise ConfigError(problem)
 
 
 def abilities_of(

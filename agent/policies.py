@@ -34,6 +34,12 @@ def zoo_directory(robot: str, family: str) -> Path:
     return directory
 
 
+def zoo_version(robot: str, family: str) -> int | None:
+    """Version of a zoo entry's policy; None: there is no such entry."""
+    about = ZOO / f"{robot}-{family}" / ABOUT
+    return int(json.loads(about.read_text(encoding="utf-8"))["policy_version"]) if about.is_file() else None
+
+
 def zoo_settings(robot: str, family: str) -> dict[str, Any]:
     """The settings that a zoo entry was trained with, where they are not the defaults, by dotted name.
 
