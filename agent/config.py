@@ -57,7 +57,7 @@ class RunConfig(Section):
     perturb_share: float = setting(0.2, 0.0, 0.9)
     """Share of choices that fall on a skill which brings the world to nowhere in particular, where there is one."""
     attended: bool = setting(False)
-    """Whether a person is beside a real robot; without one only skills run that have earned it (`perdure skills tier`)."""
+    """Whether a person is beside a real robot; without one only skills run that may (`perdure skills tier`)."""
     web: bool = setting(False)
     """Whether a web page is served. There is none yet, so true is refused."""
 
