@@ -36,7 +36,7 @@ def main() -> None:
     nowhere = Home(LIBRARY.parent / "no-home").root
     for task in tasks:
         evidence, version = try_out(
-            task, words.robot, "zoo", nowhere, hours=words.hours, rounds=words.rounds, seed=words.seed, told=print
+            task, words.robot, "zoo", nowhere, hours=words.hours, rounds=words.rounds, seed=words.seed, told=lambda line: print(line, flush=True)
         )
         machine = machine_facts()
         row = evaluation_of(task, words.robot, evidence, version, "held-out", words.seed) | {
