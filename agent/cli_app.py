@@ -11,6 +11,7 @@ from agent import (
     cli_machine,
     cli_metrics,
     cli_policies,
+    cli_promotion,
     cli_run,
     cli_skills,
     cli_tiers,
@@ -31,6 +32,8 @@ app.command("ack")(cli_run.ack)
 app.command("resume")(cli_run.resume)
 app.command("metrics")(cli_metrics.metrics)
 app.add_typer(cli_interventions.app, name="interventions")
+cli_skills.app.command("promote")(cli_promotion.promote)
+cli_skills.app.command("roll-back")(cli_promotion.roll_back)
 cli_skills.app.command("tier")(cli_tiers.tier)
 app.add_typer(cli_skills.app, name="skills")
 app.add_typer(cli_policies.app, name="policies")

@@ -62,6 +62,27 @@ def show(
             out_table(list(rows[0]), (list(row.values()) for row in rows))
 
 
+@app.command()
+def deployments(
+    skill: Annotated[str | None, typer.Argument(metavar="SKILL", help="Only of one skill.")] = None,
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """List promotions and roll-backs, oldest first; the last of each skill is in force."""
+    import json
+
+    where, of = ("WHERE skill = ?", (skill,)) if skill is not None else ("", ())
+    with open_books(existing_home(home)) as store:
+        rows = store.rows(f"SELECT * FROM deployments {where} ORDER BY id", of)
+    for row in rows:
+        row["evaluations"] = json.loads(row["evaluations"])
+    if json_:
+        out_json(rows)
+        return
+    columns = ("id", "skill", "action", "policy_version", "before_version", "operator", "evaluations", "reason")
+    out_table(columns, ([row[column] for column in columns] for row in rows))
+
+
 def open_books(home: Path) -> Store:
     """The books of a home for reading, brought to this version's schema first where no daemon uses them.
 

@@ -43,7 +43,8 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
     start: Annotated[
-        str | None, typer.Option("--start", help="What an empty home begins with: nothing, or the zoo's trained state.")
+        str | None,
+        typer.Option("--start", help="What an empty home begins with: nothing or zoo; or deployed."),
     ] = None,
     reset_free: Annotated[
         bool | None,

@@ -46,8 +46,9 @@ class RunConfig(Section):
     """``max`` runs as fast as physics goes, repeatable from the seed; ``realtime`` follows the wall clock."""
     seed: int = setting(0, 0, 2**32 - 1)
     """Seed of everything random."""
-    start: str = setting("nothing", choices=("nothing", "zoo"))
-    """What an empty home begins with: nothing, or the trained state that the library ships for the robot."""
+    start: str = setting("nothing", choices=("nothing", "zoo", "deployed"))
+    """What an empty home begins with: nothing, or the trained state that the library ships for the robot. ``deployed``
+    acts with what `perdure skills promote` has deployed, and goes with ``learner.enabled = false``."""
     reset_free: bool = setting(False)
     """Only for ``gym:`` robots: the environment is reset only when a person would have been called."""
     resets: bool = setting(True)

@@ -40,6 +40,7 @@ from agent.opening import (
     abilities_of,
     check_database_is_there,
     check_may_run,
+    fixed_policies,
     learner_job,
     move_aside,
     open_run,
@@ -54,7 +55,6 @@ from agent.permit import runtime_dir
 from agent.person import Placeable, SimulatedPerson
 from agent.perturbations import Perturbations
 from agent.pilot import Goal, Pilot
-from agent.policies import find_policy
 from agent.punctual import StopSignal, punctual
 from agent.pushes import Pushes
 from agent.remote_robot import open_remote_robot
@@ -75,7 +75,6 @@ from persistence.store import Store
 from persistence.writer import StoreWriter
 from sim.robot import Clock, FrameLayout, Frames, Observation, Robot, RobotSpec
 from sim.workspace import Workspace
-from skills.policy import PolicyWeights
 from skills.registry import use_folders
 from skills.skill import LearnedSkill
 
@@ -201,11 +200,8 @@ class Run:
         writer.submit(lambda store: check_may_run(store, self._home, config, robot.spec, abilities.tasks)).result()
         goals = read_goals(self._home, robot.spec, abilities.learned)
         abilities = replace(abilities, goals={name: goal.classifier for name, goal in goals.items()})
-        fixed: tuple[PolicyWeights, ...] = ()
         learning = abilities.learned
-        if learning and not config.learner.enabled:
-            which = "zoo" if config.run.start == "zoo" and resume.checkpoint_seq is None else "latest"
-            fixed = tuple(find_policy(which, config.run.robot, skill, self._home.root) for skill in learning)
+        fixed = fixed_policies(config, self._home, learning, resume.checkpoint_seq)
         start_s = resume.robot_time_s
         self._clock: Clock = (
             SimulatedClock(robot, dt_s, start_s=start_s, realtime=self._realtime)

@@ -13,7 +13,7 @@ from agent.ancestry import ZOO
 from agent.attempts import UNSAFE_ENDS
 from agent.config import Config
 from agent.lineage import Line, line_of
-from agent.policies import zoo_version
+from agent.policies import DEPLOYED, zoo_version
 from agent.tiers import Evidence, Standing, standing
 from persistence.records import FALL, E10State
 from persistence.recovery import CRASH_CAUSE
@@ -134,7 +134,11 @@ def evaluation_of(
 
 def _line(skill: LearnedSkill, config: Config, store: Store | None) -> Line:
     """The policy that a run begins with, and its ancestors, that of the zoo among them."""
-    stored = store.rows("SELECT version FROM policies ORDER BY robot_s DESC, version DESC LIMIT 1") if store else []
+    if store is not None and config.run.start == DEPLOYED:
+        stored = store.rows("SELECT policy_version AS version FROM v_deployed WHERE skill = ?", (skill.name,))
+    else:
+        newest = "SELECT version FROM policies ORDER BY robot_s DESC, version DESC LIMIT 1"
+        stored = store.rows(newest) if store is not None else []
     if store is not None and stored:
         line = line_of(store, stored[0]["version"])
         if line.origin.get("begun") != ZOO:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
+from agent.estimates import wilson
 from persistence.reliability import mtbf_interval
 
 CONFIDENCE = 0.95
@@ -20,8 +21,6 @@ WITHIN_LIMITS = 0.95
 """Share of attempts that no limit of the robot and no hard fence has ended: at least so much."""
 CALLS_PER_H = 1.0
 """Calls for a person per productive hour: at most so many."""
-_Z = 1.6448536269514722
-"""Normal quantile of `CONFIDENCE`."""
 
 
 class Tier(StrEnum):
@@ -140,9 +139,5 @@ def _low(what: str, bound: float, needed: float) -> tuple[str, ...]:
 
 
 def share_lower(successes: int, n: int) -> float:
-    """One-sided lower bound of a share at `CONFIDENCE` (Wilson 1927); 0 of nothing."""
-    if n == 0:
-        return 0.0
-    share, spread = successes / n, _Z * _Z / n
-    half = _Z * math.sqrt(share * (1.0 - share) / n + spread / (4.0 * n))
-    return max(0.0, (share + spread / 2.0 - half) / (1.0 + spread))
+    """One-sided lower bound of a share at `CONFIDENCE`; 0 of nothing."""
+    return wilson(successes, n, 2.0 * CONFIDENCE - 1.0)[0]

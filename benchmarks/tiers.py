@@ -33,10 +33,21 @@ def main() -> None:
     names = tuple(name for name in words.skills.split(",") if name)
     tasks = abilities_of(names, made.spec).tasks
     made.close()
+
+    def told(line: str) -> None:
+        print(line, flush=True)
+
     nowhere = Home(LIBRARY.parent / "no-home").root
     for task in tasks:
         evidence, version = try_out(
-            task, words.robot, "zoo", nowhere, hours=words.hours, rounds=words.rounds, seed=words.seed, told=lambda line: print(line, flush=True)
+            task,
+            words.robot,
+            "zoo",
+            nowhere,
+            hours=words.hours,
+            rounds=words.rounds,
+            seed=words.seed,
+            told=told,
         )
         machine = machine_facts()
         row = evaluation_of(task, words.robot, evidence, version, "held-out", words.seed) | {
