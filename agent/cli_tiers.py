@@ -11,7 +11,7 @@ import typer
 
 from agent.cli_common import CliError, out, out_json, out_table, resolve_home
 from agent.cli_options import HomeOption, JsonOption, SkillFolderOption
-from agent.cli_skills import use_skills
+from agent.cli_skills import check_policy, use_skills
 
 if TYPE_CHECKING:
     from agent.config import Config
@@ -50,6 +50,8 @@ def tier(
         with _books(where) as store:
             _show(_judged(tasks, spec, config, store), json_)
         return
+    if policy is not None:
+        check_policy(policy)
     if skill is None:
         raise CliError("name the SKILL that is to earn a tier")
     facts = _earned(where, config, spec, tasks[0], policy, hours, rounds, seed, quiet=json_)

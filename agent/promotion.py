@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from agent.comparison import compare_policies
+from agent.config import Config
 from agent.evaluation import evaluate_skill
 from agent.evaluation_rows import evaluation_row, store_evaluation
 from agent.inbox import DEPLOY, Request, request
-from agent.policies import DEPLOYED, deployed_file, deployment, find_policy
+from agent.policies import DEPLOYED, deployed_file, deployment, find_policy, zoo_settings
+from agent.robots import load_robot
+from agent.stored_config import stored_config
 from persistence.files import atomic_write, sha256_bytes
 from persistence.home import Home
 from persistence.store import Store
@@ -56,6 +59,8 @@ def promote(
     """
     chosen = _learned(skill)
     candidate = find_policy(policy, robot, chosen, home)
+    if policy == "zoo":
+        _check_settings(robot, chosen, home)
     before = deployment(home, skill)
     seed = _fresh_seed(home, skill) if seed is None else seed
     if before is None:
@@ -107,6 +112,21 @@ def _learned(skill: str) -> LearnedSkill:
     if not isinstance(chosen, LearnedSkill):
         raise ValueError(f"skill {skill!r} is scripted: it has no policies to deploy")
     return chosen
+
+
+def _check_settings(robot: str, skill: LearnedSkill, home: Path) -> None:
+    """Refuse a policy that acts at other rates, or sees more or less of the past, than those of this home do."""
+    made = load_robot(robot, 0)
+    spec = made.spec
+    made.close()
+    theirs = Config.load(None, zoo_settings(robot, skill.family.name)).for_robot(spec)
+    differing = [
+        line
+        for line in stored_config(home).for_robot(spec).diff(theirs)
+        if line.startswith(("control.", "learner.history", "learner.past_actions"))
+    ]
+    if differing:
+        raise ValueError(f"the zoo's policy was trained with other settings than this home has: {'; '.join(differing)}")
 
 
 def _fresh_seed(home: Path, skill: str) -> int:

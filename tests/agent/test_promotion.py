@@ -176,6 +176,18 @@ def test_what_makes_no_sense_says_why(home, world):
         promote("stand_up", "minitaur", "zoo", 10, home, "Ada")
 
 
+def test_a_policy_of_the_zoo_is_a_candidate_unless_it_acts_at_other_rates(home, world):
+    world.shares[285292] = 0.9
+    assert decide(home, "zoo", attempts=10)["policy_version"] == 285292
+    with Store.open(Home(home).db) as store:
+        config = Config.load(None, {"run.robot": "minitaur", "control.policy_rate_hz": 10}).to_dict()
+        run_id = store.start_run(RunStart(robot="minitaur", started_s=0.0, config=config))
+        store.end_run(run_id, 0.0)
+    assert decide(home, "10", attempts=10)["action"] == "promote"
+    with pytest.raises(ValueError, match=r"other settings than this home has: control\.policy_rate_hz: 10 -> 25"):
+        decide(home, "zoo")
+
+
 def test_the_commands_tell_it_and_the_exit_code_says_whether_it_was_deployed(home, world, capsys):
     words = ["--home", str(home)]
     assert main(["skills", "promote", SKILL, "--policy", "20", *words, "--json"]) == 0
