@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from agent import cli_bench, cli_drift, cli_interventions, cli_machine, cli_metrics, cli_run, cli_skills, cli_why
+from agent import (
+    cli_bench,
+    cli_drift,
+    cli_interventions,
+    cli_machine,
+    cli_metrics,
+    cli_policies,
+    cli_promotion,
+    cli_run,
+    cli_skills,
+    cli_tiers,
+    cli_why,
+)
 
 app = typer.Typer(
     name="perdure",
@@ -22,7 +34,11 @@ app.command("resume")(cli_run.resume)
 app.command("metrics")(cli_metrics.metrics)
 app.add_typer(cli_interventions.app, name="interventions")
 cli_skills.app.command("why")(cli_why.why)
+cli_skills.app.command("promote")(cli_promotion.promote)
+cli_skills.app.command("roll-back")(cli_promotion.roll_back)
+cli_skills.app.command("tier")(cli_tiers.tier)
 app.add_typer(cli_skills.app, name="skills")
+app.add_typer(cli_policies.app, name="policies")
 app.add_typer(cli_drift.app, name="drift")
 app.command("limits")(cli_machine.limits)
 app.command("doctor")(cli_machine.doctor)

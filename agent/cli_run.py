@@ -43,11 +43,16 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
     start: Annotated[
-        str | None, typer.Option("--start", help="What an empty home begins with: nothing, or the zoo's trained state.")
+        str | None,
+        typer.Option("--start", help="What an empty home begins with: nothing or zoo; or deployed."),
     ] = None,
     reset_free: Annotated[
         bool | None,
         typer.Option("--reset-free/--no-reset-free", help="A gym:ID environment is reset only by the person."),
+    ] = None,
+    attended: Annotated[
+        bool | None,
+        typer.Option("--attended/--unattended", help="A person is beside the real robot: skills may run untried."),
     ] = None,
     web: Annotated[bool | None, typer.Option("--web/--no-web", help="Serve a web page; there is none yet.")] = None,
     fresh: Annotated[
@@ -75,6 +80,7 @@ def run(
         "run.seed": seed,
         "run.start": start,
         "run.reset_free": reset_free,
+        "run.attended": attended,
         "run.web": web,
     }
     given = {name: value for name, value in overrides.items() if value is not None}

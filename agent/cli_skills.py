@@ -36,7 +36,7 @@ def _facts(skill: Skill) -> dict[str, Any]:
     }
 
 
-def _use(folders: list[Path] | None, home: Path | None = None) -> None:
+def use_skills(folders: list[Path] | None, home: Path | None = None) -> None:
     """Look for skills in folders; where none is named, in those of the newest run of a home."""
     from agent.stored_config import stored_config
     from skills.registry import use_folders
@@ -65,7 +65,7 @@ def list_(skill_folder: SkillFolderOption = None, json_: JsonOption = False) -> 
     """List all skills."""
     from skills.registry import skills
 
-    _use(skill_folder)
+    use_skills(skill_folder)
     facts = [_facts(skill) for skill in skills().values()]
     if json_:
         out_json(facts)
@@ -77,7 +77,7 @@ def list_(skill_folder: SkillFolderOption = None, json_: JsonOption = False) -> 
 @app.command()
 def show(skill: SkillArgument, skill_folder: SkillFolderOption = None, json_: JsonOption = False) -> None:
     """Show one skill."""
-    _use(skill_folder)
+    use_skills(skill_folder)
     facts = _facts(_skill(skill))
     if json_:
         out_json(facts)
@@ -206,7 +206,7 @@ def goal(
     from skills.skill import LearnedSkill
 
     paths = Home(existing_home(home))
-    _use(skill_folder, paths.root)
+    use_skills(skill_folder, paths.root)
     chosen = _skill(skill)
     if remove:
         if success or failure:
@@ -228,11 +228,37 @@ def goal(
         out_facts(facts)
 
 
+def check_robot(robot: str) -> None:
+    """Refuse a robot that is not installed.
+
+    Raises:
+        CliError: unknown name, with the valid ones.
+    """
+    from importlib.metadata import entry_points
+
+    from agent.robots import GROUP, GYM_PREFIX
+    from agent.settings import unknown_name
+
+    robots = entry_points(group=GROUP).names
+    if robot not in robots and not robot.startswith(GYM_PREFIX):
+        raise CliError(unknown_name("robot", robot, robots))
+
+
+def check_policy(which: str, option: str = "--policy") -> None:
+    """Refuse what names no policy.
+
+    Raises:
+        CliError: it does not.
+    """
+    if which not in ("zoo", "latest", "deployed") and not which.isdecimal():
+        raise CliError(f"{option} {which!r} is unknown; valid: zoo, latest, deployed, or a version number")
+
+
 @app.command("eval")
 def eval_(
     skill: SkillArgument,
     robot: Annotated[str, typer.Option("--robot", help="Name of an installed robot, or gym:ID.")] = "minitaur",
-    policy: Annotated[str, typer.Option("--policy", help="zoo, latest, or the version of a stored policy.")] = "latest",
+    policy: Annotated[str, typer.Option("--policy", help="zoo, latest, deployed, or a stored version.")] = "latest",
     against: Annotated[
         str | None,
         typer.Option("--against", help="Another policy, named alike: which is better? --attempts are of each at most."),
@@ -246,20 +272,13 @@ def eval_(
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Evaluate a skill, by default in dynamics that training never saw."""
-    from importlib.metadata import entry_points
-
-    from agent.robots import GROUP, GYM_PREFIX
-    from agent.settings import unknown_name
-
-    _use(skill_folder, resolve_home(home))
+    """Evaluate a skill, by default in dynamics that training never saw; a home keeps what is of its policies."""
+    use_skills(skill_folder, resolve_home(home))
     _skill(skill)
-    robots = entry_points(group=GROUP).names
-    if robot not in robots and not robot.startswith(GYM_PREFIX):
-        raise CliError(unknown_name("robot", robot, robots))
+    check_robot(robot)
     for option, which in (("--policy", policy), ("--against", against)):
-        if which is not None and which not in ("zoo", "latest") and not which.isdecimal():
-            raise CliError(f"{option} {which!r} is unknown; valid: zoo, latest, or a version number")
+        if which is not None:
+            check_policy(which, option)
     if dynamics not in DYNAMICS:
         raise CliError(f"--dynamics {dynamics!r} is unknown; valid: {', '.join(DYNAMICS)}")
     if against is not None:
@@ -282,6 +301,10 @@ def eval_(
         home=resolve_home(home),
         dynamics=dynamics,
     )
+    if policy != "zoo" and facts["policy_version"] is not None:
+        from agent.evaluation_rows import evaluation_row, stored_if_possible
+
+        facts["evaluation"] = stored_if_possible(resolve_home(home), evaluation_row(facts))
     if json_:
         out_json(facts)
     else:

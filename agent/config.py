@@ -46,8 +46,9 @@ class RunConfig(Section):
     """``max`` runs as fast as physics goes, repeatable from the seed; ``realtime`` follows the wall clock."""
     seed: int = setting(0, 0, 2**32 - 1)
     """Seed of everything random."""
-    start: str = setting("nothing", choices=("nothing", "zoo"))
-    """What an empty home begins with: nothing, or the trained state that the library ships for the robot."""
+    start: str = setting("nothing", choices=("nothing", "zoo", "deployed"))
+    """What an empty home begins with: nothing, or the trained state that the library ships for the robot. ``deployed``
+    acts with what `perdure skills promote` has deployed, and goes with ``learner.enabled = false``."""
     reset_free: bool = setting(False)
     """Only for ``gym:`` robots: the environment is reset only when a person would have been called."""
     resets: bool = setting(True)
@@ -59,6 +60,8 @@ class RunConfig(Section):
     curriculum: str = setting("progress", choices=("progress", "uniform"))
     """``progress``: a skill waits for those that it needs, and practice goes where success changes; ``uniform``: all
     skills are practised alike, to compare with."""
+    attended: bool = setting(False)
+    """Whether a person is beside a real robot; without one only skills run that may (`perdure skills tier`)."""
     web: bool = setting(False)
     """Whether a web page is served. There is none yet, so true is refused."""
 
@@ -300,6 +303,8 @@ class SimConfig(Section):
 
     latency_ms: float | None = setting(None, 0.0, 200.0, unit="ms")
     """Total delay from measurement to action in force; left out: the robot's own."""
+    held_out: bool = setting(False)
+    """Whether the robot has dynamics that training never sees, others in each run. To evaluate with."""
     drift: str | None = setting(None)
     """How the robot drifts: a preset, ``PRESET@SECONDS`` of robot time, or a schedule as a file (``*.toml``);
     left out: it does not."""

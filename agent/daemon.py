@@ -40,7 +40,8 @@ from agent.notes import Notes
 from agent.opening import (
     abilities_of,
     check_database_is_there,
-    check_robot_is_the_same,
+    check_may_run,
+    fixed_policies,
     learner_job,
     move_aside,
     open_run,
@@ -55,7 +56,6 @@ from agent.permit import runtime_dir
 from agent.person import Placeable, SimulatedPerson
 from agent.perturbations import Perturbations
 from agent.pilot import Goal, Pilot
-from agent.policies import find_policy
 from agent.punctual import StopSignal, punctual
 from agent.pushes import Pushes
 from agent.remote_robot import open_remote_robot
@@ -77,7 +77,6 @@ from persistence.store import Store
 from persistence.writer import StoreWriter
 from sim.robot import Clock, FrameLayout, Frames, Observation, Robot, RobotSpec
 from sim.workspace import Workspace
-from skills.policy import PolicyWeights
 from skills.registry import use_folders
 from skills.skill import LearnedSkill
 
@@ -185,7 +184,8 @@ class Run:
                 again=replaces_after_s() > 0.0,
             )
             return open_remote_robot(job, self._notes.robot_restarted)
-        return load_robot(run.robot, seed, latency_ms=self._config.sim.latency_ms, reset_free=run.reset_free)
+        sim = self._config.sim
+        return load_robot(run.robot, seed, latency_ms=sim.latency_ms, reset_free=run.reset_free, held_out=sim.held_out)
 
     def _start(self, robot: Robot, resume: ResumeState) -> None:
         config, writer = self._config, self._writer
@@ -199,14 +199,11 @@ class Run:
             with_resets=config.run.resets,
         )
         # What cannot work is refused here, before the run is in the books.
-        writer.submit(lambda store: check_robot_is_the_same(store, self._home, config.run.robot)).result()
+        writer.submit(lambda store: check_may_run(store, self._home, config, robot.spec, abilities.tasks)).result()
         goals = read_goals(self._home, robot.spec, abilities.learned)
         abilities = replace(abilities, goals={name: goal.classifier for name, goal in goals.items()})
-        fixed: tuple[PolicyWeights, ...] = ()
         learning = abilities.learned
-        if learning and not config.learner.enabled:
-            which = "zoo" if config.run.start == "zoo" and resume.checkpoint_seq is None else "latest"
-            fixed = tuple(find_policy(which, config.run.robot, skill, self._home.root) for skill in learning)
+        fixed = fixed_policies(config, self._home, learning, resume.checkpoint_seq)
         start_s = resume.robot_time_s
         self._clock: Clock = (
             SimulatedClock(robot, dt_s, start_s=start_s, realtime=self._realtime)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from agent.attempts import SIMULATION, AttemptResult, AttemptRunner, Interrupt
 from agent.balance import Balance
 from agent.clock import SimulatedClock, Steppable
 from agent.config import Config
+from agent.estimates import interquartile_mean, iqm_interval, wilson
 from agent.loop import ControlLoop, Tick
 from agent.person import Placeable
 from agent.policies import find_policy, zoo_settings
@@ -84,9 +84,10 @@ def evaluate_skill(
 
     Returns:
         ``skill``, ``robot``, ``policy_version``, ``dynamics`` (``own`` where a robot has no others), ``attempts``,
-        ``success_rate``, ``falls``, ``fence_exits`` (of the hard fence; an attempt that reaches the soft one on the far
-        side is over and counts as it is), ``return_mean``, ``return_iqm``, ``measures`` (means over attempts),
-        ``per_attempt`` (outcome, reason and measures of each).
+        ``success_rate`` with its ``success_interval``, ``falls``, ``fence_exits`` (of the hard fence; an attempt that
+        reaches the soft one on the far side is over and counts as it is), ``return_mean``, ``return_iqm`` with its
+        ``return_iqm_interval``, ``measures`` (means over attempts), ``per_attempt`` (outcome, reason and measures of
+        each). Intervals are of 95 %.
 
     Raises:
         ValueError: unknown skill, robot, policy or dynamics.
@@ -174,7 +175,9 @@ def _one(
     monitors = Monitors(robot.spec, workspace, config.safety, 1.0 / dt_s)
     loop = ControlLoop(robot, SimulatedClock(robot, dt_s), ActionGate(robot.spec, dt_s), monitors)
 
-    balance = Balance(robot.spec, None) if skill.lies_down else Balance.configured(robot.spec, config.safety)
+    # Who gets up leans; the daemon catches no fall there either.
+    down = skill.lies_down or skill.kind == "recovery"
+    balance = Balance(robot.spec, None) if down else Balance.configured(robot.spec, config.safety)
 
     def tick(act: Callable[[Observation], Command]) -> Tick:
         try:
@@ -237,32 +240,18 @@ def summary(results: Sequence[AttemptResult]) -> dict[str, Any]:
     """Figures over attempts."""
     returns = [result.return_ for result in results if result.return_ is not None]
     names = sorted({name for result in results for name in result.measures})
+    successes = sum(result.outcome is Outcome.SUCCESS for result in results)
     return {
-        "success_rate": float(np.mean([result.outcome is Outcome.SUCCESS for result in results])),
+        "success_rate": successes / len(results),
+        "success_interval": list(wilson(successes, len(results))),
         "falls": sum(result.outcome is Outcome.FALL for result in results),
         "fence_exits": sum(result.end_reason == "hard_fence" for result in results),
         "return_mean": float(np.mean(returns)) if returns else None,
         "return_iqm": float(interquartile_mean(returns)) if returns else None,
+        "return_iqm_interval": list(iqm_interval(returns)) if returns else None,
         "measures": {
             name: float(np.mean([result.measures[name] for result in results if name in result.measures]))
             for name in names
         },
         "per_attempt": [{"outcome": r.outcome.value, "end_reason": r.end_reason, **r.measures} for r in results],
     }
-
-
-def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
-    """Mean of the middle half (Agarwal et al. 2021, arXiv 2108.13264); what lies across a quartile counts by its share.
-
-    Args:
-        values: may hold infinity. Shape: (..., n).
-
-    Returns:
-        Shape: (...).
-    """
-    ordered = np.sort(np.asarray(values, np.float64), axis=-1)
-    n = ordered.shape[-1]
-    edges = np.arange(n + 1) / n
-    weight = np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25)
-    inside = weight > 1e-12  # infinity times no weight would be NaN
-    return np.asarray(ordered[..., inside] @ (weight[inside] / 0.5))

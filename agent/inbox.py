@@ -31,7 +31,11 @@ ACKNOWLEDGE = "acknowledge"
 RESUME = "resume"
 DRIFT = "drift"
 REPAIR = "repair_drift"
-KINDS = (ADD, CLOSE, ACKNOWLEDGE, RESUME, DRIFT, REPAIR)
+EVALUATED = "add_evaluation"
+DEPLOY = "deploy_policy"
+KINDS = (ADD, CLOSE, ACKNOWLEDGE, RESUME, DRIFT, REPAIR, EVALUATED, DEPLOY)
+WITHOUT_DAEMON = (ADD, CLOSE, EVALUATED, DEPLOY)
+"""What can be stored while no daemon runs."""
 TIMEOUT_S = 15.0
 
 
@@ -44,15 +48,16 @@ class Request:
     data: Mapping[str, Any]
     """ADD: ``cause``, ``e10_class``, ``minutes``, ``note``, ``operator``. CLOSE: ``id``, ``operator``, ``action``,
     ``note``, ``part_replaced``. ACKNOWLEDGE: ``operator``, ``action``, ``released``, ``part_replaced``; closes all that
-    are open. RESUME: ``operator``. DRIFT, REPAIR: see `agent.drifts.DriftBook`."""
+    are open. RESUME: ``operator``. DRIFT, REPAIR: see `agent.drifts.DriftBook`. EVALUATED, DEPLOY: the fields of
+    `persistence.records.Evaluation` and `Deployment` without ``robot_s``."""
 
 
 def request(home: Path, wanted: Request, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """Have ``wanted`` stored, by the daemon if one runs.
 
     Returns:
-        ``id`` of the intervention; ``closed``, how many, for an acknowledgement; nothing for a resume; for drift what
-        `agent.drifts.DriftBook` gives.
+        ``id`` of the intervention, evaluation or deployment; ``closed``, how many, for an acknowledgement; nothing for
+        a resume; for drift what `agent.drifts.DriftBook` gives.
 
     Raises:
         ValueError: what is wanted makes no sense, or the store refuses it.
@@ -61,7 +66,7 @@ def request(home: Path, wanted: Request, timeout_s: float = TIMEOUT_S) -> dict[s
     paths = Home(home)
     if lock_holder(paths) is not None:
         return _ask(home, wanted, timeout_s)
-    if wanted.kind not in (ADD, CLOSE):
+    if wanted.kind not in WITHOUT_DAEMON:
         raise ValueError(f"no daemon runs on {home}; start it with `perdure run`")
     if not paths.db.is_file():
         raise ValueError(f"no database at {paths.db}; start `perdure run` on this home first, or pass another --home")
@@ -142,7 +147,7 @@ def carry_out(store: Store, wanted: Request, robot_s: float, drifts: DriftBook |
         ValueError: unknown kind, or data that makes no sense.
         StoreError: the store refuses it, such as closing what is closed.
     """
-    from persistence.records import InterruptClass, Intervention
+    from persistence.records import Deployment, Evaluation, InterruptClass, Intervention
 
     data = wanted.data
     if wanted.kind == CLOSE:
@@ -178,9 +183,20 @@ def carry_out(store: Store, wanted: Request, robot_s: float, drifts: DriftBook |
     if wanted.kind == RESUME:
         store.append_event("operator.resumed", robot_s, {"operator": str(data["operator"])})
         return {}
+    if wanted.kind == EVALUATED:
+        return {"id": store.add_evaluation(Evaluation(**_known(store, data), robot_s=robot_s))}
+    if wanted.kind == DEPLOY:
+        return {"id": store.add_deployment(Deployment(**_known(store, data), robot_s=robot_s))}
     if wanted.kind in (DRIFT, REPAIR) and drifts is not None:
         return drifts.inject(store, data, robot_s) if wanted.kind == DRIFT else drifts.repair(store, data, robot_s)
     raise ValueError(f"unknown request {wanted.kind!r}; valid: {', '.join(KINDS)}")
+
+
+def _known(store: Store, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Facts of a skill, if the home knows it."""
+    if not store.rows("SELECT 1 FROM skills WHERE name = ?", (data["skill"],)):
+        raise ValueError(f"no run of this home has had the skill {data['skill']!r}; start one that does first")
+    return data
 
 
 def _last_robot_s(store: Store) -> float:

@@ -15,11 +15,12 @@ import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.ancestry import CHECKPOINT, PRIOR_DATA, ZOO, Ancestry
 from meta.drift_monitor import Condition
 from sim.robot import RobotSpec
 
@@ -207,6 +208,7 @@ class Saved:
     sha256: str
     figures: dict[str, float]
     """What the learner last said of itself."""
+    ancestry: Ancestry = field(default_factory=Ancestry)
 
 
 def learner_main(connection: Connection, job: LearnerJob) -> None:
@@ -257,8 +259,9 @@ class _Worker:
         """Steps that earlier processes learned from and that this one has not read again."""
         self._figures: dict[str, float] = {}
         self._refused = ""
-        self._before: tuple[Arrays, Meta] | None = None
-        """State of the learner from before the robot changed."""
+        self._before: tuple[Arrays, Meta, int | None] | None = None
+        """State of the learner from before the robot changed, and the version stored last until then."""
+        self._ancestry = Ancestry.with_prior(len(job.prior_episodes))
         self._ticket = 0
         self._snapshots: deque[Snapshot] = deque()
 
@@ -317,6 +320,7 @@ class _Worker:
                 self._learner.load_state(loaded.tensors, loaded.meta["learner"])
                 self._restore_risk(loaded)
                 restored = loaded.seq
+                self._ancestry = self._ancestry.begun(CHECKPOINT, loaded.meta.get("policy_version"), seq=loaded.seq)
                 # Checkpoints of older versions say after how many steps they were written, not after how many attempts.
                 by_steps = left_out + bisect_left(steps_after, int(loaded.meta["steps_added"]))
                 done = min(len(lived), max(0, int(loaded.meta.get("attempts", by_steps)) - left_out))
@@ -326,6 +330,7 @@ class _Worker:
             if begun is None:
                 raise ValueError(f"{self._job.initial} holds no checkpoint to start from")
             self._learner.load_state(begun.tensors, begun.meta["learner"])
+            self._ancestry = self._ancestry.begun(ZOO, version=begun.meta["policy_version"])
         elif self._job.prior_episodes and not lived:
             self._learn_offline()
         for summary in lived[done:]:
@@ -346,6 +351,8 @@ class _Worker:
         for begin in range(0, self._job.offline_updates, _CATCH_UP_STEPS):
             self._update(min(_CATCH_UP_STEPS, self._job.offline_updates - begin))
             self._connection.send(Alive())
+        if self._job.offline_updates:
+            self._ancestry = self._ancestry.begun(PRIOR_DATA, updates=self._job.offline_updates)
 
     def _restore_risk(self, loaded: Checkpoint) -> None:
         """Go on with the safety critic of a checkpoint; where it had none, or one of an older kind, begin anew."""
@@ -367,13 +374,14 @@ class _Worker:
     def _follow(self, condition: Condition) -> None:
         """Where a robot has been repaired, the learner is at once what it was before it changed."""
         if condition is Condition.CHANGED and self._before is None:
-            self._before = self._learner.state()
+            self._before = (*self._learner.state(), self._ancestry.parent)
         elif condition is not Condition.CHANGED and self._before is not None:
             if condition is Condition.USUAL:
                 from skills.learners.learner import counted_on
 
-                arrays, meta = self._before
+                arrays, meta, parent = self._before
                 self._learner.load_state(arrays, counted_on(meta, self._learner.state()[1]))
+                self._ancestry = replace(self._ancestry, parent=parent)
             self._before = None
 
     def _add(self, path: Path, condition: Condition) -> tuple[str | None, AttemptSummary | None]:
@@ -485,4 +493,7 @@ class _Worker:
         }
         saved = save_checkpoint(self._job.checkpoint_dir, message.seq, tensors, meta)
         updates, name, sha256 = self._learner.updates, saved.path.name, saved.sha256
-        self._connection.send(Saved(message.seq, message.robot_s, best.version, updates, name, sha256, self._figures))
+        ancestry, self._ancestry = replace(self._ancestry, attempts=self._attempts), self._ancestry.saved(best.version)
+        self._connection.send(
+            Saved(message.seq, message.robot_s, best.version, updates, name, sha256, self._figures, ancestry)
+        )

@@ -53,6 +53,9 @@ STANDINGS = {
 GOALS = "goals.read"
 """Kind of the event that says which goals a run goes by: sha256 of the classifier, by skill."""
 
+_NTH_ATTEMPT = "SELECT id FROM attempts WHERE episode_file IS NOT NULL ORDER BY id LIMIT 1 OFFSET ?"
+"""The learner is handed the attempts that have a file, in order."""
+
 
 @dataclass
 class Totals:
@@ -261,7 +264,9 @@ class Ledger:
         """Note a checkpoint that is on disk, and the policy version in it."""
 
         def write(store: Store) -> None:
-            store.add_checkpoint(row)
+            attempts = policy.attempts if policy is not None else None
+            last = store.rows(_NTH_ATTEMPT, (attempts - 1,)) if attempts else []
+            store.add_checkpoint(replace(row, replay_attempt_id=last[0]["id"] if last else None))
             # Two checkpoints with no update between them hold the same policy.
             if policy is not None and not store.rows("SELECT 1 FROM policies WHERE version = ?", (policy.version,)):
                 store.add_policy(policy)

@@ -47,6 +47,9 @@ class Notes:
             updates=saved.updates,
             file=saved.name,
             figures=saved.figures,
+            parent=saved.ancestry.parent,
+            origin=saved.ancestry.origin,
+            attempts=saved.ancestry.attempts,
         )
         self._ledger.checkpoint(row, policy)
 

@@ -9,7 +9,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from agent.latches import Latches, Level
 from agent.learner_process import LearnerJob, StoredAttempts
 from agent.ledger import GOALS, LATCHES, PERMIT
 from agent.machine import machine_facts, versions
-from agent.policies import zoo_directory
+from agent.policies import DEPLOYED, find_policy, zoo_directory
 from agent.settings import ConfigError
 from agent.states import Limits, State
+from agent.tier_books import unearned
 from meta.drift_monitor import Finding
 from persistence import records
 from persistence.episodes import remove_orphans
@@ -38,8 +39,9 @@ from persistence.records import ResumeState, RunStart, SkillRow
 from persistence.store import Store
 from sim.robot import Limit, RobotSpec
 from skills.get_up import GetUp
+from skills.policy import PolicyWeights
 from skills.registry import of_kind, skills
-from skills.skill import LearnedSkill, ScriptedSkill, SkillKind
+from skills.skill import LearnedSkill, ScriptedSkill, Skill, SkillKind
 from skills.success_classifier import SuccessClassifier
 
 LIMITS = "limits"
@@ -104,6 +106,20 @@ def check_robot_is_the_same(store: Store, home: Home, robot: str) -> None:
         )
 
 
+def check_may_run(store: Store, home: Home, config: Config, spec: RobotSpec, tasks: Sequence[Skill]) -> None:
+    """Refuse another robot than the home's, and to leave a skill alone with a real one that has not earned it.
+
+    Raises:
+        HomeError: the home is another robot's.
+        ConfigError: a skill has not earned it, and nobody is said to be beside the robot.
+    """
+    check_robot_is_the_same(store, home, config.run.robot)
+    if not (spec.simulated or config.run.attended):
+        problem = unearned(tasks, (config.run.robot, spec.name), config, store)
+        if problem:
+            raise ConfigError(problem)
+
+
 def abilities_of(
     names: tuple[str, ...], spec: RobotSpec, *, learned_get_up: bool = True, with_resets: bool = True
 ) -> Abilities:
@@ -149,6 +165,27 @@ def abilities_of(
         perturbations=tuple(perturbing) if with_resets else (),
         stand_ups=tuple(skill for skill in recoveries[::-1] if learned_get_up or not isinstance(skill, GetUp)),
     )
+
+
+def fixed_policies(
+    config: Config, home: Home, skills: Sequence[LearnedSkill], checkpoint_seq: int | None
+) -> tuple[PolicyWeights, ...]:
+    """The policies of a run that learns nothing, each of one skill; none where it learns.
+
+    Raises:
+        ConfigError: it is to act with what is deployed, and to learn.
+        ValueError: a skill has no such policy.
+    """
+    start = config.run.start
+    if config.learner.enabled:
+        if start == DEPLOYED:
+            raise ConfigError("run.start = deployed acts with what is deployed; add --set learner.enabled=false")
+        return ()
+    which = start if start == DEPLOYED or (start == "zoo" and checkpoint_seq is None) else "latest"
+    found = [find_policy(which, config.run.robot, skill, home.root) for skill in skills]
+    if which == DEPLOYED:  # each skill has one of its own, also where it was learned for a family
+        found = [replace(weights, skill=skill.name) for weights, skill in zip(found, skills, strict=True)]
+    return tuple(found)
 
 
 def tidy_episodes(store: Store, home: Home) -> list[str]:

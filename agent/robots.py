@@ -13,7 +13,9 @@ GYM_PREFIX = "gym:"
 """``gym:ID`` is the Gymnasium environment ID as a robot."""
 
 
-def load_robot(name: str, seed: int, *, latency_ms: float | None = None, reset_free: bool = False) -> Robot:
+def load_robot(
+    name: str, seed: int, *, latency_ms: float | None = None, reset_free: bool = False, held_out: bool = False
+) -> Robot:
     """Make a robot.
 
     Args:
@@ -21,6 +23,7 @@ def load_robot(name: str, seed: int, *, latency_ms: float | None = None, reset_f
         seed: of everything random in it.
         latency_ms: total control latency of a simulated robot; None: its own.
         reset_free: a Gymnasium environment is reset only by a person.
+        held_out: a simulated robot has dynamics that training never sees; those that have no others stay as they are.
 
     Raises:
         ValueError: no installed robot has this name, or it does not take an option.
@@ -37,9 +40,13 @@ def load_robot(name: str, seed: int, *, latency_ms: float | None = None, reset_f
     if name not in points:
         raise ValueError(f"unknown robot {name!r}; installed robots: {', '.join(sorted(points))}, or {GYM_PREFIX}ID")
     robot: Robot = points[name].load()(seed)
-    if latency_ms is not None:
+    if latency_ms is not None or held_out:
         from sim.simulated_robot import SimulatedRobot
 
+        if held_out and isinstance(robot, SimulatedRobot):
+            robot.set_dynamics(robot.body.randomiser(seed).held_out())
+        if latency_ms is None:
+            return robot
         if not isinstance(robot, SimulatedRobot):
             raise ValueError(f"sim.latency_ms is for simulated robots; {name!r} is none")
         robot.set_dynamics(delayed(robot.dynamics, latency_ms))

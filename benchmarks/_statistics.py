@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.evaluation import interquartile_mean
+from agent.estimates import interquartile_mean
 
 Better = Literal["higher", "lower"]
 Strata = Sequence[Sequence[float]]

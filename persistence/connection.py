@@ -7,7 +7,7 @@ from pathlib import Path
 
 from persistence.errors import NewerDatabaseError, StoreError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUSY_TIMEOUT_S = 5.0
 
 

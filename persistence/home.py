@@ -54,6 +54,11 @@ class Home:
         return self.root / "goals"
 
     @property
+    def deployed(self) -> Path:
+        """Directory with the policies that are or were deployed; it may be missing."""
+        return self.root / "deployed"
+
+    @property
     def lock(self) -> Path:
         """Lock file of the daemon."""
         return self.root / "daemon.lock"

@@ -47,6 +47,13 @@ def m003_could_start(db: Database) -> None:
     db.execute("PRAGMA user_version = 3")
 
 
+@MIGRATIONS()
+def m004_versions(db: Database) -> None:
+    """Where each policy comes from, what was evaluated how, and which version of a skill is deployed."""
+    _run_script(db, schema.VERSIONS)
+    db.execute("PRAGMA user_version = 4")
+
+
 def migrate(conn: sqlite3.Connection) -> None:
     """Apply the migrations that ``conn`` lacks, each in its own transaction."""
     MIGRATIONS.apply(Database(conn, execute_plugins=False))

@@ -293,6 +293,12 @@ class PolicyRow:
     sha256: str | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
     """What the learner said of itself: losses, temperatures, multipliers and costs."""
+    parent: int | None = None
+    """Version that it was learned on from, in this home; None: there is none."""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """What its learner began with since then, as `agent.ancestry.Ancestry` says."""
+    attempts: int | None = None
+    """Attempts of this home that it had learned from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,6 +326,35 @@ class Evaluation:
     return_mean: float | None = None
     policy_version: int | None = None
     measures: Mapping[str, float | None] = field(default_factory=dict)
+    robot: str = ""
+    """Name of the simulated robot; empty: the run's own."""
+    dynamics: str = ""
+    """Of that robot, such as ``held-out``."""
+    seed: int | None = None
+    purpose: str = "run"
+    """``run``, ``eval``, ``comparison`` or ``tier``."""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    """Intervals, and what else the purpose needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """From now on another version of a skill's policy is the deployed one."""
+
+    skill: str
+    robot_s: float
+    policy_version: int
+    before_version: int | None
+    """The one until then; None: there was none."""
+    action: str
+    """``promote`` or ``roll_back``."""
+    reason: str
+    evaluations: tuple[int, ...]
+    """Ids of those that it follows from."""
+    file: str
+    """Of the policy, in the home's folder ``deployed``."""
+    sha256: str
+    operator: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

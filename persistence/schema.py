@@ -241,3 +241,53 @@ CREATE VIEW v_falls AS
 SELECT r.id, r.started_s, r.ended_s - r.started_s AS seconds_down, r.recovered, r.tries, a.skill, a.uid AS attempt
 FROM self_recoveries r LEFT JOIN attempts a ON a.id = r.attempt_id WHERE r.kind = 'fall';
 """
+
+VERSIONS = """\
+-- version that a policy was learned on from, in this home; NULL: none, or not noted
+ALTER TABLE policies ADD COLUMN parent INTEGER;
+-- what its learner began with since then, such as a checkpoint; without a parent and empty: not noted
+ALTER TABLE policies ADD COLUMN origin TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(origin));
+-- attempts of this home that it had learned from; the last of them is replay_attempt_id of its checkpoint
+ALTER TABLE policies ADD COLUMN attempts INTEGER;
+
+-- robot and dynamics: empty in evaluation attempts of a run, on the run's own robot as it is
+ALTER TABLE evaluations ADD COLUMN robot TEXT NOT NULL DEFAULT '';
+ALTER TABLE evaluations ADD COLUMN dynamics TEXT NOT NULL DEFAULT '';
+ALTER TABLE evaluations ADD COLUMN seed INTEGER;
+ALTER TABLE evaluations ADD COLUMN purpose TEXT NOT NULL DEFAULT 'run'
+    CHECK (purpose IN ('run', 'eval', 'comparison', 'tier'));
+-- intervals, and what else the purpose needs
+ALTER TABLE evaluations ADD COLUMN figures TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(figures));
+CREATE INDEX evaluations_skill ON evaluations (skill, purpose, id);
+
+CREATE TABLE deployments (
+    id INTEGER PRIMARY KEY,
+    run_id INTEGER REFERENCES runs (id),
+    robot_s REAL NOT NULL CHECK (robot_s >= 0),
+    skill TEXT NOT NULL REFERENCES skills (name),
+    policy_version INTEGER NOT NULL,
+    -- version that was deployed until then; NULL: none
+    before_version INTEGER,
+    action TEXT NOT NULL CHECK (action IN ('promote', 'roll_back')),
+    reason TEXT NOT NULL,
+    operator TEXT NOT NULL DEFAULT '',
+    evaluations TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(evaluations)),
+    -- in the home's folder `deployed`: checkpoints go when newer ones come
+    file TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    wall_utc TEXT NOT NULL
+) STRICT;
+CREATE INDEX deployments_skill ON deployments (skill, id);
+
+-- Every stored policy with its parents, data, code and configuration; prior data and settings are in the run's config.
+CREATE VIEW v_policies AS
+SELECT p.version, p.family, p.parent, p.origin, p.updates, p.attempts, c.replay_attempt_id AS last_attempt_id,
+    p.robot_s / 3600.0 AS hour, p.file AS checkpoint, c.manifest_sha256, p.run_id, r.robot,
+    r.versions ->> 'perdure' AS perdure, r.versions ->> '$.machine.commit' AS git_commit, r.config, p.figures,
+    p.wall_utc
+FROM policies p LEFT JOIN runs r ON r.id = p.run_id LEFT JOIN checkpoints c ON c.path = p.file;
+
+-- The policy of each skill that is deployed now.
+CREATE VIEW v_deployed AS
+SELECT d.* FROM deployments d WHERE d.id = (SELECT max(id) FROM deployments WHERE skill = d.skill);
+"""

@@ -16,6 +16,7 @@ from persistence.records import (
     AttemptEnd,
     AttemptStart,
     CheckpointRow,
+    Deployment,
     DriftEvent,
     Evaluation,
     Fault,
@@ -311,6 +312,10 @@ class Store(StoreBase):
     def add_evaluation(self, row: Evaluation) -> int:
         """Store the result of an evaluation and return its id."""
         return self._add("evaluations", "evaluation.added", row.robot_s, asdict(row))
+
+    def add_deployment(self, row: Deployment) -> int:
+        """Store that another version of a skill's policy is deployed; return the row's id."""
+        return self._add("deployments", "policy.deployed", row.robot_s, asdict(row))
 
     def set_schedule(self, row: Schedule, robot_s: float = 0.0) -> None:
         """Add a schedule or replace the one of the same name."""

@@ -140,6 +140,7 @@ def a1_spec() -> RobotSpec:
     """What is fixed about the robot."""
     return RobotSpec(
         name="a1",
+        simulated=True,
         joint_names=tuple(f"{leg}_{joint}" for leg in LEGS for joint in ("abduction", "hip", "knee")),
         foot_names=LEGS,
         limits=LIMITS.rows,

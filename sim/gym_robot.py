@@ -240,6 +240,7 @@ def _spec(env_id: str, env: gym.Env[Any, Any], n_actions: int) -> RobotSpec:
     nowhere = np.zeros(n_actions)
     return RobotSpec(
         name=f"gym:{env_id}",
+        simulated=True,
         joint_names=tuple(f"action_{index}" for index in range(n_actions)),
         foot_names=(),
         position_lower_rad=nowhere,

@@ -30,6 +30,7 @@ def kuka_spec() -> RobotSpec:
     heights = (0.0, _SHOULDER_M, 0.0, _ELBOW_M, 0.0, _WRIST_M, 0.0)
     return RobotSpec(
         name="kuka",
+        simulated=True,
         joint_names=JOINTS,
         foot_names=(),
         position_lower_rad=LIMITS.lower("joint_position", n),

@@ -177,6 +177,7 @@ def minitaur_spec() -> RobotSpec:
     stand = np.full(8, STAND_EXTENSION_RAD)
     return RobotSpec(
         name="minitaur",
+        simulated=True,
         joint_names=tuple(f"{leg}_{side}" for leg in LEGS for side in ("left", "right")),
         foot_names=LEGS,
         limits=LIMITS.rows,

@@ -137,6 +137,7 @@ def minitaur_trotting_spec() -> RobotSpec:
     """What is fixed about the robot; gains are the environment's."""
     return RobotSpec(
         name="minitaur_trotting",
+        simulated=True,
         joint_names=tuple(f"{leg}_{side}" for leg in LEGS for side in ("left", "right")),
         foot_names=LEGS,
         position_lower_rad=np.full(8, EXTENSION_LOWER_RAD - SWING_LIMIT_RAD),

@@ -115,6 +115,9 @@ class RobotSpec:
     """
 
     name: str
+    simulated: bool = False
+    """Whether it is a simulation: a robot that does not say so is real, and no skill is left alone with it that has not
+    earned it. No skill may look at this."""
     joint_names: tuple[str, ...]
     foot_names: tuple[str, ...]
     position_lower_rad: Array

@@ -17,6 +17,7 @@ def fake_spec() -> RobotSpec:
     stand = np.full(N_JOINTS, 0.5)
     return RobotSpec(
         name="fake",
+        simulated=True,
         joint_names=tuple(f"joint_{i}" for i in range(N_JOINTS)),
         foot_names=("front_left", "back_left", "front_right", "back_right"),
         position_lower_rad=np.full(N_JOINTS, -2.0),

@@ -9,12 +9,12 @@ from fakes import FakeRobot
 from agent import evaluation
 from agent.attempts import AttemptResult
 from agent.config import Config
+from agent.estimates import interquartile_mean
 from agent.evaluation import (
     CORNER_MARGIN_M,
     FARTHEST_START_M,
     attempts_of,
     evaluate_skill,
-    interquartile_mean,
     start_pose,
     summary,
 )
@@ -114,10 +114,19 @@ class TestFigures:
         )
         # To reach the soft fence at the far side is no exit.
         assert (found["success_rate"], found["falls"], found["fence_exits"]) == (0.25, 1, 1)
+        assert found["success_interval"][0] < 0.25 < found["success_interval"][1]
+        assert found["return_iqm_interval"][0] < 2.0 < found["return_iqm_interval"][1]
         assert found["return_mean"] == pytest.approx(2.0)
         assert found["return_iqm"] == pytest.approx(2.0)
         assert found["measures"]["speed_mps"] == pytest.approx(0.3)
         assert [row["outcome"] for row in found["per_attempt"]] == ["success", "fall", "unsafe", "unsafe"]
+
+
+def test_who_gets_up_is_not_taken_for_one_who_falls():
+    """As in the daemon, nothing catches a robot that is down and leans on its way up."""
+    results = attempts_of(get("stand_up"), "minitaur", None, 6, 0, "nominal")
+    assert not [result.end_reason for result in results if result.end_reason == "leaning"]
+    assert sum(result.outcome is Outcome.SUCCESS for result in results) >= 5
 
 
 class TestRefusals:

@@ -340,6 +340,39 @@ def test_an_empty_home_can_begin_with_the_trained_state_of_another(home, learner
         other.link.kill()
 
 
+def test_a_checkpoint_says_what_its_policy_was_learned_on_from(home, learner, tmp_path):
+    def save(life: Learner, *numbers: int) -> None:
+        for number in numbers:
+            life.link.wait_for(life.attempt(number))
+        seq = len(life.saved) + 1
+        life.link.checkpoint(seq, 1.0)
+        life.link.wait_saved(seq)
+
+    life = learner()
+    save(life, 1, 2)
+    save(life)  # the same policy again
+    save(life, 3)
+    first, again, second = (saved.ancestry for saved in life.saved)
+    assert (first.parent, first.origin, first.attempts) == (None, {"begun": "nothing"}, 2)
+    assert again.parent == life.saved[0].version
+    assert (second.parent, second.origin, second.attempts) == (life.saved[0].version, {}, 3)
+
+    life.kill()
+    save(life, 4)
+    assert life.saved[3].ancestry.parent == life.saved[2].version
+    assert life.saved[3].ancestry.origin == {"begun": "checkpoint", "seq": 3}
+    assert life.saved[3].ancestry.attempts == 4
+
+    other = Learner(Home(tmp_path / "other").prepare(), initial=home.checkpoints, prior_episodes=(life.stored[0],))
+    try:
+        save(other, 5)
+        (saved,) = other.saved
+        assert (saved.ancestry.parent, saved.ancestry.attempts) == (None, 1)
+        assert saved.ancestry.origin == {"begun": "zoo", "version": life.saved[3].version, "prior_attempts": 1}
+    finally:
+        other.link.kill()
+
+
 def test_prior_data_is_learned_from_beside_the_homes_own(home, learner, tmp_path):
     before = Home(tmp_path / "before").prepare()
     prior = tuple(episode_file(before, number) for number in (1, 2))

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from agent.ancestry import Ancestry
 from agent.learner_process import Saved
 from agent.notes import Notes
 from agent.success_watch import Jump
@@ -61,10 +62,11 @@ def test_a_push_was_done_to_the_robot(notes, ledger):
 
 
 def test_a_checkpoint_comes_with_its_policy(notes, ledger):
-    notes.saved(Saved(3, 12.5, 40, 40, "ckpt-3", "ab", {"loss": 1.0}))
+    notes.saved(Saved(3, 12.5, 40, 40, "ckpt-3", "ab", {"loss": 1.0}, Ancestry(parent=20, attempts=5)))
     ((_, (row, policy), _),) = ledger.written
     assert (row.seq, row.path, row.manifest_sha256) == (3, "ckpt-3", "ab")
     assert (policy.version, policy.family, policy.figures) == (40, "walk", {"loss": 1.0})
+    assert (policy.parent, policy.origin, policy.attempts) == (20, {"begun": "nothing"}, 5)
 
 
 def test_success_without_cause_is_a_drift(notes, ledger):

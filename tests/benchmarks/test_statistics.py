@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from agent.evaluation import interquartile_mean
+from agent.estimates import interquartile_mean
 from benchmarks._statistics import estimate, probability_of_improvement
 
 

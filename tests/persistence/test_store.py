@@ -4,6 +4,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from persistence.records import (
     AttemptEnd,
     AttemptStart,
     CheckpointRow,
+    Deployment,
     DriftEvent,
     Evaluation,
     Fault,
@@ -31,6 +33,18 @@ from persistence.records import (
     e10_of,
 )
 from persistence.store import Store
+
+DEPLOYMENT = Deployment(
+    skill="walk",
+    robot_s=0.0,
+    policy_version=4,
+    before_version=None,
+    action="promote",
+    reason="the first",
+    evaluations=(1,),
+    file="walk-4.safetensors",
+    sha256="ab",
+)
 
 
 def test_pragmas_make_commits_durable(store):
@@ -167,11 +181,12 @@ def test_every_other_fact_has_a_row_and_an_event(life, store):
     store.add_policy(PolicyRow(version=4, robot_s=0.0, family="walk", updates=1000))
     store.add_checkpoint(CheckpointRow(seq=1, robot_s=0.0, path="ckpt-1", manifest_sha256="ab"))
     store.add_evaluation(Evaluation(skill="walk", robot_s=0.0, attempts=10, success_rate=0.9))
+    store.add_deployment(DEPLOYMENT)
     store.add_self_recovery(SelfRecovery(kind="fall", started_s=0.0, ended_s=1.0, recovered=True))
     store.start_phase("v2", 0.0, "new network")
     store.set_schedule(Schedule(name="nightly", cron="0 3 * * *", action="evaluate", skill="walk"))
     store.set_schedule(Schedule(name="nightly", cron="0 4 * * *", action="evaluate", skill="walk"))
-    for table in ("faults", "drift_events", "policies", "checkpoints", "evaluations", "self_recoveries", "phases"):
+    for table in ("faults", "drift_events", "policies", "checkpoints", "evaluations", "deployments", "phases"):
         assert store.rows(f"SELECT count(*) AS n FROM {table}") == [{"n": 1}], table
     assert store.rows("SELECT cron FROM schedules") == [{"cron": "0 4 * * *"}]
     kinds = [row["kind"] for row in store.rows("SELECT kind FROM events ORDER BY seq")]
@@ -181,6 +196,7 @@ def test_every_other_fact_has_a_row_and_an_event(life, store):
         "policy.added",
         "checkpoint.added",
         "evaluation.added",
+        "policy.deployed",
         "self_recovery.added",
         "phase.started",
         "schedule.set",
@@ -198,7 +214,9 @@ def test_every_view_can_be_read(life, store):
     life.attempt(fall=True)
     life.help_comes_after(60.0)
     views = [row["name"] for row in store.rows("SELECT name FROM sqlite_master WHERE type = 'view'")]
-    assert len(views) == 7
+    assert len(views) == 9
+    store.add_policy(PolicyRow(version=4, robot_s=0.0))
+    store.add_deployment(DEPLOYMENT)
     for view in views:
         assert store.rows(f"SELECT * FROM {view}"), view
     assert store.rows("SELECT skill, speed_mps, duration_s FROM v_attempts") == [
@@ -234,7 +252,7 @@ def test_database_of_a_newer_version_is_not_touched(home: Home):
     conn.close()
     before = home.db.read_bytes()
     for read_only in (False, True):
-        with pytest.raises(NewerDatabaseError, match=r"schema version 99, this perdure knows up to 3; install a newer"):
+        with pytest.raises(NewerDatabaseError, match=r"schema version 99, this perdure knows up to 4; install a newer"):
             Store.open(home.db, read_only=read_only)
     assert home.db.read_bytes() == before
     assert {path.name for path in home.root.iterdir() if path.is_file()} == {"perdure.db"}
@@ -277,6 +295,37 @@ def test_a_database_of_the_first_version_keeps_its_policies(home: Home):
             "SELECT figures ->> '$.\"lambda.walk_forward.roll\"' AS price FROM policies WHERE version = 8"
         )
         assert row["price"] == 0.25
+
+
+def test_a_database_from_before_lineage_keeps_its_rows_and_takes_new_ones(home: Home):
+    conn = sqlite3.connect(home.db)
+    MIGRATIONS.apply(Database(conn), stop_before="m004_versions")
+    conn.execute("INSERT INTO skills (name, kind, wall_utc) VALUES ('walk', 'task', '')")
+    conn.execute("INSERT INTO policies (version, robot_s, wall_utc) VALUES (7, 1.5, '')")
+    conn.execute("INSERT INTO evaluations (skill, robot_s, attempts, wall_utc) VALUES ('walk', 1.5, 1, '')")
+    conn.commit()
+    conn.close()
+    with Store.open(home.db) as store:
+        store.add_policy(
+            PolicyRow(version=8, robot_s=2.0, parent=7, origin={"begun": "checkpoint", "seq": 1}, attempts=3)
+        )
+        store.add_evaluation(Evaluation(skill="walk", robot_s=2.0, attempts=9, purpose="eval", dynamics="held-out"))
+        assert [
+            tuple(row.values()) for row in store.rows("SELECT version, parent, origin, attempts FROM policies")
+        ] == [
+            (7, None, "{}", None),
+            (8, 7, '{"begun":"checkpoint","seq":1}', 3),
+        ]
+        purposes = store.rows("SELECT purpose, dynamics FROM evaluations ORDER BY id")
+        assert [tuple(row.values()) for row in purposes] == [("run", ""), ("eval", "held-out")]
+
+
+def test_the_newest_deployment_of_each_skill_is_the_one_in_force(life, store):
+    store.add_deployment(DEPLOYMENT)
+    store.add_deployment(replace(DEPLOYMENT, skill="stand_up"))
+    store.add_deployment(replace(DEPLOYMENT, policy_version=9, before_version=4))
+    rows = store.rows("SELECT skill, policy_version FROM v_deployed ORDER BY skill")
+    assert [tuple(row.values()) for row in rows] == [("stand_up", 4), ("walk", 9)]
 
 
 def test_opening_again_migrates_nothing(home: Home, store: Store):
