@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from agent import cli_bench, cli_drift, cli_interventions, cli_machine, cli_metrics, cli_run, cli_skills
+from agent import cli_bench, cli_drift, cli_interventions, cli_machine, cli_metrics, cli_rewards, cli_run, cli_skills
 
 app = typer.Typer(
     name="perdure",
@@ -21,6 +21,8 @@ app.command("ack")(cli_run.ack)
 app.command("resume")(cli_run.resume)
 app.command("metrics")(cli_metrics.metrics)
 app.add_typer(cli_interventions.app, name="interventions")
+cli_skills.app.command("reward")(cli_rewards.reward)
+cli_skills.app.command("prefer")(cli_rewards.prefer)
 app.add_typer(cli_skills.app, name="skills")
 app.add_typer(cli_drift.app, name="drift")
 app.command("limits")(cli_machine.limits)

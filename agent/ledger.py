@@ -43,7 +43,7 @@ LATCHES = "latches.changed"
 PERMIT = "permit.changed"
 CLEARANCE = "policy.examined"
 GOALS = "goals.read"
-"""Kind of the event that says which goals a run goes by: sha256 of the classifier, by skill."""
+"""Kind of the event that says which goals and rewards a run goes by: sha256 of their files, by skill."""
 
 
 @dataclass
