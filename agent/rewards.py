@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ OWN = "own"
 CANDIDATES = 100
 """Newest attempts of a skill among which pairs to compare are looked for."""
 _NEWEST = """
-SELECT id, outcome, return, measures FROM attempts
+SELECT id, outcome, measures FROM attempts
 WHERE skill = ? AND state = 'finished' AND episode_file IS NOT NULL AND steps > 0 ORDER BY id DESC LIMIT ?
 """
 Pairs = tuple[tuple[int, int], ...]
@@ -177,19 +178,33 @@ def propose(home: Home, skill: LearnedSkill, count: int) -> list[dict[str, Any]]
     first, second = np.triu_indices(len(numbers), 1)
     doubts = _doubts(home, skill, numbers, first, second)
     order = np.argsort(-doubts) if doubts is not None else np.random.default_rng(len(numbers)).permutation(len(first))
-    taken = {frozenset(pair) for pair in read_pairs(home, skill.name)}
-    used: set[int] = set()
-    found: list[dict[str, Any]] = []
-    for index in order:
-        pair = numbers[first[index]], numbers[second[index]]
-        if len(found) < count and frozenset(pair) not in taken and not used & {*pair}:
-            used |= {*pair}
-            one: dict[str, Any] = {"doubt": float(doubts[index]) if doubts is not None else None}
-            for name, number in zip(("first", "second"), pair, strict=True):
-                one |= {name: number, f"{name}_outcome": rows[number]["outcome"]}
-                one[f"{name}_measures"] = json.loads(rows[number]["measures"])
-            found.append(one)
-    return found
+    said = {frozenset(pair) for pair in read_pairs(home, skill.name)}
+    ranked = {(numbers[first[i]], numbers[second[i]]): float(doubts[i]) if doubts is not None else None for i in order}
+    chosen = _spread([pair for pair in ranked if frozenset(pair) not in said], count)
+    return [
+        {"doubt": doubt} | _seen("first", rows[pair[0]]) | _seen("second", rows[pair[1]])
+        for pair, doubt in ranked.items()
+        if pair in chosen
+    ]
+
+
+def _spread(pairs: Sequence[tuple[int, int]], count: int) -> set[tuple[int, int]]:
+    """The first pairs, but each attempt in as few of them as can be."""
+    chosen: set[tuple[int, int]] = set()
+    uses: Counter[int] = Counter()
+    for most in range(1, count + 1):
+        for pair in pairs:
+            if len(chosen) == count:
+                return chosen
+            if pair not in chosen and max(uses[each] for each in pair) < most:
+                chosen.add(pair)
+                uses.update(pair)
+    return chosen
+
+
+def _seen(side: str, row: dict[str, Any]) -> dict[str, Any]:
+    """Of an attempt that is proposed."""
+    return {side: row["id"], f"{side}_outcome": row["outcome"], f"{side}_measures": json.loads(row["measures"])}
 
 
 def forget_reward(home: Home, skill: str) -> None:

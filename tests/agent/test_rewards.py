@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from learner_kit import learner_job
 
+from agent import daemon
 from agent.cli import main
 from agent.config import Config
 from agent.daemon import run_daemon
@@ -205,6 +206,13 @@ class TestPropose:
         assert all(pair["doubt"] is None for pair in pairs)
         assert pairs[0]["first_measures"] == {"open_m": pytest.approx(DOORS_M[pairs[0]["first"] - 1])}
 
+    def test_where_attempts_are_few_they_are_asked_about_again(self, run):
+        pairs = facts(run("prefer", "--propose", 40, "--json"))
+        named = [pair[side] for pair in pairs for side in ("first", "second")]
+        assert len({(pair["first"], pair["second"]) for pair in pairs}) == 40
+        assert set(named) == set(range(1, N + 1))
+        assert max(map(named.count, named)) <= 4
+
     def test_with_one_those_come_first_whose_order_is_least_certain(self, run):
         facts(run("prefer", "--better", "21-30", "--worse", "1-10", "--json"))
         pairs = facts(run("prefer", "--propose", 4, "--json"))
@@ -366,6 +374,18 @@ class TestDaemon:
         assert phases[1].startswith("reward of slide_open: ")
         assert phases[1].endswith(" -> own terms")
         assert len(json.loads(attempt["reward_terms"])) > 1, "the books go by the skill's own terms"
+
+    def test_the_learners_process_is_told(self, shown, monkeypatch):
+        jobs, make = [], daemon.learner_job
+
+        def listen(*given):
+            jobs.append(make(*given))
+            return jobs[-1]
+
+        monkeypatch.setattr(daemon, "learner_job", listen)
+        run_daemon(self.CONFIG, shown.root)
+        (job,) = jobs
+        assert job.rewards["slide_open"].to_bytes() == constant(1.0).to_bytes()
 
     @pytest.mark.parametrize("damage", [lambda data: data[:200], lambda data: data[:-4] + NAN])
     def test_a_damaged_file_is_refused_before_the_run_is_in_the_books(self, shown, damage):
