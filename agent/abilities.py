@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from skills.learned_reward import LearnedReward
 from skills.skill import LearnedSkill, ScriptedSkill, Skill
 from skills.success_classifier import SuccessClassifier
 
@@ -25,6 +26,9 @@ class Abilities:
     """Ways to stand up, in the order in which they are tried; the last one is tried again."""
     goals: Mapping[str, SuccessClassifier] = field(default_factory=dict)
     """What tells the success of skills whose goal a person has shown, by name; others go by rules of their own."""
+
+    rewards: Mapping[str, LearnedReward] = field(default_factory=dict)
+    """What skills are learned with in the place of their own terms, by name."""
 
     def without(self, name: str) -> Abilities:
         """The same but for one skill."""

@@ -12,6 +12,7 @@ from agent import (
     cli_metrics,
     cli_policies,
     cli_promotion,
+    cli_rewards,
     cli_run,
     cli_skills,
     cli_tiers,
@@ -37,6 +38,8 @@ cli_skills.app.command("why")(cli_why.why)
 cli_skills.app.command("promote")(cli_promotion.promote)
 cli_skills.app.command("roll-back")(cli_promotion.roll_back)
 cli_skills.app.command("tier")(cli_tiers.tier)
+cli_skills.app.command("reward")(cli_rewards.reward)
+cli_skills.app.command("prefer")(cli_rewards.prefer)
 app.add_typer(cli_skills.app, name="skills")
 app.add_typer(cli_policies.app, name="policies")
 app.add_typer(cli_drift.app, name="drift")

@@ -201,7 +201,8 @@ def goal(
     json_: JsonOption = False,
 ) -> None:
     """Show a skill's goal by stored attempts: from the next run on, what is learned of them decides its success."""
-    from agent.goals import attempt_ids, learn_goal, remove_goal
+    from agent.goals import learn_goal, remove_goal
+    from agent.marked import attempt_ids
     from persistence.home import Home, lock_holder
     from skills.skill import LearnedSkill
 

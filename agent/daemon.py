@@ -7,7 +7,7 @@ import gc
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,6 @@ from agent.curriculum_books import open_curriculum
 from agent.drift_ladder import DriftLadder
 from agent.drift_watch import DriftWatch, stored_status
 from agent.drifts import DriftBook, Drifts, subject_of
-from agent.goals import read_goals
 from agent.guard import is_guarded, permit_path, replaces_after_s
 from agent.guard_link import GONE, GuardLink
 from agent.jobs import RobotClockJobs, start_backup
@@ -65,6 +64,7 @@ from agent.robots import GYM_PREFIX, load_robot
 from agent.safety import ActionGate, Monitors
 from agent.scene import Scene
 from agent.scheduler import Scheduler
+from agent.shown import read_shown
 from agent.states import Event, Limits, State
 from agent.success_watch import SuccessWatch, earlier_attempts
 from meta.checkup import CheckUp
@@ -200,8 +200,8 @@ class Run:
         )
         # What cannot work is refused here, before the run is in the books.
         writer.submit(lambda store: check_may_run(store, self._home, config, robot.spec, abilities.tasks)).result()
-        goals = read_goals(self._home, robot.spec, abilities.learned)
-        abilities = replace(abilities, goals={name: goal.classifier for name, goal in goals.items()})
+        shown = read_shown(self._home, robot.spec, abilities.learned)
+        abilities = shown.of(abilities)
         learning = abilities.learned
         fixed = fixed_policies(config, self._home, learning, resume.checkpoint_seq)
         start_s = resume.robot_time_s
@@ -216,10 +216,10 @@ class Run:
         latches = writer.submit(lambda store: restore_latches(store, resume, now_s)).result()
         permit = writer.submit(restore_permit).result()
         limits = robot.spec.limits
-        shas = {name: goal.sha256 for name, goal in goals.items()}
+        shas = shown.sha256
         run_id = writer.submit(lambda store: open_run(store, config, resume, latches, now_s, limits, shas)).result()
-        if goals:
-            self._log.info("goals.read", goals=shas)
+        if any(shas.values()):
+            self._log.info("goals.read", **shas)
         workspace = Workspace(size_m=config.workspace.size_m, soft_margin_m=config.workspace.soft_margin_m)
         gate = ActionGate(robot.spec, dt_s)
         monitors = Monitors(robot.spec, workspace, config.safety, 1.0 / dt_s)
@@ -324,8 +324,8 @@ class Run:
         )
 
     def _start_learner(self, spec: RobotSpec, abilities: Abilities, resume: ResumeState) -> LearnerLink:
-        tasks, goals = abilities.learned, abilities.goals
-        job = learner_job(self._config, self._home, spec, tasks, resume.checkpoint_seq, goals)
+        tasks, goals, rewards = abilities.learned, abilities.goals, abilities.rewards
+        job = learner_job(self._config, self._home, spec, tasks, resume.checkpoint_seq, goals, rewards)
 
         def episodes() -> StoredAttempts:
             return self._writer.submit(lambda store: stored_attempts(store, self._home, job.capacity)).result()

@@ -6,13 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from persistence.episodes import read_episode
+from agent.marked import read_marked
 from persistence.files import atomic_write, sha256_bytes
 from persistence.home import Home
-from persistence.store import Store
-from sim.robot import FrameLayout, RobotSpec
+from sim.robot import RobotSpec
 from skills.success_classifier import SuccessClassifier, SuccessWeights
 from skills.undo_critic import timeless_features
 
@@ -22,12 +19,6 @@ if TYPE_CHECKING:
     from skills.skill import LearnedSkill
 
 SUFFIX = ".safetensors"
-MOST_IDS = 10_000
-"""A longer range of attempts is a slip of the keyboard."""
-_MARKED = """
-SELECT a.id, a.skill, k.family, r.robot, a.episode_file, a.episode_sha256
-FROM attempts a JOIN skills k ON k.name = a.skill JOIN runs r ON r.id = a.run_id WHERE a.id = ?
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,24 +53,6 @@ def read_goals(home: Home, spec: RobotSpec, skills: Iterable[LearnedSkill]) -> d
     return goals
 
 
-def attempt_ids(text: str) -> tuple[int, ...]:
-    """Numbers of attempts in a list such as ``12,15-18``, in order.
-
-    Raises:
-        ValueError: it is no such list.
-    """
-    ids: set[int] = set()
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        first, dash, last = part.partition("-")
-        if not (first.strip().isdecimal() and (last.strip().isdecimal() or not dash)):
-            raise ValueError(f"{part!r} is no attempt; list their numbers as in 12,15-18")
-        numbers = range(int(first), int(last or first) + 1)
-        if not 0 < len(numbers) <= MOST_IDS:
-            raise ValueError(f"{part!r} is no range of attempts; list their numbers as in 12,15-18")
-        ids.update(numbers)
-    return tuple(sorted(ids))
-
-
 def learn_goal(
     home: Home,
     skill: LearnedSkill,
@@ -107,15 +80,10 @@ def learn_goal(
     """
     if both := sorted({*successes} & {*failures}):
         raise ValueError(f"attempt {both[0]} is marked as success and as failure")
-    with Store.open(home.db, read_only=True) as store:
-        rows = {number: _marked(store, number, skill) for number in (*successes, *failures)}
-    robots = sorted({row["robot"] for row in rows.values()})
-    if len(robots) > 1:
-        raise ValueError(f"these attempts are of several robots, {', '.join(robots)}; mark those of one")
-    spec = _spec_of(robots[0]) if robots else None
+    spec, episodes = read_marked(home, skill, (*successes, *failures))
 
     def features(numbers: Sequence[int]) -> list[Float32]:
-        return [_features(home, spec, skill, rows[number]) for number in numbers] if spec is not None else []
+        return [timeless_features(spec, skill.family, episodes[number].frames) for number in numbers]
 
     from skills.learners.success import learn_success
 
@@ -149,43 +117,3 @@ def remove_goal(home: Home, skill: str) -> None:
     if not path.is_file():
         raise ValueError(f"{home.root} has no goal of {skill}; its own rule is in force")
     path.unlink()
-
-
-def _marked(store: Store, number: int, skill: LearnedSkill) -> dict[str, Any]:
-    found = store.rows(_MARKED, (number,))
-    if not found:
-        (known,) = store.rows("SELECT min(id) AS first, max(id) AS last FROM attempts")
-        there = f"it has {known['first']} to {known['last']}" if known["first"] is not None else "it has none"
-        raise ValueError(f"there is no attempt {number} in this home; {there}")
-    (row,) = found
-    if row["family"] != skill.family.name:
-        raise ValueError(
-            f"attempt {number} is one of {row['skill']}, of the family {row['family']!r}; "
-            f"the goal of {skill.name} is learned from attempts of the family {skill.family.name!r}"
-        )
-    if row["episode_file"] is None:
-        raise ValueError(f"attempt {number} of {row['skill']} has no episode file; leave it out")
-    return row
-
-
-def _spec_of(robot: str) -> RobotSpec:
-    from agent.robots import load_robot
-
-    made = load_robot(robot, 0)
-    try:
-        return made.spec
-    finally:
-        made.close()
-
-
-def _features(home: Home, spec: RobotSpec, skill: LearnedSkill, row: dict[str, Any]) -> Float32:
-    episode = read_episode(home.episodes / row["episode_file"], row["episode_sha256"])
-    width = FrameLayout.of(spec).width
-    if episode.frames.shape[1] != width:
-        raise ValueError(
-            f"attempt {row['id']} holds {episode.frames.shape[1]} numbers per reading, {spec.name} has {width}; "
-            "leave it out"
-        )
-    if not np.isfinite(episode.frames).all():
-        raise ValueError(f"attempt {row['id']} holds readings that are not finite; leave it out")
-    return timeless_features(spec, skill.family, episode.frames)

@@ -27,6 +27,7 @@ from sim.robot import RobotSpec
 if TYPE_CHECKING:
     from agent.learning import Weights
     from persistence.checkpoints import Checkpoint
+    from skills.learned_reward import RewardWeights
     from skills.learners.learner import Arrays, AttemptSummary, Meta
     from skills.success_classifier import SuccessWeights
 
@@ -114,6 +115,8 @@ class LearnerJob:
     """Whether it is learned what the robot is expected to do."""
     goals: Mapping[str, SuccessWeights] = field(default_factory=dict)
     """What tells the success of skills in the place of their own rules, by name."""
+    rewards: Mapping[str, RewardWeights] = field(default_factory=dict)
+    """What skills earn in the place of their own terms, by name."""
     harm_lean_rad: float = math.inf
     """Lean of the body from which on the safety critic counts harm and the fall predictor a fall."""
     prior_episodes: tuple[Path, ...] = ()

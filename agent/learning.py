@@ -20,6 +20,7 @@ from persistence.replay import MixedReplay, ReplayBuffer
 from sim.robot import FrameLayout, Frames, RobotSpec
 from skills.contained import mistake_of
 from skills.experience import AttemptArrays, Experience, cost_names, experience, transitions
+from skills.learned_reward import LearnedReward
 from skills.learners.ars import ArsLearner
 from skills.learners.config import SacConfig
 from skills.learners.falls import FallConfig, FallLearner, Walk
@@ -31,6 +32,7 @@ from skills.learners.undo import UndoConfig, UndoLearner
 from skills.registry import learned, use_folders
 from skills.skill import LearnedSkill
 from skills.success_classifier import SuccessClassifier
+from skills.symmetry import Mirror
 from skills.undo_critic import timeless_features
 
 if TYPE_CHECKING:
@@ -96,6 +98,8 @@ class Studies:
         self._skills = learned(job.skills, job.family)
         family = self._skills[0].family
         self._goals = {name: SuccessClassifier(job.spec, family, shown) for name, shown in job.goals.items()}
+        self._rewards = {name: LearnedReward(job.spec, family, shown) for name, shown in job.rewards.items()}
+        self._discount = self._one_discount()
         self._costs = cost_names(job.spec, self._skills[0]) if job.constrained else ()
         self.buffer = self._new_buffer(job.capacity)
         """What this home's attempts teach; prior data is kept apart."""
@@ -200,20 +204,55 @@ class Studies:
     def _add(self, buffer: ReplayBuffer, episode: Episode) -> Experience | None:
         if episode.action_space not in (self._job.family, BEFORE_FAMILIES):
             return None
-        steps = experience(self._job.spec, self._skills, attempt_arrays(episode), self._job.past_actions)
+        arrays, past = attempt_arrays(episode), self._job.past_actions
+        steps = experience(self._job.spec, self._skills, arrays, past, self._rewards, self._discount)
         if not len(steps):
             return None
         costs = steps.costs if self._costs else None
         buffer.add_episode(
             steps.features,
             steps.actions,
-            steps.rewards,
+            steps.rewards + steps.shaping,
             steps.terminated,
             steps.valid,
             costs,
             steps.advice if buffer.advice else None,
         )
         return steps
+
+    def _one_discount(self) -> float | None:
+        """What future rewards are discounted by, which shaping and learned rewards need; None: by nothing.
+
+        Raises:
+            ValueError: they need it, and there is none, or there are several.
+        """
+        job = self._job
+        layout = FrameLayout.of(job.spec)
+        nothing = Frames(np.zeros((0, layout.width), np.float32), layout)
+        needing = [skill.name for skill in self._skills if skill.potential(nothing) is not None] + [*self._rewards]
+        discounts = {each.get("discount", SacConfig.discount) for each in (job.settings, *job.population)}
+        if needing and len(discounts) > 1:
+            raise ValueError(
+                f"{needing[0]} has a potential or a learned reward, which go with one discount; leave gamma out of "
+                "learner.population"
+            )
+        if self._rewards and job.algorithm == "ars":
+            raise ValueError(
+                f"the reward of {needing[-1]} is learned, which needs learner.algorithm = sac; go back to its own with "
+                f"`perdure skills reward {needing[-1]} --own`"
+            )
+        if job.algorithm == "ars" or len(discounts) > 1:
+            return None
+        return float(discounts.pop())
+
+    def _mirrors(self) -> tuple[Mirror, ...]:
+        """Mirror images to learn from: none that would tell a skill with a learned reward what another one earns."""
+        if not self._job.symmetry:
+            return ()
+        commands = [skill.command for skill in self._skills]
+        apart = [index for index, skill in enumerate(self._skills) if skill.name in self._rewards]
+        mirrors = self._skills[0].family.mirrors(self._job.spec, commands)
+        return tuple(mirror for mirror in mirrors if all(mirror.skill_of[index] == index for index in apart))
 
     def _succeeded(self, skill: LearnedSkill, episode: Episode) -> bool:
         """Whether an attempt of a skill succeeded: by what a person has shown, else by its own rule."""
@@ -270,7 +309,7 @@ class Studies:
             np.zeros(replay.actions),
             RiskConfig(**job.risk),
             job.seed,
-            family.mirrors(job.spec, commands) if job.symmetry else (),
+            self._mirrors(),
             harm=lambda seen: family.lean_rad(seen[:, -row:]) > job.harm_lean_rad,
             aim=family.aim,
         )
@@ -329,15 +368,13 @@ class Studies:
 
     def _gradient_learner(self, replay: Replay, settings: dict[str, Any], seed: int) -> SacLearner:
         job = self._job
-        commands = [skill.command for skill in self._skills]
-        mirrors = self._skills[0].family.mirrors(job.spec, commands) if job.symmetry else ()
         return SacLearner(
             replay,
-            np.array(commands),
+            np.array([skill.command for skill in self._skills]),
             np.stack([skill.prior_action(job.spec) for skill in self._skills]),
             SacConfig(**settings),
             seed,
-            mirrors=mirrors,
+            mirrors=self._mirrors(),
             aim=self._skills[0].family.aim,
         )
 

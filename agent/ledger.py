@@ -51,7 +51,7 @@ STANDINGS = {
 }
 """Kinds of the events of tasks that stand elsewhere in the curriculum."""
 GOALS = "goals.read"
-"""Kind of the event that says which goals a run goes by: sha256 of the classifier, by skill."""
+"""Kind of the event that says which goals and rewards a run goes by: sha256 of their files, by skill."""
 
 _NTH_ATTEMPT = "SELECT id FROM attempts WHERE episode_file IS NOT NULL ORDER BY id LIMIT 1 OFFSET ?"
 """The learner is handed the attempts that have a file, in order."""

@@ -39,11 +39,14 @@ from persistence.records import ResumeState, RunStart, SkillRow
 from persistence.store import Store
 from sim.robot import Limit, RobotSpec
 from skills.get_up import GetUp
+from skills.learned_reward import LearnedReward
 from skills.policy import PolicyWeights
 from skills.registry import of_kind, skills
 from skills.skill import LearnedSkill, ScriptedSkill, Skill, SkillKind
 from skills.success_classifier import SuccessClassifier
 
+SHOWN = {"goals": ("goal", "own rule"), "rewards": ("reward", "own terms")}
+"""What a person may have shown of a skill: what it is, and what is in force else."""
 LIMITS = "limits"
 """Where the versions of a run keep the limits of its robot."""
 
@@ -246,7 +249,7 @@ def open_run(
     latches: Latches,
     now_s: float,
     limits: Sequence[Limit] = (),
-    goals: Mapping[str, str] | None = None,
+    shown: Mapping[str, Mapping[str, str]] | None = None,
 ) -> int:
     """Enter a new run, its skills, its phase, the robot's limits and its goals into the books.
 
@@ -257,12 +260,12 @@ def open_run(
         latches: what holds the robot.
         now_s: robot time.
         limits: of the robot.
-        goals: sha256 of the classifiers that tell the success of skills, by name.
+        shown: sha256 of the ``goals`` that tell the success of skills, and of the ``rewards`` that they are learned
+            with, each by skill.
 
     Returns:
         The number of the run.
     """
-    goals = dict(goals or {})
     before = store.rows("SELECT config, versions FROM runs ORDER BY id DESC LIMIT 1")
     run_id = store.start_run(
         RunStart(
@@ -286,10 +289,11 @@ def open_run(
             name=skill.name, kind=records.SkillKind(skill.kind.value), family=family, description=skill.summary
         )
         store.register_skill(row, now_s)
-    goals_before = _stored_goals(store)
-    if goals or goals_before:
-        store.append_event(GOALS, now_s, {"goals": goals})
-    changes = _goal_changes(goals_before, goals)
+    now = {kind: dict((shown or {}).get(kind, {})) for kind in SHOWN}
+    shown_before = _stored_goals(store)
+    if any((*now.values(), *shown_before.values())):
+        store.append_event(GOALS, now_s, now)
+    changes = [change for kind in SHOWN for change in _goal_changes(kind, shown_before[kind], now[kind])]
     _open_phase(store, config, before[0] if before else None, limits, changes, now_s)
     if latches.held_state is None:
         # Whoever started the daemon again has answered the crash; a robot that waited for a person still does.
@@ -340,20 +344,22 @@ def _open_phase(
         store.start_phase(name, now_s, "; ".join(reasons))
 
 
-def _stored_goals(store: Store) -> dict[str, str]:
-    """The goals of the last run that had some, or that no longer had any."""
+def _stored_goals(store: Store) -> dict[str, dict[str, str]]:
+    """The goals and rewards of the last run that had some, or that no longer had any."""
     rows = store.rows("SELECT data FROM events WHERE kind = ? ORDER BY seq DESC LIMIT 1", (GOALS,))
-    return dict(json.loads(rows[0]["data"])["goals"]) if rows else {}
+    stored = json.loads(rows[0]["data"]) if rows else {}
+    return {kind: dict(stored.get(kind, {})) for kind in SHOWN}
 
 
-def _goal_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What told the success of skills and does now, where these differ."""
+def _goal_changes(kind: str, before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What told the success, or the reward, of skills and does now, where these differ."""
+    what, own = SHOWN[kind]
 
-    def name(goals: Mapping[str, str], skill: str) -> str:
-        return goals[skill][:12] if skill in goals else "own rule"
+    def name(shown: Mapping[str, str], skill: str) -> str:
+        return shown[skill][:12] if skill in shown else own
 
     return [
-        f"goal of {skill}: {name(before, skill)} -> {name(now, skill)}"
+        f"{what} of {skill}: {name(before, skill)} -> {name(now, skill)}"
         for skill in sorted(before.keys() | now.keys())
         if before.get(skill) != now.get(skill)
     ]
@@ -382,8 +388,11 @@ def learner_job(
     tasks: Sequence[LearnedSkill],
     checkpoint_seq: int | None,
     goals: Mapping[str, SuccessClassifier] | None = None,
+    rewards: Mapping[str, LearnedReward] | None = None,
 ) -> LearnerJob:
-    """How to start the learner of a family, for its skills ``tasks``; ``goals`` tell the success of some of them.
+    """How to start the learner of a family, for its skills ``tasks``.
+
+    ``goals`` tell the success of some of them, and ``rewards`` are what some earn in the place of their own terms.
 
     Raises:
         ValueError: prior data or the zoo's state is not there.
@@ -412,6 +421,7 @@ def learner_job(
         watch_drift=c.watch_drift,
         hold_policy=c.hold_policy,
         goals={name: goal.weights for name, goal in (goals or {}).items()},
+        rewards={name: reward.weights for name, reward in (rewards or {}).items()},
         harm_lean_rad=config.safety.catch_lean_rad or spec.catch_lean_rad,
         prior_episodes=tuple(path for name in c.prior_data for path in prior_episodes(Path(name), c.replay_steps)),
         prior_share=c.prior_share,

@@ -192,6 +192,7 @@ def _learned(skill: LearnedSkill, seen: Examples, trial: _Trial) -> None:
         "terminated": skill.terminated,
         "trusted": skill.trusted,
         "irreversible": skill.irreversible,
+        "potential": lambda steps: {} if (found := skill.potential(steps.frame)) is None else {"potential": found},
         "costs": lambda steps: skill.costs(steps, spec),
     }
     for where, function in functions.items():
@@ -217,7 +218,7 @@ def _learned(skill: LearnedSkill, seen: Examples, trial: _Trial) -> None:
 
 def _batched(where: str, function: Callable[[Any], Any], seen: Examples, trial: _Trial) -> None:
     """A function of steps: shapes, finite numbers, the same each time and for each step alone."""
-    named = where in ("reward_terms", "costs")
+    named = where in ("reward_terms", "costs", "potential")
     steps = seen.part(slice(None))
     found = function(steps)
     if not trial.expect(isinstance(found, dict) if named else True, where, f"gives {_brief(found)}", "arrays by name"):

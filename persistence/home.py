@@ -59,6 +59,11 @@ class Home:
         return self.root / "deployed"
 
     @property
+    def rewards(self) -> Path:
+        """Directory with one reward per skill that a person has shown, and what they compared; it may be missing."""
+        return self.root / "rewards"
+
+    @property
     def lock(self) -> Path:
         """Lock file of the daemon."""
         return self.root / "daemon.lock"

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from sim.robot import Command, CommandMode, Observation, RobotSpec, Transition
+from sim.robot import Command, CommandMode, Frames, Observation, RobotSpec, Transition
 from skills.skill import Controller, LearnedSkill, Progress, ScriptedSkill, Skill
 
 LIMIT_S = 0.5
@@ -189,6 +189,15 @@ def _some_terms(found: Any, skill: Any, steps: Transition, *_: Any) -> Any:
     raise ValueError("gave no term; needs at least one")
 
 
+def _potential(found: Any, skill: Any, frames: Frames) -> Any:
+    if found is None:
+        return None
+    value = np.asarray(found, np.float64)
+    if value.shape == (len(frames),) and np.isfinite(value).all():
+        return value
+    raise ValueError(f"gave shape {value.shape}; needs None or finite numbers of shape ({len(frames)},)")
+
+
 def _action(found: Any, skill: Any, spec: RobotSpec) -> Any:
     value, size = np.asarray(found, np.float64), skill.family.action_size(spec)
     if value.shape == (size,) and (np.abs(value) < 1.0).all():
@@ -232,6 +241,7 @@ _RULES = {
     "success": _Rule(_truth, lambda *_: False),
     "measures": _Rule(_numbers, lambda *_: {}),
     "reward_terms": _Rule(_some_terms, lambda skill, steps: {QUARANTINED: np.zeros(len(steps))}),
+    "potential": _Rule(_potential, lambda *_: None),
     "terminated": _Rule(_each, _everything),
     "irreversible": _Rule(_each, _nothing),
     "trusted": _Rule(_each, _everything),

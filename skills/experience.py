@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec, Transition
+from skills.learned_reward import Reward
+from skills.shaping import shaped
 from skills.skill import LearnedSkill
 
 SHORTEST_STEP_S = 0.005
@@ -52,6 +54,8 @@ class Experience:
     """Shape: (T, n_actions)."""
     rewards: NDArray[np.float32]
     """Shape: (T, K)."""
+    shaping: NDArray[np.float32]
+    """What a learner adds to them, which changes no optimum. Shape: (T, K)."""
     terminated: NDArray[np.bool_]
     """Shape: (T, K)."""
     valid: NDArray[np.bool_]
@@ -86,19 +90,32 @@ def cost_names(spec: RobotSpec, skill: LearnedSkill) -> tuple[str, ...]:
 
 
 def experience(
-    spec: RobotSpec, skills: Sequence[LearnedSkill], arrays: AttemptArrays, past_actions: bool = True
+    spec: RobotSpec,
+    skills: Sequence[LearnedSkill],
+    arrays: AttemptArrays,
+    past_actions: bool = True,
+    rewards: Mapping[str, Reward] | None = None,
+    discount: float | None = None,
 ) -> Experience:
     """Features, rewards and costs of one attempt for every skill of a family.
 
     The attempt is cut after the step at which every skill calls it terminated: what comes after a fall is not walking.
-    ``past_actions`` tells whether the policy sees what was sent before.
+
+    Args:
+        spec: of the robot.
+        skills: of one family.
+        arrays: the attempt.
+        past_actions: whether the policy sees what was sent before.
+        rewards: what skills earn in the place of their own terms, by name.
+        discount: of the learner; None: it has none, and nothing is shaped.
     """
     layout = FrameLayout.of(spec)
     steps = transitions(layout, arrays)
     terminated = np.stack([skill.terminated(steps) for skill in skills], axis=1)
     over = np.flatnonzero(terminated.all(axis=1))
     length = int(over[0]) + 1 if len(over) else len(steps)
-    rewards = np.stack([skill.reward(steps) for skill in skills], axis=1)
+    instead = rewards or {}
+    earned = np.stack([_earned(skill, steps, instead.get(skill.name), discount) for skill in skills], axis=1)
     last = arrays.last_actions if past_actions else np.zeros_like(arrays.last_actions)
     rows = skills[0].family.features(spec, Frames(arrays.frames, layout), arrays.phase_rad, last)
     costs = [cost[:length] for cost in skills[0].costs(steps, spec).values()]
@@ -109,16 +126,40 @@ def experience(
         if script is not None:
             advice[:, index] = script(Frames(arrays.frames[:length], layout))
     led_to_catch = [step - 1 for step in arrays.caught if 0 < step < len(steps)]
-    rewards[led_to_catch] += [skill.caught_reward for skill in skills]
+    earned[led_to_catch] += [skill.caught_reward for skill in skills]
     return Experience(
         features=rows[: length + 1],
         actions=arrays.actions[:length],
-        rewards=rewards[:length].astype(np.float32),
+        rewards=earned[:length].astype(np.float32),
+        shaping=np.stack([_shaping(skill, steps, discount) for skill in skills], axis=1)[:length].astype(np.float32),
         terminated=terminated[:length],
         valid=valid[:length],
         costs=np.stack(costs, axis=1).astype(np.float32) if costs else np.zeros((length, 0), np.float32),
         advice=advice,
     )
+
+
+def _earned(skill: LearnedSkill, steps: Transition, instead: Reward | None, discount: float | None) -> FloatArray:
+    """What each step earns: by the skill's own terms, or by a reward that knows nothing of ends. Shape: (T,).
+
+    An end then counts as if the robot stayed there for ever. So a reward may be shifted by a constant, as learned ones
+    are, and still neither falling nor being done pays by itself.
+    """
+    if instead is None:
+        return skill.reward(steps)
+    if discount is None:
+        raise ValueError(f"the reward of {skill.name} is learned, which needs a learner with a discount")
+    earned = instead(steps)
+    return np.where(skill.terminated(steps), earned / (1.0 - discount), earned)
+
+
+def _shaping(skill: LearnedSkill, steps: Transition, discount: float | None) -> FloatArray:
+    """Shape: (T,)."""
+    before = skill.potential(steps.frame)
+    after = skill.potential(steps.next_frame)
+    if discount is None or before is None or after is None:
+        return np.zeros(len(steps))
+    return shaped(before, after, discount, skill.terminated(steps))
 
 
 def mean_reward_terms(skill: LearnedSkill, steps: Transition) -> dict[str, float]:

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.robot import Array, Command, FloatArray, Observation, RobotSpec, Transition
+from sim.robot import Array, Command, FloatArray, Frames, Observation, RobotSpec, Transition
 from skills.family import Family, Script
 
 
@@ -160,6 +160,15 @@ class LearnedSkill(Skill):
     @abstractmethod
     def reward_terms(self, transition: Transition) -> dict[str, FloatArray]:
         """Named, weighted terms whose sum is the reward. Each shape: (batch,)."""
+
+    def potential(self, frames: Frames) -> FloatArray | None:
+        """How promising readings are, in units of the reward; None: nothing is known of that.
+
+        The learner adds what a step gains of it, by its own discount (`skills.shaping`): that shows the way to rewards
+        that are rare, and changes no optimum. A pure function. Shape: (batch,).
+        """
+        del frames
+        return None
 
     def trusted(self, transition: Transition) -> NDArray[np.bool_]:
         """Steps whose reward can be trusted: where the tracker saw the robot at both ends. Shape: (batch,)."""

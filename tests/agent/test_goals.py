@@ -11,7 +11,8 @@ from agent import daemon, success_watch
 from agent.cli import main
 from agent.config import Config
 from agent.daemon import run_daemon
-from agent.goals import attempt_ids, read_goals
+from agent.goals import read_goals
+from agent.marked import attempt_ids
 from agent.success_watch import SUCCESS_WITHOUT_CAUSE, Jump, SuccessWatch
 from persistence.episodes import Episode, write_episode
 from persistence.files import sha256_file
@@ -245,7 +246,8 @@ class TestDaemon:
         assert (skill, outcome, reason) == ("slide_open", "success", "goal")
         assert json.loads(measures)["off_m"] > END_M  # the skill's own rule would have gone on
         ((data,),) = rows(home, "SELECT data FROM events WHERE kind = 'goals.read'")
-        assert json.loads(data) == {"goals": {"slide_open": sha256_file(home.goals / "slide_open.safetensors")}}
+        sha256 = sha256_file(home.goals / "slide_open.safetensors")
+        assert json.loads(data) == {"goals": {"slide_open": sha256}, "rewards": {}}
         assert '"goals.read"' in home.log.read_text()
 
     def test_what_the_own_rule_takes_for_success_is_none(self, shown):

@@ -40,11 +40,11 @@ def home(tmp_path):
     return Home(tmp_path).prepare()
 
 
-def open_and_end(home, changes, now_s, limits=(), goals=None):
+def open_and_end(home, changes, now_s, limits=(), **shown):
     """One run of a second with a configuration; returns what it said on standard error's behalf: the phases so far."""
     with Store.open(home.db) as store:
         resume = store.recover()
-        run_id = open_run(store, Config.load(None, changes), resume, Latches(), now_s, limits, goals)
+        run_id = open_run(store, Config.load(None, changes), resume, Latches(), now_s, limits, shown)
         store.end_run(run_id, now_s + 1.0, "test", [StateInterval.of("STANDBY", now_s, now_s + 1.0)])
         return [(row["name"].split()[0], row["reason"]) for row in store.rows("SELECT * FROM phases ORDER BY id")]
 
@@ -75,6 +75,13 @@ class TestPhases:
         assert told in capsys.readouterr().err
         # A robot without a table says nothing of the one before.
         assert len(open_and_end(home, {}, 3.0)) == 2
+
+    def test_so_is_another_reward(self, home):
+        own, learned = {}, {"walk_forward": "c" * 64}
+        open_and_end(home, {}, 0.0, goals={"carry_out": "a" * 64}, rewards=own)
+        phases = open_and_end(home, {}, 1.0, goals={"carry_out": "a" * 64}, rewards=learned)
+        assert phases[1][1] == "reward of walk_forward: own terms -> cccccccccccc"
+        assert open_and_end(home, {}, 2.0, goals={"carry_out": "a" * 64})[2][1].endswith("-> own terms")
 
     def test_another_goal_is_another_agent_and_is_told(self, home, capsys):
         open_and_end(home, {}, 0.0)

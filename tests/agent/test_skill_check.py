@@ -8,6 +8,7 @@ from agent.skill_template import write_template
 from skills.registry import skills
 
 REWARD = "        ahead_mps, left_mps, turn_radps = np.moveaxis"
+POTENTIAL = "    def potential(self, frames):\n        return frames.up\n\n"
 BAD = {
     "raises": (REWARD, "        missing()\n" + REWARD, "reward_terms", "NameError"),
     "hangs": (REWARD, "        while True:\n            pass\n" + REWARD, "reward_terms", "takes longer"),
@@ -28,6 +29,7 @@ BAD = {
     "throws dice": ("ahead_mps / 0.2", "ahead_mps / np.random.random()", "reward_terms", "second time"),
     "judges steps by others": ("ahead_mps / 0.2", "ahead_mps - ahead_mps.mean()", "reward_terms", "within its batch"),
     "starts where the robot never is": ("observation.tilt_rad < 0.4", "False", "start_problem", "it leans"),
+    "promises vectors": ("    def terminated", POTENTIAL + "    def terminated", "'potential'", "shape"),
     "begins beyond its limits": ("= 0.0, 0.5", "= 2.0, 0.5", "prior_action", "shape"),
 }
 

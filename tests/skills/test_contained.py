@@ -45,6 +45,16 @@ def test_a_good_skill_is_as_it_was():
     assert mistake_of(WALK) is None
 
 
+def test_a_potential_that_makes_no_sense_is_none():
+    assert contained(WALK).potential(STEPS.frame) is None
+    good = bad(potential=lambda skill, frames: frames.up[..., 2])
+    np.testing.assert_allclose(good.potential(STEPS.frame), STEPS.frame.up[..., 2])
+    for wrong in (lambda skill, frames: np.zeros(3), lambda skill, frames: np.full(len(frames), np.inf), fails):
+        skill = bad(potential=wrong)
+        assert skill.potential(STEPS.frame) is None
+        assert mistake_of(skill).where == "potential"
+
+
 def test_after_a_mistake_it_starts_nowhere_is_over_and_earns_nothing():
     skill = bad(success=fails)
     costs = list(skill.costs(STEPS, SPEC))

@@ -15,7 +15,7 @@ from skills.features import HISTORY
 from skills.gait import GAIT
 from skills.policy import MlpPolicy, PolicyWeights, layers_from_flat
 from skills.policy_control import PolicyDecision, policy_controller
-from skills.walk import WALKING_SKILLS
+from skills.walk import WALKING_SKILLS, Walk
 
 FORWARD = WALKING_SKILLS[0]
 DECIMATION = 2
@@ -177,6 +177,67 @@ def test_a_catch_that_no_step_leads_to_or_follows_costs_nothing(caught):
     plain = by_hand([reading(stamp_s=0.04 * i) for i in range(6)])
     got = experience(SPEC, WALKING_SKILLS, replace(plain, caught=caught))
     assert got.rewards == pytest.approx(experience(SPEC, WALKING_SKILLS, plain).rewards)
+
+
+def falling():
+    """Three steps, the last of which falls; two more that nobody learns from."""
+    rolls = [0, 0, 20, 60, 90, 90]
+    return by_hand([reading(roll=math.radians(a), stamp_s=STEP_S * i) for i, a in enumerate(rolls)])
+
+
+class TestLearnedInPlaceOfOwnTerms:
+    def test_only_the_skill_that_has_one_earns_otherwise(self):
+        plain = experience(SPEC, WALKING_SKILLS, falling())
+        got = experience(SPEC, WALKING_SKILLS, falling(), rewards={FORWARD.name: lambda s: s.dt_s * 50.0}, discount=0.9)
+        assert got.rewards[:, 1:] == pytest.approx(plain.rewards[:, 1:])
+        assert got.rewards[:2, 0] == pytest.approx([2.0, 2.0])
+
+    @pytest.mark.parametrize("shift", [-5.0, 0.0, 5.0])
+    def test_an_end_counts_as_if_it_went_on_for_ever(self, shift):
+        """So what is added to every step changes no choice between ways that end and ways that do not."""
+        discount, endless = 0.9, 200
+        told = {FORWARD.name: lambda s: shift + s.next_frame.up[..., 2]}
+        got = experience(SPEC, (FORWARD,), falling(), rewards=told, discount=discount)
+        assert len(got) == 3
+        step = shift + np.cos(np.radians([0, 20, 60]))
+        in_full = np.concatenate((step, np.full(endless, step[-1])))
+        assert discount ** np.arange(3) @ got.rewards[:, 0] == pytest.approx(
+            discount ** np.arange(len(in_full)) @ in_full, rel=1e-4
+        )
+
+    def test_a_catch_is_paid_for_as_ever(self):
+        plain = by_hand([reading(stamp_s=0.04 * i) for i in range(6)])
+        told = {FORWARD.name: lambda s: np.ones(len(s))}
+        got = experience(SPEC, (FORWARD,), replace(plain, caught=(2,)), rewards=told, discount=0.9)
+        assert got.rewards[:, 0].tolist() == [1.0, 1.0 + FORWARD.caught_reward, 1.0, 1.0, 1.0]
+
+    def test_without_a_discount_no_end_has_a_price(self):
+        with pytest.raises(ValueError, match="walk_forward"):
+            experience(SPEC, (FORWARD,), falling(), rewards={FORWARD.name: lambda s: np.ones(len(s))})
+
+
+class Promising(Walk):
+    """A walk that knows that upright is more promising."""
+
+    def potential(self, frames):
+        return 3.0 * frames.up[..., 2]
+
+
+class TestPotential:
+    SKILL = object.__new__(Promising)
+    SKILL.__dict__.update(FORWARD.__dict__)
+
+    def test_its_gain_is_kept_beside_the_rewards(self):
+        plain = experience(SPEC, (FORWARD,), falling(), discount=0.9)
+        got = experience(SPEC, (self.SKILL,), falling(), discount=0.9)
+        assert got.rewards == pytest.approx(plain.rewards)
+        up = 3.0 * np.cos(np.radians([0, 0, 20, 60]))
+        up_after = np.where([False, False, True], 0.0, up[1:])
+        assert got.shaping[:, 0] == pytest.approx(0.9 * up_after - up[:-1], abs=1e-5)
+        assert not plain.shaping.any()
+
+    def test_a_learner_without_discount_has_no_use_for_it(self):
+        assert not experience(SPEC, (self.SKILL,), falling()).shaping.any()
 
 
 def test_stored_arrays_are_not_written_to():
