@@ -13,6 +13,7 @@ from pathlib import Path
 from skills.carry import CARRYING_SKILLS, CENTRE_OBJECT
 from skills.contained import contained
 from skills.folders import load_folder
+from skills.follow import FOLLOWING_SKILLS
 from skills.get_up import GetUp
 from skills.go_to import GOING_SKILLS
 from skills.gym_task import GymTask
@@ -53,6 +54,7 @@ def skills() -> dict[str, Skill]:
         *SLIDING_SKILLS,
         *SCATTERING_SKILLS,
         *GOING_SKILLS,
+        *FOLLOWING_SKILLS,
         TROT_FORWARD,
     )
     found: dict[str, Skill] = {skill.name: skill for skill in built_in}
