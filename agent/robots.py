@@ -13,13 +13,16 @@ GYM_PREFIX = "gym:"
 """``gym:ID`` is the Gymnasium environment ID as a robot."""
 
 
-def load_robot(name: str, seed: int, *, latency_ms: float | None = None, reset_free: bool = False) -> Robot:
+def load_robot(
+    name: str, seed: int, *, latency_ms: float | None = None, slope_deg: float = 0.0, reset_free: bool = False
+) -> Robot:
     """Make a robot.
 
     Args:
         name: its entry point, or ``gym:ID``.
         seed: of everything random in it.
         latency_ms: total control latency of a simulated robot; None: its own.
+        slope_deg: of the steeper one of two ramps around the middle of a simulated robot's workspace; 0: it is level.
         reset_free: a Gymnasium environment is reset only by a person.
 
     Raises:
@@ -30,6 +33,8 @@ def load_robot(name: str, seed: int, *, latency_ms: float | None = None, reset_f
 
         if latency_ms is not None:
             raise ValueError(f"sim.latency_ms is for simulated robots; {name} has no such setting")
+        if slope_deg:
+            raise ValueError(f"sim.slope_deg is for simulated robots with legs; {name} has no such setting")
         return GymRobot(name.removeprefix(GYM_PREFIX), seed, reset_free=reset_free)
     if reset_free:
         raise ValueError(f"run.reset_free is for {GYM_PREFIX}ID robots; {name!r} is never reset but by a person")
@@ -37,11 +42,14 @@ def load_robot(name: str, seed: int, *, latency_ms: float | None = None, reset_f
     if name not in points:
         raise ValueError(f"unknown robot {name!r}; installed robots: {', '.join(sorted(points))}, or {GYM_PREFIX}ID")
     robot: Robot = points[name].load()(seed)
-    if latency_ms is not None:
+    if latency_ms is not None or slope_deg:
         from sim.simulated_robot import SimulatedRobot
 
         if not isinstance(robot, SimulatedRobot):
-            raise ValueError(f"sim.latency_ms is for simulated robots; {name!r} is none")
+            setting = "latency_ms" if latency_ms is not None else "slope_deg"
+            raise ValueError(f"sim.{setting} is for simulated robots; {name!r} is none")
+        if slope_deg:
+            robot.raise_ramps(slope_deg)
         robot.set_dynamics(delayed(robot.dynamics, latency_ms))
     return robot
 

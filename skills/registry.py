@@ -22,6 +22,7 @@ from skills.rise_and_walk import RiseAndWalk
 from skills.scatter import SCATTERING_SKILLS
 from skills.skill import LearnedSkill, Skill, SkillKind
 from skills.slide import SLIDING_SKILLS
+from skills.slopes import SLOPE_SKILLS
 from skills.stand_up import StandUp
 from skills.trotting import TROT_FORWARD
 from skills.walk import WALKING_SKILLS
@@ -55,6 +56,7 @@ def skills() -> dict[str, Skill]:
         *SCATTERING_SKILLS,
         *GOING_SKILLS,
         *FOLLOWING_SKILLS,
+        *SLOPE_SKILLS,
         TROT_FORWARD,
     )
     found: dict[str, Skill] = {skill.name: skill for skill in built_in}

@@ -1,4 +1,4 @@
-"""Following routes: rewards by hand, short cuts that do not pay, turns that have to be passed, the charger's heading."""
+"""Following routes: rewards by hand, short cuts that do not pay, turns to be passed in order, the charger's heading."""
 
 import math
 from itertools import pairwise
