@@ -2,8 +2,8 @@
 
 The ramps are the simulator's (setting ``sim.slope_deg``, `sim.terrain`), or real ones that lie alike: rising from 0.5 m
 north of the middle by 4 degrees, and from 0.5 m south of it by 8. On each are two places, one above the other, whose
-ways are up and down. Whether the ground really is that steep a standing robot feels by its IMU: its body leans as the
-ground does. So no attempt begins on level ground, nor on the other ramp.
+ways are up and down. Where the ramps are is known, and that they are there a standing robot feels by its IMU: its body
+leans as the ground does. So hardly any attempt begins on level ground, and none on the other ramp.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ SLOPES_DEG = (4.0, 8.0)
 """Of the ramp in the north, and of that in the south."""
 LOW_M, HIGH_M = 0.9, 1.7
 """Distance from the middle of the lower and of the upper place of a ramp."""
+ON_RAMP_M = 0.7
+"""As far from the middle as this all feet are on it."""
 FELT = 0.8
 """How steep the ground has to feel, over what it is, to be taken for that slope and not for a gentler one. A body that
 stands on a slope leans more than the ground, as its lower legs bear more: the Minitaur felt 0.90 to 1.74 times the
-slope, the A1 0.83 to 1.60, in all headings."""
+slope, the A1 0.83 to 1.60, in all headings. On level ground, where its feet stick as they were put down, the Minitaur
+leant by 3.4 degrees once."""
 
 
 class WalkSlope(Follow):
@@ -52,6 +55,8 @@ class WalkSlope(Follow):
         problem = super().start_problem(observation)
         if problem is not None:
             return problem
+        if observation.base_position[1] * np.sign(self.place_m[1]) < ON_RAMP_M:
+            return "not on its ramp"
         felt_deg = math.degrees(observation.tilt_rad) / FELT
         if max((slope for slope in SLOPES_DEG if felt_deg >= slope), default=0.0) != self.slope_deg:
             return f"tilted {FELT * felt_deg:.1f} deg, which is no slope of {self.slope_deg:g} deg"
@@ -60,11 +65,9 @@ class WalkSlope(Follow):
         uphill_x, uphill_y, _ = observation.up
         rises = off @ (math.cos(yaw), math.sin(yaw)) * uphill_x + off @ (-math.sin(yaw), math.cos(yaw)) * uphill_y
         steeply = abs(rises) > 0.5 * math.hypot(uphill_x, uphill_y) * float(np.linalg.norm(off))
-        return (
-            None
-            if steeply and (rises > 0.0) == self._up
-            else f"the place is not {'up' if self._up else 'down'} from here"
-        )
+        if steeply and (rises > 0.0) == self._up:
+            return None
+        return f"the place is not {'up' if self._up else 'down'} from here"
 
     def measures(self, transition: Transition) -> dict[str, float]:
         """``off_m``, and ``climbed_m``: how much higher the tracker saw the robot in the end."""

@@ -15,7 +15,7 @@ from sim.terrain import BEGIN_M, GENTLE_SHARE
 from sim.workspace import Workspace
 from skills.registry import skills
 from skills.route import ROUTES
-from skills.slopes import FELT, HIGH_M, LOW_M, SLOPE_SKILLS, SLOPES_DEG
+from skills.slopes import FELT, HIGH_M, LOW_M, ON_RAMP_M, SLOPE_SKILLS, SLOPES_DEG
 from skills.walk import WalkLimits
 
 MIDWAY_M = 0.5 * (LOW_M + HIGH_M)
@@ -61,12 +61,17 @@ class TestStart:
         assert "no slope of 8 deg" in STEEP_UP.start_problem(on_slope(FELT * 8 - 0.1, y=-MIDWAY_M, yaw=-math.pi / 2))
         assert STEEP_UP.start_problem(on_slope(FELT * 8 + 0.1, y=-MIDWAY_M, yaw=-math.pi / 2)) is None
 
+    def test_only_on_the_ramp_itself(self):
+        assert UP.start_problem(on_slope(4.0, y=1.01 * ON_RAMP_M)) is None
+        assert UP.start_problem(on_slope(4.0, y=0.99 * ON_RAMP_M)) == "not on its ramp"
+        assert UP.start_problem(on_slope(4.0, y=-MIDWAY_M)) == "not on its ramp"
+
     def test_up_and_down_are_told_by_the_lean_whichever_way_it_faces(self):
         assert UP.start_problem(on_slope(4.0)) is None
         assert DOWN.start_problem(on_slope(4.0)) is None
         # The same lean, but the place is on the other side of the robot: above the upper, or below the lower place.
         assert UP.start_problem(on_slope(4.0, y=HIGH_M + 0.3)) == "the place is not up from here"
-        assert DOWN.start_problem(on_slope(4.0, y=LOW_M - 0.3)) == "the place is not down from here"
+        assert DOWN.start_problem(on_slope(4.0, y=LOW_M - 0.19)) == "the place is not down from here"
 
     def test_nor_where_the_way_leads_across_the_slope(self):
         assert UP.start_problem(on_slope(4.0, x=1.5, y=HIGH_M - 0.2)) == "the place is not up from here"
