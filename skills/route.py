@@ -61,7 +61,8 @@ class Route:
         """
         points = self.points + self.points[-1:] * (MOST_POINTS - len(self.points))
         axis = (0.0, 0.0) if self.axis_rad is None else (math.cos(2 * self.axis_rad), math.sin(2 * self.axis_rad))
-        return (*(value for point in points for value in point), *axis)
+        # Rounded, so that what is its own mirror image is so to the last bit.
+        return tuple(round(value, 9) for pair in (*points, axis) for value in pair)
 
     @cached_property
     def array(self) -> Array:
@@ -155,6 +156,6 @@ ROUTES = RouteFamily()
 
 
 def _gap_m(one: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> float:
-    """Distance of two legs that do not cross: an end of one is nearest."""
-    ends = ((one, point) for point in other), ((other, point) for point in one)
-    return min(float(Legs.between(np.array(leg)).project(np.array(point))[1]) for pairs in ends for leg, point in pairs)
+    """Distance of two legs, to a centimetre; 0 where they cross."""
+    places = np.linspace(*np.array(other), max(2, math.ceil(100.0 * math.dist(*other))))
+    return float(Legs.between(np.array(one)).project(places)[1].min())

@@ -68,6 +68,10 @@ class TestRoute:
         with pytest.raises(ValueError, match=r"legs 1 and 3 .* 0\.70 m apart; leave 0\.8 m"):
             Route(narrow)
 
+    def test_so_is_one_that_crosses_itself_far_from_all_its_points(self):
+        with pytest.raises(ValueError, match=r"legs 1 and 3"):
+            Route(((0.0, 0.0), (4.0, 0.0), (2.0, 2.0), (2.0, -2.0)))
+
     @pytest.mark.parametrize("points", [(), ((0.0, 0.0),) * 5])
     def test_no_points_and_too_many_are_refused(self, points):
         with pytest.raises(ValueError, match=f"a route of {len(points)} points; it takes 1 to 4"):
@@ -78,6 +82,12 @@ class TestRoute:
         assert one == pytest.approx(other)
         assert one[-2:] == pytest.approx((math.cos(0.8), math.sin(0.8)))
         assert Route(((0.3, 0.0),)).command[-2:] == (0.0, 0.0)
+
+    @pytest.mark.parametrize("axis_rad", [0.0, math.pi / 2, math.pi])
+    def test_an_axis_along_the_mirror_or_across_it_is_its_own_image(self, axis_rad):
+        commands = [Route(((0.0, 0.4),), axis_rad).command]
+        assert len(ROUTES.mirrors(SPEC, commands)) == 3
+        assert len(ROUTES.mirrors(SPEC, [Route(((0.0, 0.4),), 0.3).command])) == 1
 
 
 class TestAim:
