@@ -310,6 +310,9 @@ class SimConfig(Section):
     left out: it does not."""
     drift_commands: bool = setting(False)
     """Whether `perdure drift inject` and `repair` are obeyed."""
+    slope_deg: float = setting(0.0, 0.0, 10.0, unit="degrees")
+    """Slope of the steeper one of two ramps around the middle of the workspace, of which the other has half; 0: all is
+    level."""
     pushes_per_h: float = setting(0.0, 0.0, 3600.0, unit="per hour of robot time")
     """How often the robot is pushed, on average; at ``--speed max`` only. Pushes are rows of ``faults``."""
     push_mps: float = setting(0.5, 0.0, 5.0, unit="m/s")

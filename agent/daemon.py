@@ -167,16 +167,17 @@ class Run:
 
     def _make_robot(self, seed: int) -> Robot:
         """In real time a robot lives in a process of its own; a Gymnasium environment only moves when it is told."""
-        run, control = self._config.run, self._config.control
+        run, control, sim = self._config.run, self._config.control, self._config.sim
         if self._realtime and not run.robot.startswith(GYM_PREFIX):
-            latency_ms = self._config.sim.latency_ms
             permit = place = None
             if self._guard is not None:
                 permit, place = permit_path(self._home.root), runtime_dir(self._home.root) / "place"
             job = HostJob(
                 name=run.robot,
                 seed=seed,
-                latency_ms=latency_ms,
+                latency_ms=sim.latency_ms,
+                slope_deg=sim.slope_deg,
+                held_out=sim.held_out,
                 rate_hz=control.rate_hz,
                 core=control.core,
                 permit=permit,
@@ -184,8 +185,14 @@ class Run:
                 again=replaces_after_s() > 0.0,
             )
             return open_remote_robot(job, self._notes.robot_restarted)
-        sim = self._config.sim
-        return load_robot(run.robot, seed, latency_ms=sim.latency_ms, reset_free=run.reset_free, held_out=sim.held_out)
+        return load_robot(
+            run.robot,
+            seed,
+            latency_ms=sim.latency_ms,
+            slope_deg=sim.slope_deg,
+            reset_free=run.reset_free,
+            held_out=sim.held_out,
+        )
 
     def _start(self, robot: Robot, resume: ResumeState) -> None:
         config, writer = self._config, self._writer

@@ -139,9 +139,10 @@ def attempts_of(
     randomiser: DynamicsRandomiser | None = None
     config = config or Config()
     floor = workspace or Workspace(size_m=config.workspace.size_m, soft_margin_m=config.workspace.soft_margin_m)
+    slope_deg = max(config.sim.slope_deg, skill.ground.slope_deg)
     results = []
     for index in range(attempts):
-        machine = load_robot(robot, seed * 10_007 + index)
+        machine = load_robot(robot, seed * 10_007 + index, slope_deg=slope_deg)
         if not (isinstance(machine, Steppable) and isinstance(machine, Placeable)):
             raise ValueError(f"robot {robot!r} is no simulated robot; its skills are evaluated by the daemon")
         try:
@@ -225,7 +226,7 @@ def start_pose(robot: Subject, skill: Skill, workspace: Workspace, rng: np.rando
         return robot.random_fallen_pose(rng)
     forward = skill.displacement.forward_m
     if abs(forward) < 0.5:
-        return Pose.standing(0.0, 0.0, float(rng.uniform(-math.pi, math.pi)))
+        return Pose.standing(0.0, skill.ground.y_m, float(rng.uniform(-math.pi, math.pi)))
     corner = min(workspace.hard_half_m - CORNER_MARGIN_M, FARTHEST_START_M)
     quarter = int(rng.integers(4))
     yaw = math.pi / 4 + quarter * math.pi / 2

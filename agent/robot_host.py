@@ -44,6 +44,8 @@ class HostJob:
     name: str
     seed: int
     latency_ms: float | None
+    slope_deg: float = 0.0
+    held_out: bool = False
     rate_hz: float | None = None
     """Control rate of the daemon; None: the robot's own."""
     core: int | None = None
@@ -308,7 +310,9 @@ def host_main(connection: Connection, job: HostJob, boxes: Mailboxes) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
-        robot = load_robot(job.name, job.seed, latency_ms=job.latency_ms)
+        robot = load_robot(
+            job.name, job.seed, latency_ms=job.latency_ms, slope_deg=job.slope_deg, held_out=job.held_out
+        )
         if isinstance(robot, SimulatedRobot):
             robot.set_dynamics(replace(robot.dynamics, **job.dynamics))
     except (ValueError, RuntimeError, OSError) as error:

@@ -14,7 +14,13 @@ GYM_PREFIX = "gym:"
 
 
 def load_robot(
-    name: str, seed: int, *, latency_ms: float | None = None, reset_free: bool = False, held_out: bool = False
+    name: str,
+    seed: int,
+    *,
+    latency_ms: float | None = None,
+    slope_deg: float = 0.0,
+    reset_free: bool = False,
+    held_out: bool = False,
 ) -> Robot:
     """Make a robot.
 
@@ -22,6 +28,7 @@ def load_robot(
         name: its entry point, or ``gym:ID``.
         seed: of everything random in it.
         latency_ms: total control latency of a simulated robot; None: its own.
+        slope_deg: of the steeper one of two ramps around the middle of a simulated robot's workspace; 0: it is level.
         reset_free: a Gymnasium environment is reset only by a person.
         held_out: a simulated robot has dynamics that training never sees; those that have no others stay as they are.
 
@@ -33,6 +40,8 @@ def load_robot(
 
         if latency_ms is not None:
             raise ValueError(f"sim.latency_ms is for simulated robots; {name} has no such setting")
+        if slope_deg:
+            raise ValueError(f"sim.slope_deg is for simulated robots with legs; {name} has no such setting")
         return GymRobot(name.removeprefix(GYM_PREFIX), seed, reset_free=reset_free)
     if reset_free:
         raise ValueError(f"run.reset_free is for {GYM_PREFIX}ID robots; {name!r} is never reset but by a person")
@@ -40,15 +49,20 @@ def load_robot(
     if name not in points:
         raise ValueError(f"unknown robot {name!r}; installed robots: {', '.join(sorted(points))}, or {GYM_PREFIX}ID")
     robot: Robot = points[name].load()(seed)
-    if latency_ms is not None or held_out:
-        from sim.simulated_robot import SimulatedRobot
+    if latency_ms is None and not slope_deg and not held_out:
+        return robot
+    from sim.simulated_robot import SimulatedRobot
 
-        if held_out and isinstance(robot, SimulatedRobot):
-            robot.set_dynamics(robot.body.randomiser(seed).held_out())
-        if latency_ms is None:
+    if not isinstance(robot, SimulatedRobot):
+        if latency_ms is None and not slope_deg:
             return robot
-        if not isinstance(robot, SimulatedRobot):
-            raise ValueError(f"sim.latency_ms is for simulated robots; {name!r} is none")
+        setting = "latency_ms" if latency_ms is not None else "slope_deg"
+        raise ValueError(f"sim.{setting} is for simulated robots; {name!r} is none")
+    if held_out:
+        robot.set_dynamics(robot.body.randomiser(seed).held_out())
+    if slope_deg:
+        robot.raise_ramps(slope_deg)
+    if latency_ms is not None:
         robot.set_dynamics(delayed(robot.dynamics, latency_ms))
     return robot
 

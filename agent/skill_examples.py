@@ -14,8 +14,10 @@ from agent.robots import load_robot
 from sim.robot import Command, CommandMode, FrameLayout, Frames, Observation, RobotSpec, Transition
 from sim.state import Pose
 from skills.family import Family
+from skills.skill import Ground
 
 STANDS_S, MOVES_S = 0.5, 4.0
+LEVEL = Ground()
 POSTURES_RAD = 0.1
 """Spread of the random targets of a robot whose skill has no actions."""
 
@@ -43,25 +45,26 @@ class Examples:
         )
 
 
-def examples(robot: str, family: Family | None, seed: int = 0) -> Examples:
+def examples(robot: str, family: Family | None, seed: int = 0, ground: Ground = LEVEL) -> Examples:
     """Let a robot do random things.
 
     Args:
         robot: name of an installed simulated robot, or ``gym:ID``.
         family: whose actions it takes; None: it goes from posture to posture.
         seed: of what it does.
+        ground: where it does so.
 
     Raises:
         ValueError: no installed robot has this name, or it cannot have the family's skills.
     """
     rng = np.random.default_rng(seed)
-    body: Any = load_robot(robot, seed)  # simulated: it has steps
+    body: Any = load_robot(robot, seed, slope_deg=ground.slope_deg)  # simulated: it has steps
     with contextlib.closing(body):
         spec: RobotSpec = body.spec
         if family is not None and (problem := family.problem(spec)):
             raise ValueError(problem)
         if hasattr(body, "place"):
-            body.place(Pose.standing() if spec.n_feet else Pose())
+            body.place(Pose.standing(y_m=ground.y_m) if spec.n_feet else Pose())
         dt_s, decimation = 1.0 / spec.control_rate_hz, round(spec.control_rate_hz / spec.policy_rate_hz)
         size = spec.n_joints if family is None else family.action_size(spec)
         actuator = None if family is None else family.actuator(spec, dt_s)

@@ -121,7 +121,7 @@ def _metadata(skill: Skill, trial: _Trial) -> None:
 def _try_functions(skill: Skill, robot: str, trial: _Trial) -> None:
     seen: Examples | None = None
     with trial.stage("family"):
-        seen = examples(robot, skill.family if isinstance(skill, LearnedSkill) else None)
+        seen = examples(robot, skill.family if isinstance(skill, LearnedSkill) else None, ground=skill.ground)
     if seen is None:
         return
     with trial.stage("problem"):

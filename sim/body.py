@@ -59,6 +59,8 @@ class Body:
     physics_hz: int = 500
     floor: str = "plane_implicit.urdf"
     """URDF of the floor, in PyBullet's data: an endless plane, or a box, which soft feet touch at other points."""
+    slope_deg: float = 0.0
+    """Slope of the steeper one of two ramps around the middle (`sim.terrain`); 0: the floor is level."""
     pen_m: float | None = None
     """Side of the square around the origin that four walls enclose; None: the floor is open."""
 

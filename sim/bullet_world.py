@@ -16,6 +16,7 @@ from typing import Any
 from sim.body import BASE, Body, Point
 from sim.dynamics import DynamicsParams, corner_masses_kg, within_reach
 from sim.quiet_bullet import p, pybullet_data, quiet
+from sim.terrain import build_ramps, height_m
 
 PHYSICS_HZ = 500
 """Of robots that need no other rate."""
@@ -46,6 +47,7 @@ class World:
         client: PyBullet physics client.
         body: Robot body.
         floor: Floor body.
+        ramps: Bodies that rise from the floor; the robot walks on them as on it.
         index: Joint index by name; a link has the index of the joint that carries it, the base has -1.
         motors: Joint index of each motor, in joint order.
         passive: Joint index of each joint without a motor.
@@ -57,6 +59,7 @@ class World:
     client: int
     body: int
     floor: int
+    ramps: tuple[int, ...]
     index: dict[str, int]
     motors: tuple[int, ...]
     passive: tuple[int, ...]
@@ -96,13 +99,14 @@ def build_world(model: Body, *, visual: bool = False) -> World:
             physicsClientId=client,
         )
         floor = _load_floor(client, "plane.urdf" if visual else model.floor)
+        ramps = build_ramps(client, model.slope_deg)
         flags = 0 if visual else p.URDF_IGNORE_VISUAL_SHAPES
         path = Path(pybullet_data.getDataPath()) / model.urdf
         body = int(p.loadURDF(str(path), [0.0, 0.0, 0.3], flags=flags, physicsClientId=client))
         if model.pen_m is not None:
             for side in range(4):
                 _build_wall(client, side, 0.5 * model.pen_m, (0.0, 0.0), 0.5 * model.pen_m + 2.0 * WALL_THICKNESS_M)
-    return _equip(model, client, body, floor)
+    return _equip(model, client, body, floor, ramps)
 
 
 def _load_floor(client: int, urdf: str) -> int:
@@ -111,7 +115,7 @@ def _load_floor(client: int, urdf: str) -> int:
     return floor
 
 
-def _equip(model: Body, client: int, body: int, floor: int) -> World:
+def _equip(model: Body, client: int, body: int, floor: int, ramps: tuple[int, ...]) -> World:
     index = {BASE: -1}
     for joint in range(p.getNumJoints(body, physicsClientId=client)):
         index[p.getJointInfo(body, joint, physicsClientId=client)[1].decode()] = joint
@@ -133,6 +137,7 @@ def _equip(model: Body, client: int, body: int, floor: int) -> World:
         client=client,
         body=body,
         floor=floor,
+        ramps=ramps,
         index=index,
         motors=motors,
         passive=passive,
@@ -204,7 +209,7 @@ def pose_robot(
         position: Position of the base (the centre of mass of its link) in m.
         orientation: Base orientation, xyzw.
         joints: Motor angles in joint convention, rad.
-        clearance: Move the robot up or down until its lowest point is this far above the floor; None keeps its height.
+        clearance: Move the robot up or down until its lowest point is this far above the ground; None keeps its height.
     """
     c, body, model = world.client, world.body, world.model
     for motor, direction, angle in zip(world.motors, model.direction, joints, strict=True):
@@ -220,21 +225,29 @@ def pose_robot(
 
 
 def lowest_point_m(world: World) -> float:
-    """Height of the robot's lowest point above the floor."""
-    c, body = world.client, world.body
+    """Height above the ground below it of the robot's lowest point."""
+    c, body, slope_deg = world.client, world.body, world.model.slope_deg
     lowest = math.inf
     for name, points in world.model.outline.items():
         link = world.index[name]
         if link == -1:
-            (_, _, z), q = p.getBasePositionAndOrientation(body, physicsClientId=c)
+            (_, y, z), q = p.getBasePositionAndOrientation(body, physicsClientId=c)
         else:
-            (_, _, z), q = p.getLinkState(body, link, computeForwardKinematics=1, physicsClientId=c)[4:6]
-        lowest = min(lowest, _lowest(z, p.getMatrixFromQuaternion(q), points))
+            (_, y, z), q = p.getLinkState(body, link, computeForwardKinematics=1, physicsClientId=c)[4:6]
+        lowest = min(lowest, _lowest(y, z, p.getMatrixFromQuaternion(q), points, slope_deg))
     return lowest
 
 
-def _lowest(z: float, rotation: Sequence[float], points: Sequence[Point]) -> float:
-    return min(z + rotation[6] * a + rotation[7] * b + rotation[8] * h - r for a, b, h, r in points)
+def _lowest(y: float, z: float, rotation: Sequence[float], points: Sequence[Point], slope_deg: float) -> float:
+    return min(
+        z
+        + rotation[6] * a
+        + rotation[7] * b
+        + rotation[8] * h
+        - r
+        - height_m(slope_deg, y + rotation[3] * a + rotation[4] * b + rotation[5] * h)
+        for a, b, h, r in points
+    )
 
 
 def loop_error_m(world: World) -> float:
@@ -283,10 +296,10 @@ def _build_wall(client: int, side: int, face_m: float, beside_m: tuple[float, fl
 
 
 def foot_contacts(world: World, n_feet: int) -> list[float]:
-    """1.0 for each foot one of whose links touches the floor, else 0.0."""
+    """1.0 for each foot one of whose links touches the ground, else 0.0."""
     out = [0.0] * n_feet
     feet = world.foot_of_link
-    for contact in p.getContactPoints(world.body, world.floor, physicsClientId=world.client):
+    for contact in _ground_contacts(world):
         foot = feet.get(contact[3])
         if foot is not None:
             out[foot] = 1.0
@@ -294,15 +307,22 @@ def foot_contacts(world: World, n_feet: int) -> list[float]:
 
 
 def body_contact(world: World) -> bool:
-    """Whether the base or the mount of a leg touches the floor."""
+    """Whether the base or the mount of a leg touches the ground."""
     body = {-1, *(world.index[link] for links in world.model.mounts for link in links)}
-    contacts = p.getContactPoints(world.body, world.floor, physicsClientId=world.client)
-    return any(contact[3] in body for contact in contacts)
+    return any(contact[3] in body for contact in _ground_contacts(world))
 
 
 def any_contact(world: World) -> bool:
-    """Whether anything of the robot touches the floor."""
-    return len(p.getContactPoints(world.body, world.floor, physicsClientId=world.client)) > 0
+    """Whether anything of the robot touches the ground."""
+    return len(_ground_contacts(world)) > 0
+
+
+def _ground_contacts(world: World) -> Sequence[Any]:
+    """PyBullet's contact points of the robot with the floor and what rises from it."""
+    contacts: Sequence[Any] = p.getContactPoints(world.body, world.floor, physicsClientId=world.client)
+    for ramp in world.ramps:
+        contacts = (*contacts, *p.getContactPoints(world.body, ramp, physicsClientId=world.client))
+    return contacts
 
 
 def copy_pose(source: World, target: World) -> None:

@@ -288,6 +288,13 @@ class SimulatedRobot:
         self._check_open()
         bw.put_wall(self._live, side)
 
+    def raise_ramps(self, slope_deg: float) -> None:
+        """Let two ramps rise around the middle, the steeper one as steep as this, and stand the robot between them."""
+        self.body = replace(self.body, slope_deg=slope_deg)
+        self._camera.close()
+        self._camera = Camera(self.body)
+        self.place(Pose())
+
     def recharge(self) -> None:
         """Swap the battery for a full one."""
         self._motors.recharge()

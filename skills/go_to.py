@@ -121,22 +121,26 @@ class GoTo(LearnedSkill):
         return np.zeros(action_size(spec))
 
     def start_problem(self, observation: Observation) -> str | None:
-        """Upright, where the tracker sees the robot, and not there already."""
+        """Upright, where the tracker sees the robot, and clearly not there already."""
         tilt = observation.tilt_rad
         if tilt >= START_TILT_RAD:
             return f"tilted {math.degrees(tilt):.0f} deg"
         if not observation.base_valid:
             return "the tracker does not see the robot"
-        return "already there" if self._off_m(observation.base_position) < THERE_M + CLEARLY_M else None
+        return "already there" if self.there(observation, CLEARLY_M) else None
 
     def over(self, observation: Observation) -> str | None:
         """The robot is there."""
-        return "there" if observation.base_valid and self._off_m(observation.base_position) < THERE_M else None
+        return "there" if observation.base_valid and self.there(observation) else None
+
+    def there(self, seen: Frames | Observation, more_m: float = 0.0) -> NDArray[np.bool_]:
+        """Whether the robot is there, or nearly, within so much more. Shape: (...)."""
+        return np.asarray(self.seen(seen)[0] < THERE_M + more_m)
 
     def reward_terms(self, transition: Transition) -> dict[str, FloatArray]:
         """Progress and facing, both as differences of a potential, hurry, roughness, there, fall."""
         w = self.weights
-        (off, turned), (next_off, next_turned) = self._seen(transition.frame), self._seen(transition.next_frame)
+        (off, turned), (next_off, next_turned) = self.seen(transition.frame), self.seen(transition.next_frame)
         unit = w.reference_mps * transition.dt_s
         change = transition.action - transition.previous_action
         return {
@@ -144,14 +148,13 @@ class GoTo(LearnedSkill):
             "facing": np.clip(w.facing_m * (turned - next_turned) / unit, -w.setback_cap, w.cap),
             "hurry": np.full_like(off, -w.hurry),
             "roughness": -w.roughness * np.mean(change**2, axis=-1),
-            "there": w.there * (next_off < THERE_M),
+            "there": w.there * self.there(transition.next_frame),
             "fall": -w.fall * _fallen(transition),
         }
 
     def terminated(self, transition: Transition) -> NDArray[np.bool_]:
         """There, or tipped over."""
-        there: NDArray[np.bool_] = self._seen(transition.next_frame)[0] < THERE_M
-        return there | _fallen(transition)
+        return self.there(transition.next_frame) | _fallen(transition)
 
     def costs(self, transition: Transition, spec: RobotSpec) -> dict[str, FloatArray]:
         """roll, pitch, power and jerk beyond their limits, relative to them."""
@@ -159,24 +162,26 @@ class GoTo(LearnedSkill):
 
     def measures(self, transition: Transition) -> dict[str, float]:
         """``off_m``: how far from the place the robot was seen last."""
-        return {"off_m": self._off_m(transition.next_frame.base_position[-1])}
+        return {"off_m": float(self.seen(transition.next_frame)[0][-1])}
 
     def success(self, transition: Transition) -> bool:
         """Last seen there."""
-        return len(transition) > 0 and self._off_m(transition.next_frame.base_position[-1]) < THERE_M
+        return len(transition) > 0 and bool(self.there(transition.next_frame)[-1])
 
-    def _off_m(self, position: FloatArray) -> float:
-        """Distance from the place. Shape: (3,)."""
-        return math.hypot(position[0] - self.place_m[0], position[1] - self.place_m[1])
+    def seen(self, seen: Frames | Observation) -> tuple[FloatArray, FloatArray]:
+        """How far the robot has to go in m, and by how much it has to turn in rad. Each shape: (...)."""
+        off = self.place_m - seen.base_position[..., :2]
+        return np.asarray(np.linalg.norm(off, axis=-1)), turned_rad(off, seen.base_yaw)
 
-    def _seen(self, frames: Frames) -> tuple[FloatArray, FloatArray]:
-        """Distance in m, and angle in rad from the nearer end's direction to the place's, which fades near it."""
-        off = self.place_m - frames.base_position[..., :2]
-        distance: FloatArray = np.linalg.norm(off, axis=-1)
-        yaw = frames.base_yaw
-        ahead = np.abs(np.cos(yaw) * off[..., 0] + np.sin(yaw) * off[..., 1])
-        aside = np.abs(np.cos(yaw) * off[..., 1] - np.sin(yaw) * off[..., 0])
-        return distance, np.arctan2(aside, ahead) * distance / (distance + NEAR_M)
+
+def turned_rad(off_m: FloatArray, yaw: FloatArray | float) -> FloatArray:
+    """Angle from the nearer end's direction to that of a place so far off, which fades near it. Shape: (...)."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    ahead = np.abs(c * off_m[..., 0] + s * off_m[..., 1])
+    aside = np.abs(c * off_m[..., 1] - s * off_m[..., 0])
+    distance = np.linalg.norm(off_m, axis=-1)
+    turned: FloatArray = np.arctan2(aside, ahead) * distance / (distance + NEAR_M)
+    return turned
 
 
 def _fallen(transition: Transition) -> NDArray[np.bool_]:

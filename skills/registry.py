@@ -13,6 +13,7 @@ from pathlib import Path
 from skills.carry import CARRYING_SKILLS, CENTRE_OBJECT
 from skills.contained import contained
 from skills.folders import load_folder
+from skills.follow import FOLLOWING_SKILLS
 from skills.get_up import GetUp
 from skills.go_to import GOING_SKILLS
 from skills.gym_task import GymTask
@@ -21,6 +22,7 @@ from skills.rise_and_walk import RiseAndWalk
 from skills.scatter import SCATTERING_SKILLS
 from skills.skill import LearnedSkill, Skill, SkillKind
 from skills.slide import SLIDING_SKILLS
+from skills.slopes import SLOPE_SKILLS
 from skills.stand_up import StandUp
 from skills.trotting import TROT_FORWARD
 from skills.walk import WALKING_SKILLS
@@ -53,6 +55,8 @@ def skills() -> dict[str, Skill]:
         *SLIDING_SKILLS,
         *SCATTERING_SKILLS,
         *GOING_SKILLS,
+        *FOLLOWING_SKILLS,
+        *SLOPE_SKILLS,
         TROT_FORWARD,
     )
     found: dict[str, Skill] = {skill.name: skill for skill in built_in}

@@ -64,6 +64,16 @@ class Level:
     """Larger is harder."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """Where a simulated robot is put to try a skill; a run never puts it anywhere."""
+
+    slope_deg: float = 0.0
+    """Least slope of the steeper ramp of its world (setting ``sim.slope_deg``)."""
+    y_m: float = 0.0
+    """On the tracker's y axis."""
+
+
 class Skill(ABC):
     """One capability: what it observes and rewards, where it may start, and when it has worked.
 
@@ -88,6 +98,7 @@ class Skill(ABC):
     """How hard it is among its like; None: there are none."""
     requires: tuple[str, ...] = ()
     """Names of skills to master before this one is practised. Those that a run does not have are not waited for."""
+    ground: Ground = Ground()
     lies_down: bool = False
     """Whether it may start and go on lying or tilted: no tilt ends its attempts, and nobody stands the robot up."""
 

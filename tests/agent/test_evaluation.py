@@ -151,7 +151,7 @@ class TestRefusals:
             attempts_of(get("walk_forward"), "minitaur", None, 1, 0, "nominal")
 
     def test_a_robot_that_is_no_simulator_is_left_to_the_daemon(self, monkeypatch):
-        monkeypatch.setattr(evaluation, "load_robot", lambda name, seed: FakeRobot())
+        monkeypatch.setattr(evaluation, "load_robot", lambda name, seed, **options: FakeRobot())
         with pytest.raises(ValueError, match="no simulated robot"):
             attempts_of(get("stand_up"), "fake", None, 1, 0, "nominal")
 
