@@ -352,7 +352,7 @@ class _Worker:
     def _learn_offline(self) -> None:
         """Learn from what others have done before anything is tried."""
         for begin in range(0, self._job.offline_updates, _CATCH_UP_STEPS):
-            self._update(min(_CATCH_UP_STEPS, self._job.offline_updates - begin))
+            self._update(min(_CATCH_UP_STEPS, self._job.offline_updates - begin), offline=True)
             self._connection.send(Alive())
         if self._job.offline_updates:
             self._ancestry = self._ancestry.begun(PRIOR_DATA, updates=self._job.offline_updates)
@@ -399,11 +399,11 @@ class _Worker:
             return {}
         return self._update(round(steps * self._job.updates_per_step))
 
-    def _update(self, n: int) -> dict[str, float]:
+    def _update(self, n: int, *, offline: bool = False) -> dict[str, float]:
         if n <= 0:
             return {}
         start = time.monotonic()
-        self._figures = self._studies.named(self._learner.update(n))
+        self._figures = self._studies.named(self._learner.update(n, offline=offline))
         self._update_seconds += time.monotonic() - start
         self._updates_made += n
         self._refused = self._learner.refused_reason or self._refused

@@ -457,6 +457,7 @@ def learner_settings(c: LearnerConfig) -> dict[str, Any]:
         "target_subset",
         "actor_mean",
         "imitation",
+        "offline",
         "batch_norm",
         "reset_every",
         "actor_delay",

@@ -6,7 +6,8 @@
 A robot learns some walking skills from nothing. Then another one of the family begins in a home of its own, with the
 first home as `learner.prior_data`: it learns from stored data alone (`learner.offline_updates`), is evaluated, and
 learns on with attempts. Beside it the same skill is learned from nothing. The new skill is no mirror image of the
-others. Evaluations are of the nominal robot, ten attempts each. With ``PERDURE_BENCH_HOMES`` homes are kept there, and
+others, and what a policy does that has learned nothing, its prior, is evaluated too: some of it is good already.
+Evaluations are of the nominal robot, ten attempts each. With ``PERDURE_BENCH_HOMES`` homes are kept there, and
 a run that was cut off goes on.
 """
 
@@ -21,10 +22,11 @@ import numpy as np
 
 from agent.evaluation import attempts_of, summary
 from agent.policies import find_policy
+from agent.skill_template import write_template
 from agent.stored_config import stored_config
 from benchmarks import _daemon
 from benchmarks._study import Study, main
-from skills.registry import get
+from skills.registry import get, use_folders
 from skills.skill import LearnedSkill
 
 DEFAULT_N = 30
@@ -33,8 +35,15 @@ EVERY_MIN = 2.0
 ATTEMPTS = 10
 LEARNED = 0.9
 """A skill is learned once it returns this share of what it does at the end of learning from nothing."""
+CIRCLE = "circle"
+"""The skill that `perdure skills new` writes: ahead and to the left at once."""
 ROBOTS: Mapping[str, Mapping[str, Any]] = {
     "minitaur": {"robot": "minitaur", "others": ["walk_forward", "walk_backward"], "new": "turn_left"},
+    "minitaur-circle": {
+        "robot": "minitaur",
+        "others": ["walk_forward", "walk_backward", "turn_left", "turn_right"],
+        "new": CIRCLE,
+    },
     "a1": {"robot": "a1", "others": ["walk_forward", "turn_left", "turn_right"], "new": "walk_backward"},
 }
 
@@ -48,27 +57,27 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """One robot, one seed.
 
     Returns:
-        ``offline_return`` (before the first attempt), ``online_return`` (at the end of learning from nothing, the best
-        of the last three evaluations), ``offline_share`` of these, ``learned_min`` and ``from_nothing_min`` (robot
+        ``prior_return`` (of a policy that has learned nothing), ``offline_return`` (before the first attempt),
+        ``online_return`` (at the end of learning from nothing, the best of the last three evaluations),
+        ``prior_share`` and ``offline_share`` of it, ``learned_min`` and ``from_nothing_min`` (robot
         minutes until `LEARNED` of that; None: never), ``time_share`` of these, and ``with_data`` and ``from_nothing``:
         robot minutes, return and share of successes of each evaluation.
     """
     minutes, new = float(settings["minutes"]), settings["new"]
-    name = f"new-skill-{settings['robot']}-seed{seed}"
+    name = f"new-skill-{settings['robot']}-{new}-seed{seed}"
     with (
+        _daemon.kept_home(f"{name}-skill") as folder,
         _daemon.kept_home(f"{name}-others") as others,
         _daemon.kept_home(f"{name}-data") as data,
         _daemon.kept_home(f"{name}-nothing") as nothing,
     ):
+        ways = _written(folder) if new == CIRCLE else {}
         _learn(others, settings["robot"], settings["others"], minutes, seed)
-        prior = {"learner.prior_data": [str(others)]}
-        # One attempt, of which nothing is learned: what the policy is before the first.
-        with _daemon.kept_home(f"{name}-offline") as offline:
-            untaught = {**prior, "learner.warmup_steps": 1_000_000, "run.attempts": 1}
-            _learn(offline, settings["robot"], [new], minutes, seed, untaught)
-            first = _evaluate(offline, settings["robot"], new, seed)
+        prior = {**ways, "learner.prior_data": [str(others)]}
+        first = _before(f"{name}-offline", settings, seed, prior)
+        plain = _before(f"{name}-prior", settings, seed, ways)
         with_data = _curve(data, settings, seed, prior)
-        from_nothing = _curve(nothing, settings, seed, {})
+        from_nothing = _curve(nothing, settings, seed, ways)
     online = max(returned for _, returned, _ in from_nothing[-3:])
     reached = {name: _reached(curve, LEARNED * online) for name, curve in (("d", with_data), ("n", from_nothing))}
     if first[0] >= LEARNED * online:
@@ -77,6 +86,8 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         "offline_return": first[0],
         "offline_success": first[1],
         "online_return": online,
+        "prior_return": plain[0],
+        "prior_share": plain[0] / online,
         "offline_share": first[0] / online,
         "learned_min": reached["d"],
         "from_nothing_min": reached["n"],
@@ -84,6 +95,23 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         "with_data": with_data,
         "from_nothing": from_nothing,
     }
+
+
+def _written(folder: Path) -> dict[str, Any]:
+    """Write the circle there, as a user would. Returns how a run finds it."""
+    if not (folder / f"{CIRCLE}.py").exists():
+        write_template(CIRCLE, folder)
+    use_folders([folder])
+    return {"run.skill_folders": [str(folder)]}
+
+
+def _before(name: str, settings: Mapping[str, Any], seed: int, changes: Mapping[str, Any]) -> tuple[float, float]:
+    """Return and share of successes of the policy before its first attempt."""
+    with _daemon.kept_home(name) as home:
+        # There is a policy to evaluate once a run has ended: one attempt, of which nothing is learned.
+        untaught = {**changes, "learner.warmup_steps": 1_000_000, "run.attempts": 1}
+        _learn(home, settings["robot"], [settings["new"]], float(settings["minutes"]), seed, untaught)
+        return _evaluate(home, settings["robot"], settings["new"], seed)
 
 
 def _curve(home: Path, settings: Mapping[str, Any], seed: int, changes: Mapping[str, Any]) -> list[list[float]]:
@@ -129,7 +157,7 @@ STUDY = Study(
     module="benchmarks.new_skill",
     variants={name: {**settings, "minutes": DEFAULT_N} for name, settings in ROBOTS.items()},
     cell=cell,
-    figures={"offline_share": "higher", "offline_success": "higher", "time_share": "lower"},
+    figures={"prior_share": "higher", "offline_share": "higher", "offline_success": "higher", "time_share": "lower"},
     seeds=(0, 1, 2),
 )
 

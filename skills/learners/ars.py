@@ -125,7 +125,7 @@ class ArsLearner:
         """Nothing is ever undone: an attempt without a finite reward does not count."""
         return ""
 
-    def update(self, n: int) -> dict[str, float]:
+    def update(self, n: int, *, offline: bool = False) -> dict[str, float]:
         """Count ``n`` updates; what moves the search are attempts. Returns figures per skill."""
         self._updates += n
         figures = {"updates": float(self._updates)}

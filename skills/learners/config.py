@@ -40,6 +40,13 @@ class SacConfig:
     imitation: float = 0.0
     """How much the actor also follows advice: weight of the mean squared difference, in mean sizes of Q. In TD3+BC it
     is 0.4 (Fujimoto and Gu 2021, arXiv 2106.06860)."""
+    offline: str = "bc"
+    """How to learn while nothing is tried: ``sac``: as ever; ``bc``: held to stored actions; ``iql``: besides, the next
+    state is judged by stored actions alone."""
+    offline_imitation: float = 0.4
+    """How much the actor is held to stored actions meanwhile, in the same measure as ``imitation``."""
+    expectile: float = 0.9
+    """Tau of implicit Q-learning: 0.5 judges by the stored actions' mean, near 1 by the best."""
     actor_delay: int = 0
     """Updates before actor and temperatures begin to move, also after a reset: what new critics say of actions is
     chance, and an actor that follows it makes a robot stumble."""
@@ -86,6 +93,7 @@ class SacConfig:
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, naming the field, its value and what is valid."""
         self._need("device", self.device in ("cpu", "cuda"), "cpu or cuda")
+        self._need("offline", self.offline in ("sac", "bc", "iql"), "sac, bc or iql")
         for name in ("batch", "ensemble", "normalise_steps"):
             self._need(name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "updates_per_step", "initial_temperature", "initial_std", "obs_clip"):
@@ -100,9 +108,10 @@ class SacConfig:
         for name in ("cost_limit", "lambda_max", "cost_window"):
             value = getattr(self, name)
             self._need(name, math.isfinite(value) and value > 0, "positive and finite")
-        for name in ("kp", "ki", "kd", "least_multiplier", "imitation"):
+        for name in ("kp", "ki", "kd", "least_multiplier", "imitation", "offline_imitation"):
             self._need(name, 0 <= getattr(self, name) < math.inf, "zero or positive, and finite")
         self._need("discount", 0 <= self.discount < 1, "in [0, 1)")
+        self._need("expectile", 0 < self.expectile < 1, "in (0, 1)")
         self._need("tau", 0 < self.tau <= 1, "in (0, 1]")
         self._need("dropout", 0 <= self.dropout < 1, "in [0, 1)")
         self._need("output_gain", 0 <= self.output_gain < math.inf, "zero or positive")

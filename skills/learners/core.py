@@ -17,6 +17,7 @@ from skills.learners.config import SacConfig
 from skills.learners.gaussian import SquashedAction, squash
 from skills.learners.minibatch import Minibatch
 from skills.learners.networks import Trunk, bind, initialise, parameter_count
+from skills.learners.offline import ImplicitValues, held_to_stored
 
 
 class SacCore:
@@ -77,8 +78,22 @@ class SacCore:
 
     def step(self, minibatch: Minibatch) -> None:
         """One gradient update; actor and temperatures take no part in the first `SacConfig.actor_delay`."""
-        waits = self.config.actor_delay and float(self._step) < self.config.actor_delay
         self._learn(minibatch)
+        self._move()
+
+    def offline_step(self, minibatch: Minibatch, values: ImplicitValues | None) -> None:
+        """The same where nothing is tried: the actor is held to stored actions.
+
+        Args:
+            minibatch: what is learned from.
+            values: what the next state is judged by; None: by the actor's own action there.
+        """
+        held = held_to_stored(minibatch, self.config.batch, self._actions)
+        self._learn(held, self.config.offline_imitation, values)
+        self._move()
+
+    def _move(self) -> None:
+        waits = self.config.actor_delay and float(self._step) < self.config.actor_delay
         if waits:
             self._adam_critics_alone()
         else:
@@ -91,18 +106,24 @@ class SacCore:
         self._adam()
         self._follow()
 
-    def _learn(self, minibatch: Minibatch) -> None:
+    def _learn(
+        self, minibatch: Minibatch, imitation: float | None = None, values: ImplicitValues | None = None
+    ) -> None:
         """The gradients of everything."""
+        imitation = self.config.imitation if imitation is None else imitation
         batch, actions = self.config.batch, self._actions
         alpha = torch.mv(minibatch.skill, self.log_alpha.exp())
         drawn = self._act(minibatch)
         minibatch.inputs[:batch, :actions] = drawn.action[:batch]
         minibatch.inputs[2 * batch :, :actions] = drawn.action[batch:]
         q = self._evaluate(minibatch)
-        target = self._soft_target(minibatch, self._next_values(minibatch, q), alpha, drawn.log_prob[batch:])
+        if values is None:
+            target = self._soft_target(minibatch, self._next_values(minibatch, q), alpha, drawn.log_prob[batch:])
+        else:
+            target = values.target(minibatch, self._target_values(minibatch, q, 1).amin(0))
         action_grad = self._learn_critic(minibatch, q, target)
-        if self.config.imitation:
-            self._imitate(minibatch, q, drawn.action[:batch], action_grad)
+        if imitation:
+            self._imitate(minibatch, q, drawn.action[:batch], action_grad, imitation)
         self._learn_actor(minibatch, alpha, action_grad, drawn)
         # Temperature, per skill: J(alpha) = -log(alpha) E[log pi + target entropy]  (eq. 18, in log alpha).
         self._log_prob.copy_(drawn.log_prob[:batch])
@@ -245,15 +266,19 @@ class SacCore:
 
     def _next_values(self, minibatch: Minibatch, q: Tensor) -> Tensor:
         """Q'_j(s', u') of the critics that make the target. Shape: (E or the subset's size, B)."""
+        return self._target_values(minibatch, q, 2)
+
+    def _target_values(self, minibatch: Minibatch, q: Tensor, block: int) -> Tensor:
+        """Q'_j of one block of the inputs: 1 is (s, a), 2 is (s', u')."""
         c, batch = self.config, self.config.batch
         chosen = list(range(c.ensemble))
         if 0 < c.target_subset < c.ensemble:
             chosen = torch.randperm(c.ensemble, generator=self._generator)[: c.target_subset].tolist()
         if self._batch_norm:
-            return q[chosen, 2 * batch :]
-        following, first = minibatch.inputs[2 * batch :], self.target[0].members
+            return q[chosen, block * batch : (block + 1) * batch]
+        judged, first = minibatch.inputs[block * batch : (block + 1) * batch], self.target[0].members
         for into, member in zip(self._target_trunk.first, chosen, strict=True):
-            torch.mm(following, first[member], out=into)
+            torch.mm(judged, first[member], out=into)
         return self._target_trunk.forward(self.target, chosen)[..., 0]
 
     @staticmethod
@@ -282,10 +307,10 @@ class SacCore:
             action_grad.addmm_(passed, by_action)
         return action_grad
 
-    def _imitate(self, minibatch: Minibatch, q: Tensor, action: Tensor, by_action: Tensor) -> None:
+    def _imitate(self, minibatch: Minibatch, q: Tensor, action: Tensor, by_action: Tensor, imitation: float) -> None:
         """Add d(w E[|u - a|^2 / A]) / du where an action a is advised. Shapes: (B, A)."""
         batch = self.config.batch
-        weight = self.config.imitation * 2.0 / (batch * self._actions) * q[:, batch : 2 * batch].amin(0).abs().mean()
+        weight = imitation * 2.0 / (batch * self._actions) * q[:, batch : 2 * batch].amin(0).abs().mean()
         by_action.addcmul_(action - minibatch.advice, (minibatch.advised * weight)[:, None])
 
     def _learn_actor(self, minibatch: Minibatch, alpha: Tensor, by_action: Tensor, drawn: SquashedAction) -> None:

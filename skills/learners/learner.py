@@ -120,8 +120,8 @@ class Learner(Protocol):
     def refused_reason(self) -> str:
         """Why the last `update` was undone, in one line; empty if it was not."""
 
-    def update(self, n: int) -> dict[str, float]:
-        """Take ``n`` gradient updates; returns figures to log.
+    def update(self, n: int, *, offline: bool = False) -> dict[str, float]:
+        """Take ``n`` gradient updates; returns figures to log. ``offline``: nothing has been tried yet.
 
         A learner whose numbers stop being finite, or that diverges, goes back to the state before the call and reports
         ``refused`` = 1.

@@ -109,11 +109,11 @@ class PopulationLearner:
         reasons = ((index, member.refused_reason) for index, member in enumerate(self._members))
         return "; ".join(f"member {index}: {reason}" for index, reason in reasons if reason)
 
-    def update(self, n: int) -> dict[str, float]:
+    def update(self, n: int, *, offline: bool = False) -> dict[str, float]:
         """Take ``n`` updates of each member; their figures come under ``member<i>.``, besides standings per skill."""
         figures: dict[str, float] = {}
         for index, member in enumerate(self._members):
-            figures |= {f"member{index}.{name}": value for name, value in member.update(n).items()}
+            figures |= {f"member{index}.{name}": value for name, value in member.update(n, offline=offline).items()}
         figures |= {"updates": float(self.updates), "refused": float(bool(self.refused_reason))}
         for skill, name in enumerate(self._skills):
             figures[f"best.{name}"] = float(self.standings.best(skill))

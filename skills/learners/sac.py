@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from skills.learners.guard import Guard, Remedy
 from skills.learners.lagrangian import PidLagrangian
 from skills.learners.learner import Arrays, AttemptSummary, Meta, Replay
 from skills.learners.minibatch import CHUNK, Aim, Minibatch, Sampler
+from skills.learners.offline import ImplicitValues
 from skills.policy import PolicyWeights, layers_from_flat
 from skills.symmetry import Mirror
 
@@ -86,6 +88,8 @@ class SacLearner:
         self._lagrangian = PidLagrangian(skills, replay.costs, self.config)
         self._guard = Guard(self.config.discount, actions, self._core.entropy_target)
         self._progress = _Progress()
+        self._values: ImplicitValues | None = None
+        """While nothing is tried."""
         self._good = self._core.bank.clone()
         self._refused = 0
         self._refused_reason = ""
@@ -101,8 +105,12 @@ class SacLearner:
         """Why the last `update` was undone, in one line for the log; empty if it was not."""
         return self._refused_reason
 
-    def update(self, n: int) -> dict[str, float]:
+    def update(self, n: int, *, offline: bool = False) -> dict[str, float]:
         """Take ``n`` gradient updates.
+
+        Args:
+            n: how many.
+            offline: whether nothing has been tried yet (`skills.learners.offline`).
 
         Returns:
             ``updates``, ``refused_updates`` (both since the start), ``refused`` (1 if this call was undone) and for
@@ -121,7 +129,7 @@ class SacLearner:
         slow = 0.5 if self.updates < self._slow_until else 1.0
         self._core.learning_rate = slow * self.config.learning_rate
         with torch.inference_mode():
-            reward_size = self._take(n)
+            reward_size = self._take(n, offline)
             figures = self._core.figures()
             # A sum that is finite has no term that is not; one pass over the parameters instead of three.
             finite = math.isfinite(float(self._core.bank.sum()))
@@ -238,7 +246,7 @@ class SacLearner:
         if lacking:
             raise ValueError(f"learner state lacks {sorted(lacking)}; load another checkpoint")
 
-    def _take(self, n: int) -> float:
+    def _take(self, n: int, offline: bool) -> float:
         """Take ``n`` updates. Returns the largest size of a reward in them."""
         reward_size = 0.0
         for done in range(0, n, CHUNK):
@@ -246,19 +254,27 @@ class SacLearner:
                 min(CHUNK, n - done), self._rng, self._generator, self._lagrangian.multiplier
             )
             reward_size = max(reward_size, size)
-            step = self._next_step()
+            step = self._next_step(offline)
             for minibatch in minibatches:
                 p, c = self._progress, self.config
                 if c.reset_every and p.updates - p.reset_at >= c.reset_every:
                     self._reset()
-                    step = self._next_step()
+                    step = self._next_step(offline)
                 step(minibatch)
                 self._count()
         return reward_size
 
-    def _next_step(self) -> Callable[[Minibatch], None]:
+    def _next_step(self, offline: bool) -> Callable[[Minibatch], None]:
         """How to take the next updates: one by one, or replayed on the GPU where they repeat."""
+        if offline and self.config.offline != "sac":
+            return partial(self._core.offline_step, values=self._state_values())
+        self._values = None
         return self._captured.replay if self._captured and self._core.repeats else self._core.step
+
+    def _state_values(self) -> ImplicitValues | None:
+        if self._values is None and self.config.offline == "iql":
+            self._values = ImplicitValues(self._sampler.input_width, self.config, self._generator)
+        return self._values
 
     def _count(self) -> None:
         """One update more; networks that have recovered act again."""
@@ -277,6 +293,7 @@ class SacLearner:
         """Take the last ``n`` updates back; if that happens again and again, change something."""
         self._core.bank.copy_(self._good)
         self._progress = before
+        self._values = None
         self._refused += n
         remedy = self._guard.refuse()
         if remedy is Remedy.SLOW:

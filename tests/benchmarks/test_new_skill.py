@@ -1,8 +1,11 @@
 """The study of new skills: what is run, in which order, and what counts as learned."""
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks import new_skill
+from skills.registry import get, use_folders
 
 
 def test_learned_is_what_two_evaluations_in_a_row_show():
@@ -14,7 +17,7 @@ def test_learned_is_what_two_evaluations_in_a_row_show():
 
 def test_a_cell_learns_the_others_first_and_judges_before_the_first_attempt(tmp_path, monkeypatch):
     monkeypatch.setenv("PERDURE_BENCH_HOMES", str(tmp_path))
-    learned, returns = [], {"offline": (60.0, 0.5), "data": (95.0, 1.0), "nothing": (20.0, 0.1)}
+    learned, returns = [], {"prior": (30.0, 0.0), "offline": (60.0, 0.5), "data": (95.0, 1.0), "nothing": (20.0, 0.1)}
 
     def learn(home, robot, skills, minutes, seed, changes=None):
         learned.append((home.name, tuple(skills), minutes, dict(changes or {})))
@@ -29,17 +32,19 @@ def test_a_cell_learns_the_others_first_and_judges_before_the_first_attempt(tmp_
     monkeypatch.setattr(new_skill, "_learn", learn)
     monkeypatch.setattr(new_skill, "_evaluate", evaluate)
     found = new_skill.cell({**new_skill.ROBOTS["minitaur"], "minutes": 12}, 3)
-    assert learned[0] == ("new-skill-minitaur-seed3-others", ("walk_forward", "walk_backward"), 12.0, {})
-    others = str(tmp_path / "new-skill-minitaur-seed3-others")
+    assert learned[0] == ("new-skill-minitaur-turn_left-seed3-others", ("walk_forward", "walk_backward"), 12.0, {})
+    others = str(tmp_path / "new-skill-minitaur-turn_left-seed3-others")
     name, skills, _, changes = learned[1]
-    assert (name, skills) == ("new-skill-minitaur-seed3-offline", ("turn_left",))
+    assert (name, skills) == ("new-skill-minitaur-turn_left-seed3-offline", ("turn_left",))
     assert changes["learner.prior_data"] == [others]
     assert changes["learner.warmup_steps"] >= 100_000  # its one attempt teaches nothing
+    name, _, _, changes = learned[2]
+    assert name.endswith("-prior") and "learner.prior_data" not in changes, "nothing but the prior"
     with_data = [each for each in learned if each[0].endswith("-data")]
     assert [minutes for _, _, minutes, _ in with_data] == [2.0, 4.0, 6.0, 8.0, 10.0, 12.0]
     assert all(changes == {"learner.prior_data": [others]} for *_, changes in with_data)
     assert all(changes == {} for name, *_, changes in learned if name.endswith("-nothing"))
-    assert found["offline_share"] == pytest.approx(0.6)
+    assert (found["prior_share"], found["offline_share"]) == pytest.approx((0.3, 0.6))
     assert (found["learned_min"], found["from_nothing_min"], found["time_share"]) == (2.0, 8.0, 0.25)
 
 
@@ -49,3 +54,21 @@ def test_a_skill_that_is_good_before_its_first_attempt_takes_no_time(tmp_path, m
     monkeypatch.setattr(new_skill, "_evaluate", lambda *_: (10.0, 1.0))
     found = new_skill.cell({**new_skill.ROBOTS["a1"], "minutes": 6}, 0)
     assert (found["learned_min"], found["time_share"]) == (0.0, 0.0)
+
+
+def test_the_circle_is_written_as_a_user_would_and_found_by_every_run_of_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PERDURE_BENCH_HOMES", str(tmp_path))
+    learned = []
+
+    def learn(home, robot, skills, minutes, seed, changes=None):
+        learned.append((skills, changes))
+
+    monkeypatch.setattr(new_skill, "_learn", learn)
+    monkeypatch.setattr(new_skill, "_evaluate", lambda *_: (10.0, float(get("circle").name == "circle")))
+    try:
+        new_skill.cell({**new_skill.ROBOTS["minitaur-circle"], "minutes": 4}, 0)
+    finally:
+        use_folders([])
+    (folder,) = learned[1][1]["run.skill_folders"]
+    assert (Path(folder) / "circle.py").is_file()
+    assert all(changes["run.skill_folders"] == [folder] for skills, changes in learned if skills == ["circle"])

@@ -28,7 +28,7 @@ class Member:
     def refused_reason(self) -> str:
         return "NaN" if self._refuses else ""
 
-    def update(self, n: int) -> dict[str, float]:
+    def update(self, n: int, *, offline: bool = False) -> dict[str, float]:
         if not self._refuses:
             self.updates += n
         return {"refused": float(self._refuses), "loss": self._number}
