@@ -30,6 +30,7 @@ from agent.drifts import DriftBook, Drifts, subject_of
 from agent.guard import is_guarded, permit_path, replaces_after_s
 from agent.guard_link import GONE, GuardLink
 from agent.jobs import RobotClockJobs, start_backup
+from agent.learner_job import learner_job, stored_attempts
 from agent.learner_link import LearnerLink, LearnerUnavailableError
 from agent.learner_process import SaveCheckpoint, StoredAttempts
 from agent.ledger import Ledger
@@ -41,13 +42,11 @@ from agent.opening import (
     check_database_is_there,
     check_may_run,
     fixed_policies,
-    learner_job,
     move_aside,
     open_run,
     restore_latches,
     restore_permit,
     robot_seed,
-    stored_attempts,
     tidy_episodes,
 )
 from agent.operation import Operation

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.config import Config
+from agent.learner_job import learner_job
 from agent.learning import Studies, attempt_arrays
-from agent.opening import abilities_of, learner_job
+from agent.opening import abilities_of
 from agent.stored_config import stored_config
 from benchmarks import _daemon
 from benchmarks._fumbling import fumbled

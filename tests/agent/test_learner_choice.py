@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from agent.config import Config
+from agent.learner_job import learner_job
 from agent.learning import Studies
-from agent.opening import learner_job
 from persistence.home import Home
 from sim.minitaur import minitaur_spec
 from skills.learners.ars import ArsLearner

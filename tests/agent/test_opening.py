@@ -9,18 +9,9 @@ from agent.config import Config
 from agent.guard import GUARDED_S
 from agent.guard import LATCHES as GUARD_LATCHES
 from agent.latches import Latches, Level
+from agent.learner_job import learner_job, learner_settings, stored_attempts
 from agent.ledger import GOALS, LATCHES, PERMIT
-from agent.opening import (
-    check_robot_is_the_same,
-    learner_job,
-    learner_settings,
-    move_aside,
-    open_run,
-    restore_permit,
-    robot_seed,
-    stored_attempts,
-    tidy_episodes,
-)
+from agent.opening import check_robot_is_the_same, move_aside, open_run, restore_permit, robot_seed, tidy_episodes
 from agent.settings import ConfigError
 from agent.states import State
 from meta.drift_monitor import Finding

@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from agent.config import Config, parse_assignment
-from agent.opening import changed
+from agent.learner_job import changed
 from benchmarks import ars, population
 from skills.learners.population import MEMBER_STRIDE
 
