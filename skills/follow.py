@@ -44,6 +44,7 @@ class Follow(GoTo):
         summary: str,
         route: Route,
         *,
+        undone_by: str,
         level: Level | None = None,
         requires: tuple[str, ...] = (),
         horizon_s: float = 15.0,
@@ -54,13 +55,14 @@ class Follow(GoTo):
             name: identifier of the skill.
             summary: one line for lists.
             route: to follow.
+            undone_by: what leads from its end to where it can start.
             level: how hard it is.
             requires: what to master before.
             horizon_s: longest attempt.
         """
         super().__init__(name, route.points[-1])
         self.summary, self.command, self.route = summary, route.command, route
-        self.level, self.requires, self.horizon_s = level, requires, horizon_s
+        self.undone_by, self.level, self.requires, self.horizon_s = undone_by, level, requires, horizon_s
         self._legs = Legs.between(route.array)
 
     def start_problem(self, observation: Observation) -> str | None:
@@ -125,16 +127,17 @@ def _places(number: int, apart_m: float) -> tuple[Follow, ...]:
             f"walk_to_{number}_{side}",
             f"walk to the place {0.5 * apart_m:g} m {side} of the middle",
             Route(((0.0, sign * 0.5 * apart_m),)),
+            undone_by=f"walk_to_{number}_{other}",
             level=level,
         )
-        for side, sign in (("north", 1.0), ("south", -1.0))
+        for side, other, sign in (("north", "south", 1.0), ("south", "north", -1.0))
     )
 
 
 def _paths(number: int, points: tuple[tuple[float, float], ...]) -> tuple[Follow, ...]:
     """A path from the middle that turns right, and its mirror image."""
     paths = []
-    for side, across in (("right", 1.0), ("left", -1.0)):
+    for side, other, across in (("right", "left", 1.0), ("left", "right", -1.0)):
         route = Route(tuple((across * x, y) for x, y in points))
         turns = len(points) - 2
         paths.append(
@@ -142,6 +145,7 @@ def _paths(number: int, points: tuple[tuple[float, float], ...]) -> tuple[Follow
                 f"follow_{number}_{side}",
                 f"follow a path of {route.length_m:.1f} m with {turns} turn{'s' * (turns > 1)} to the {side}",
                 route,
+                undone_by=f"follow_{number}_{other}",
                 level=Level(of="follow", axis="length_m", value=round(route.length_m, 2)),
                 requires=("walk_to_2_north", "walk_to_2_south"),
                 horizon_s=5.0 + math.ceil(route.length_m / HURRIED_MPS),
@@ -154,6 +158,7 @@ RETURN_TO_CHARGER = Follow(
     "return_to_charger",
     f"go back to the charger, within {THERE_M:g} m and {math.degrees(ALIGNED_RAD):.0f} degrees",
     CHARGER,
+    undone_by="walk_to_1_north",
     requires=("walk_to_1_north", "walk_to_1_south"),
 )
 FOLLOWING_SKILLS = (

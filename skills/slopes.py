@@ -37,11 +37,12 @@ class WalkSlope(Follow):
     def __init__(self, number: int, *, up: bool) -> None:
         """Define one way on one of the ramps, from 1."""
         self.slope_deg, self._up = SLOPES_DEG[number - 1], up
-        way, side = ("up" if up else "down"), (1.0 if number == 1 else -1.0)
+        (way, back), side = ("up", "down") if up else ("down", "up"), 1.0 if number == 1 else -1.0
         super().__init__(
             f"walk_{way}_{number}",
             f"walk {way} a slope of {self.slope_deg:g} degrees",
             Route(((0.0, side * (HIGH_M if up else LOW_M)),)),
+            undone_by=f"walk_{back}_{number}",
             level=Level(of=f"walk_{way}", axis="slope_deg", value=self.slope_deg),
             requires=("walk_to_3_north", "walk_to_3_south"),
         )

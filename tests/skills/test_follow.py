@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from readings import LAYOUT, N_ACTIONS, SPEC, STEP_S, one_step, random_transition, reading, transition
 
+from agent.opening import abilities_of
+from agent.scene import Scene
 from sim.robot import Transition
 from sim.workspace import Workspace
 from skills.follow import (
@@ -27,8 +29,8 @@ from skills.route import Route
 from skills.skill import Level
 
 W = GoingReward()
-CORNER = Follow("corner", "a corner", Route(((0.0, 0.0), (0.0, 1.0), (1.0, 1.0))))
-PLACE = Follow("place", "a place", Route(((0.4, 0.2),)))
+CORNER = Follow("corner", "a corner", Route(((0.0, 0.0), (0.0, 1.0), (1.0, 1.0))), undone_by="place")
+PLACE = Follow("place", "a place", Route(((0.4, 0.2),)), undone_by="corner")
 STEP_M = 0.012
 """Between readings of the walks below: what earns 1 per step."""
 CHARGER_X, CHARGER_Y = CHARGER.points[0]
@@ -125,7 +127,7 @@ class TestSuccess:
         assert not CORNER.success(way(1.05 * PASSED_M / math.sqrt(2)))
 
     def test_and_in_their_order(self):
-        u = Follow("u", "u", Route(((0, 0), (0, 1), (1.2, 1), (1.2, 0))))
+        u = Follow("u", "u", Route(((0, 0), (0, 1), (1.2, 1), (1.2, 0))), undone_by="corner")
         ordered = ((0, 0), (0, 1), (1.2, 1), (1.2, 0))
         crossed = ((0, 0), (1.2, 1), (0, 1), (1.2, 0))
         assert u.success(steps_of(walked(*ordered)))
@@ -164,14 +166,20 @@ class TestStart:
                 problem = skill.start_problem(home)
                 assert problem is None or (problem == "already there" and not skill.route.leg_lengths_m)
 
-    @pytest.mark.parametrize("number", [1, 2, 3])
-    def test_where_a_path_or_a_walk_has_ended_its_partner_can_start(self, number):
-        for one, other in (("right", "left"), ("left", "right")):
-            end = skills()[f"follow_{number}_{one}"].route.points[-1]
-            assert skills()[f"follow_{number}_{other}"].start_problem(reading(*end)) is None
-        for one, other in (("north", "south"), ("south", "north")):
-            end = skills()[f"walk_to_{number}_{one}"].route.points[-1]
-            assert skills()[f"walk_to_{number}_{other}"].start_problem(reading(*end)) is None
+    @pytest.mark.parametrize("skill", FOLLOWING_SKILLS, ids=lambda skill: skill.name)
+    def test_where_one_has_ended_what_undoes_it_starts_and_leads_to_where_it_starts(self, skill):
+        undoer = skills()[skill.undone_by]
+        assert undoer.start_problem(reading(*skill.route.points[-1], skill.route.axis_rad or 0.0)) is None
+        assert skill.start_problem(reading(*undoer.route.points[-1])) is None
+        assert undoer.level is None or skill.level is None or undoer.level == skill.level
+
+    def test_so_where_both_run_no_reset_is_called_for(self):
+        def stranded(*names):
+            scene = Scene(abilities_of(names, SPEC), Workspace())
+            return scene.stranded(scene.situation(reading(*skills()["follow_3_left"].route.points[-1])))
+
+        assert stranded("follow_3_left", "follow_3_right", "walk_to_1_north", "walk_to_1_south") == frozenset()
+        assert stranded("follow_3_left", "walk_to_1_north") == {"follow_3_left"}
 
     def test_all_ends_lie_well_within_the_default_fence(self):
         fence = Workspace()

@@ -120,6 +120,7 @@ class TestSkills:
 
     def test_where_one_ends_its_partner_starts(self):
         for one, other, side in ((UP, DOWN, 1), (DOWN, UP, 1), (STEEP_UP, STEEP_DOWN, -1), (STEEP_DOWN, STEEP_UP, -1)):
+            assert one.undone_by == other.name
             assert other.start_problem(on_slope(one.slope_deg, y=float(one.place_m[1]), yaw=side * math.pi / 2)) is None
 
     def test_all_mirrors_leave_them_true(self):
