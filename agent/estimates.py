@@ -1,26 +1,11 @@
-"""How far a figure over attempts can be trusted: intervals of a share and of an interquartile mean."""
+"""The interquartile mean of a figure over attempts, and how far it can be trusted."""
 
 from __future__ import annotations
-
-import math
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 2000
-
-
-def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Two-sided interval of a share (Wilson 1927); from 0 to 1 of nothing."""
-    if n == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + confidence / 2.0)
-    share, spread = successes / n, z * z / n
-    middle = (share + spread / 2.0) / (1.0 + spread)
-    half = z * math.sqrt(share * (1.0 - share) / n + spread / (4.0 * n)) / (1.0 + spread)
-    # Rounding must not put the share itself outside.
-    return min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
 
 
 def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:

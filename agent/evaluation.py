@@ -13,7 +13,7 @@ from agent.attempts import SIMULATION, AttemptResult, AttemptRunner, Interrupt
 from agent.balance import Balance
 from agent.clock import SimulatedClock, Steppable
 from agent.config import Config
-from agent.estimates import interquartile_mean, iqm_interval, wilson
+from agent.estimates import interquartile_mean, iqm_interval
 from agent.loop import ControlLoop, Tick
 from agent.person import Placeable
 from agent.policies import find_policy, zoo_settings
@@ -21,6 +21,7 @@ from agent.robots import GYM_PREFIX, delayed, load_robot
 from agent.safety import ActionGate, Monitors
 from agent.states import Event
 from agent.stored_config import stored_config
+from persistence.proportions import proportion_interval
 from persistence.records import Outcome
 from sim.dynamics import DynamicsRandomiser
 from sim.robot import Command, CommandMode, Observation, Robot
@@ -244,7 +245,7 @@ def summary(results: Sequence[AttemptResult]) -> dict[str, Any]:
     successes = sum(result.outcome is Outcome.SUCCESS for result in results)
     return {
         "success_rate": successes / len(results),
-        "success_interval": list(wilson(successes, len(results))),
+        "success_interval": list(proportion_interval(successes, len(results), 0.95)),
         "falls": sum(result.outcome is Outcome.FALL for result in results),
         "fence_exits": sum(result.end_reason == "hard_fence" for result in results),
         "return_mean": float(np.mean(returns)) if returns else None,

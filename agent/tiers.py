@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from agent.estimates import wilson
+from persistence.proportions import proportion_interval
 from persistence.reliability import mtbf_interval
 
 CONFIDENCE = 0.95
@@ -140,4 +140,4 @@ def _low(what: str, bound: float, needed: float) -> tuple[str, ...]:
 
 def share_lower(successes: int, n: int) -> float:
     """One-sided lower bound of a share at `CONFIDENCE`; 0 of nothing."""
-    return wilson(successes, n, 2.0 * CONFIDENCE - 1.0)[0]
+    return proportion_interval(successes, n, 2.0 * CONFIDENCE - 1.0)[0]

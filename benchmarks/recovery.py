@@ -4,16 +4,16 @@
     perdure bench recovery --seed 0 --n 8                 # the Minitaur; n: motors
 
 The zoo's policies walk in all directions and stay as they are. After twenty calm minutes one motor after another, drawn
-at random, gives half its torque for a minute and a half; between them all is well for as long. The robot is gone with
-the first attempt that earns less than `BACK` of what its skill usually does, falls, or ends as the robot has changed,
-and back when the next one begins that earns as much: before that the change has to be noticed, the robot to stand still
-and to be checked up, and what was found to be made up for.
+at random, gives half its torque for a minute and a half; between them all is well for as long. What an attempt earns
+per step is compared with the median of its skill in the calm. The robot is back when the first attempt begins after the
+motor has been made up for, if those until its repair earn `BACK` of the usual on average: before that the change has to
+be noticed, the robot to stand still and to be checked up. Where nothing is noticed it was never gone if all meanwhile
+earn as much, and else it is not back. With ``PERDURE_BENCH_HOMES`` homes are kept there.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -45,20 +45,20 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """One run.
 
     Returns:
-        ``motors``: of each ``joint``, ``gone`` (whether it ever was), ``noticed_s``, ``named_s``,
-        ``back_s`` (robot time since it weakened; None: not before its repair), ``right`` (whether the joint was named)
-        and ``falls`` while it was weak.
+        ``motors``: of each ``joint``, ``noticed_s``, ``named_s`` and ``back_s`` (robot time since it weakened; None:
+        not before its repair), ``right`` (whether the joint was named), ``share`` (mean of what attempts earned, from
+        ``back_s`` on or of all, over the usual) and ``falls``.
     """
     with load_robot(settings["robot"], 0) as robot:
         drifts = tuple(schedule(robot.spec.joint_names, settings["motors"], seed))
-    with tempfile.TemporaryDirectory() as folder:
-        home, file = Path(folder) / "home", Path(folder) / "drift.toml"
+    with _daemon.kept_home(f"recovery-{settings['robot']}-seed{seed}") as home:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        file = home.with_suffix(".toml")
         file.write_text(as_toml(drifts))
         changes = {"sim.drift": str(file), **settings["set"]}
         told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
         hours = (CALM_S + len(drifts) * (LASTS_S + PAUSE_S)) / 3600.0
-        length = ("--hours", str(hours), "--speed", "max", "--seed", str(seed))
-        _daemon.run_daemon(home, *length, "--robot", settings["robot"], *told)
+        _daemon.run_until(home, hours, "--speed", "max", "--seed", str(seed), "--robot", settings["robot"], *told)
         return {"motors": judge(home, drifts)}
 
 
@@ -83,11 +83,16 @@ def judge(home: Path, drifts: Sequence[Drift]) -> list[dict[str, Any]]:
         "SELECT skill, started_s, ended_s, coalesce(return, 0.0) / max(steps, 1), outcome FROM attempts "
         "WHERE state = 'finished' AND steps > 0 ORDER BY id",
     )
-    usual = defaultdict(list)
+    calm = defaultdict(list)
     for skill, _, ended_s, earned, _ in attempts:
         if ended_s < CALM_S:
-            usual[skill].append(earned)
-    enough = {skill: BACK * float(np.median(each)) for skill, each in usual.items()}
+            calm[skill].append(earned)
+    usual = {skill: float(np.median(each)) for skill, each in calm.items()}
+    shares = [
+        (started_s, max(0.0, earned / usual[skill]) if outcome != "fall" else 0.0)
+        for skill, started_s, _, earned, outcome in attempts
+        if skill in usual and outcome != "aborted"
+    ]
     noticed = [at_s for (at_s,) in _rows(home, Finding.CHANGED.value, "robot_s")]
     named = [
         (at_s, json.loads(detail)["joints"])
@@ -98,23 +103,22 @@ def judge(home: Path, drifts: Sequence[Drift]) -> list[dict[str, Any]]:
     found = []
     for drift in drifts:
         begins_s, ends_s = drift.begins_s, drift.ends_s
-        meanwhile = [
-            (started_s, earned >= enough.get(skill, np.inf) and outcome not in ("fall", "aborted"))
-            for skill, started_s, ended_s, earned, outcome in attempts
-            if ended_s > begins_s and started_s < ends_s
-        ]
-        gone_s = next((started_s for started_s, well in meanwhile if not well), None)
-        back_s = next((at_s for at_s, well in meanwhile if gone_s is not None and well and at_s > gone_s), None)
         changed_s = next((at_s for at_s in noticed if begins_s <= at_s < ends_s), None)
         told = [each for each in named if changed_s is not None and changed_s <= each[0] < ends_s]
+        since_s = told[0][0] if told else begins_s
+        after = [(started_s, share) for started_s, share in shares if since_s <= started_s < ends_s]
+        share = float(np.mean([share for _, share in after])) if after else 0.0
+        back_s = None
+        if share >= BACK and (told or changed_s is None):
+            back_s = round(after[0][0] - begins_s, 2) if told else 0.0
         found.append(
             {
                 "joint": drift.joints[0],
-                "gone": gone_s is not None,
                 "noticed_s": _since(changed_s, begins_s),
                 "named_s": _since(told[0][0] if told else None, begins_s),
-                "back_s": _since(back_s, begins_s) if gone_s is not None else 0.0,
+                "back_s": back_s,
                 "right": bool(told) and told[0][1] == list(drift.joints),
+                "share": round(share, 3),
                 "falls": sum(begins_s <= at_s < ends_s for at_s in fell),
             }
         )
@@ -133,21 +137,21 @@ def together(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Runs of one robot together.
 
     Returns:
-        ``motors``, ``gone`` and ``noticed`` (how many), ``right`` (of those noticed), ``noticed_s_median``,
-        ``named_s_median``, ``back_s_median`` (of those gone; a robot that was not back counts as late for ever, and a
-        median of that is None), and ``falls``.
+        ``motors`` and ``noticed`` (how many), ``right`` (of those noticed), ``noticed_s_median``, ``named_s_median``
+        and ``back_s_median`` (of those noticed; one that was not back counts as late for ever, and a median of that is
+        None), ``back`` (how many of all were, or never gone), ``share`` (mean) and ``falls``.
     """
     motors = [motor for each in cells for motor in each["motors"]]
-    gone = [motor for motor in motors if motor["gone"]]
     noticed = [motor for motor in motors if motor["noticed_s"] is not None]
     return {
         "motors": len(motors),
-        "gone": len(gone),
         "noticed": len(noticed),
         "right": sum(motor["right"] for motor in noticed),
         "noticed_s_median": _median([motor["noticed_s"] for motor in noticed]),
         "named_s_median": _median([motor["named_s"] for motor in noticed]),
-        "back_s_median": _median([motor["back_s"] for motor in gone]),
+        "back_s_median": _median([motor["back_s"] for motor in noticed]),
+        "back": sum(motor["back_s"] is not None for motor in motors),
+        "share": float(np.mean([motor["share"] for motor in motors])),
         "falls": sum(motor["falls"] for motor in motors),
     }
 

@@ -25,4 +25,5 @@ def proportion_interval(successes: int, n: int, confidence: float = 0.9) -> tupl
     share, scale = successes / n, 1.0 + z * z / n
     middle = (share + z * z / (2 * n)) / scale
     half = z * math.sqrt(share * (1.0 - share) / n + z * z / (4 * n * n)) / scale
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # Rounding must not put the share itself outside.
+    return min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))

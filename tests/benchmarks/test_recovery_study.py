@@ -46,29 +46,30 @@ def home(tmp_path):
 
 
 def test_a_change_that_is_noticed_named_and_made_up_for(home):
-    cut = {1200: (1.9, Outcome.ABORTED)}
+    cut = {1200: (0.5, Outcome.ABORTED), 1220: (1.5, Outcome.SUCCESS)}
     (found,) = study.judge(home(cut, [1206.5], [(1208.0, "knee")]), [weak(1203.0, "knee")])
+    # Of nine attempts until the repair one earns three quarters.
     assert found == {
         "joint": "knee",
-        "gone": True,
         "noticed_s": 3.5,
         "named_s": 5.0,
         "back_s": 7.0,
         "right": True,
+        "share": pytest.approx(1.0 - 0.25 / 9, abs=1e-3),
         "falls": 0,
     }
 
 
 def test_one_that_does_no_harm_and_one_that_does_until_it_is_repaired(home):
-    harm = dict.fromkeys(range(1400, 1500, 10), (1.7, Outcome.TIMEOUT))
+    harm = dict.fromkeys(range(1400, 1500, 10), (1.7, Outcome.TIMEOUT)) | {1460: (2.0, Outcome.FALL)}
     found = study.judge(home(harm, [1452.0], [(1460.0, "hip")]), [weak(1203.0, "knee"), weak(1403.0, "knee")])
-    assert [(each["gone"], each["noticed_s"], each["back_s"]) for each in found] == [
-        (False, None, 0.0),
-        (True, 49.0, None),
+    assert [(each["noticed_s"], each["back_s"], each["share"]) for each in found] == [
+        (None, 0.0, 1.0),
+        (49.0, None, pytest.approx(0.75 * 0.85, abs=1e-3)),  # a fall earns nothing
     ]
     assert not found[1]["right"]
     together = study.together([{"motors": found}])
-    assert (together["motors"], together["gone"], together["noticed"], together["right"]) == (2, 1, 1, 0)
+    assert (together["motors"], together["noticed"], together["right"], together["back"]) == (2, 1, 0, 1)
     assert (together["noticed_s_median"], together["back_s_median"]) == (49.0, None)
 
 
