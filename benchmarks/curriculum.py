@@ -5,7 +5,7 @@
 
 A robot learns the proving skills from nothing, in one home with `run.curriculum` = ``progress`` and in one with
 ``uniform``, where none waits for another and all are practised alike. Every five robot minutes each skill is evaluated:
-twenty attempts of the newest policy on the nominal robot, which cost no robot time and do not depend on which skills
+ten attempts of the newest policy on the nominal robot, which cost no robot time and do not depend on which skills
 were practised. All are learned at the first of two evaluations in a row in which each skill succeeds in at least 80 %.
 When the run itself, by its attempts with exploration, took each skill for mastered stands beside it. With
 ``PERDURE_BENCH_HOMES`` homes and evaluations are kept there, and a run that was cut off goes on.
@@ -31,11 +31,15 @@ from benchmarks._study import Cells, Settings, Study, main
 from skills.registry import get
 from skills.skill import LearnedSkill
 
-SKILLS = ("walk_to_1", "walk_to_2", "walk_to_3")
+SKILLS = (
+    *(f"walk_to_{level}_{end}" for level in (1, 2, 3) for end in ("north", "south")),
+    *(f"follow_1_{side}" for side in ("right", "left")),
+    "return_to_charger",
+)
 DEFAULT_N = 120
 EVERY_MIN = 5.0
 """Robot time between evaluations."""
-ATTEMPTS = 20
+ATTEMPTS = 10
 """Of each skill in an evaluation."""
 LEARNED = 0.8
 TARGET = 0.6
