@@ -70,4 +70,5 @@ class ImplicitValues:
             self._optimiser.zero_grad()
             (weight * above.square()).mean().backward()
             self._optimiser.step()
-        return minibatch.reward + minibatch.discount * following.detach()
+        target: Tensor = minibatch.reward + minibatch.discount * following.detach()
+        return target
