@@ -197,13 +197,12 @@ class LearnerConfig(Section):
     """Homes of other runs with the same robot whose attempts are learned from too."""
     prior_share: float = setting(0.5, 0.0, 0.95)
     """Share of each batch that comes from prior data."""
-    offline_updates: int = setting(3000, 0, 10_000_000, unit="updates")
+    offline_updates: int = setting(6000, 0, 10_000_000, unit="updates")
     """Updates that a learner which begins takes on prior data alone, before its skills are attempted for the first
-    time: rewards of a new skill are known for all that the robot did for others. More is not better: without attempts
-    of its own a policy comes to trust what nothing has contradicted."""
-    offline: str = setting("bc", choices=("bc", "iql", "sac"))
-    """How these are made. ``bc``: the policy is held to what was done; ``iql``: besides, values rest on what was done
-    alone; ``sac``: as from attempts."""
+    time: rewards of a new skill are known for all that the robot did for others."""
+    offline: str = setting("held", choices=("held", "iql", "sac"))
+    """How these are made. ``held``: the policy is held to what was done, or to its prior where that does not show the
+    skill; ``iql``: besides, values rest on what was done alone; ``sac``: as from attempts."""
     layer_norm: bool = setting(True)
     """Layer normalisation in the critics."""
     dropout: float = setting(0.0, 0.0, 0.9)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.learner_process import DRIFT, FALLS, SHIELD, UNDO
 from meta.drift_monitor import Condition
@@ -25,6 +26,7 @@ from skills.learners.ars import ArsLearner
 from skills.learners.config import SacConfig
 from skills.learners.falls import FallConfig, FallLearner, Walk
 from skills.learners.learner import AttemptSummary, Learner, Replay
+from skills.learners.offline import shown
 from skills.learners.population import PopulationLearner
 from skills.learners.risk import RiskConfig, RiskLearner
 from skills.learners.sac import SacLearner
@@ -103,6 +105,8 @@ class Studies:
         self._costs = cost_names(job.spec, self._skills[0]) if job.constrained else ()
         self.buffer = self._new_buffer(job.capacity)
         """What this home's attempts teach; prior data is kept apart."""
+        self._shown: NDArray[np.bool_] | None = None
+        """Which skills prior data shows; None: there is none."""
         replay = self._with_prior_data()
         self.learner: Learner = self._new_learner(replay)
         self.risk = self._new_risk_learner(replay)
@@ -270,14 +274,16 @@ class Studies:
         """The memory to draw from: this home's own, mixed with prior data where there is some."""
         if not self._job.prior_episodes:
             return self.buffer
-        prior = self._new_buffer(self._job.capacity)
+        prior, rewards = self._new_buffer(self._job.capacity), []
         for path in self._job.prior_episodes:
-            self._add(prior, read_episode(path))
+            steps = self._add(prior, read_episode(path))
+            rewards += [steps.rewards] if steps is not None else []
         if not len(prior):
             raise ValueError(
                 f"learner.prior_data has {len(self._job.prior_episodes)} attempts, but none with actions of the "
                 f"{self._job.family!r} family; name homes in which {self._job.spec.name} practised these skills"
             )
+        self._shown = shown(rewards, len(self._skills))
         return MixedReplay(self.buffer, prior, self._job.prior_share)
 
     def _new_learner(self, replay: Replay) -> Learner:
@@ -376,6 +382,7 @@ class Studies:
             seed,
             mirrors=self._mirrors(),
             aim=self._skills[0].family.aim,
+            shown=self._shown,
         )
 
 

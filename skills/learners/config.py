@@ -40,11 +40,11 @@ class SacConfig:
     imitation: float = 0.0
     """How much the actor also follows advice: weight of the mean squared difference, in mean sizes of Q. In TD3+BC it
     is 0.4 (Fujimoto and Gu 2021, arXiv 2106.06860)."""
-    offline: str = "bc"
-    """How to learn while nothing is tried: ``sac``: as ever; ``bc``: held to stored actions; ``iql``: besides, the next
-    state is judged by stored actions alone."""
+    offline: str = "held"
+    """How to learn while nothing is tried: ``sac``: as ever; ``held``: with the actor held to stored actions, or to its
+    prior where these do not show the skill; ``iql``: besides, the next state is judged by stored actions alone."""
     offline_imitation: float = 0.4
-    """How much the actor is held to stored actions meanwhile, in the same measure as ``imitation``."""
+    """How much the actor is held meanwhile, in the same measure as ``imitation``."""
     expectile: float = 0.9
     """Tau of implicit Q-learning: 0.5 judges by the stored actions' mean, near 1 by the best."""
     actor_delay: int = 0
@@ -93,7 +93,7 @@ class SacConfig:
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, naming the field, its value and what is valid."""
         self._need("device", self.device in ("cpu", "cuda"), "cpu or cuda")
-        self._need("offline", self.offline in ("sac", "bc", "iql"), "sac, bc or iql")
+        self._need("offline", self.offline in ("sac", "held", "iql"), "sac, held or iql")
         for name in ("batch", "ensemble", "normalise_steps"):
             self._need(name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "updates_per_step", "initial_temperature", "initial_std", "obs_clip"):

@@ -17,7 +17,7 @@ from skills.learners.config import SacConfig
 from skills.learners.gaussian import SquashedAction, squash
 from skills.learners.minibatch import Minibatch
 from skills.learners.networks import Trunk, bind, initialise, parameter_count
-from skills.learners.offline import ImplicitValues, held_to_stored
+from skills.learners.offline import ImplicitValues, advising
 
 
 class SacCore:
@@ -48,6 +48,8 @@ class SacCore:
         self.critic_sizes = (input_width + actions, *config.hidden, 1)
         """Layer widths of a critic."""
         with self._device:
+            self.shown = torch.ones(skills)
+            """1 for each skill that stored steps show; read only where nothing is tried. Shape: (K,)."""
             self._build_parameters(skills)
             self._build_buffers()
         self.reset()
@@ -82,14 +84,17 @@ class SacCore:
         self._move()
 
     def offline_step(self, minibatch: Minibatch, values: ImplicitValues | None) -> None:
-        """The same where nothing is tried: the actor is held to stored actions.
+        """The same where nothing is tried: the actor is held to what was done, or to its prior.
 
         Args:
             minibatch: what is learned from.
             values: what the next state is judged by; None: by the actor's own action there.
         """
-        held = held_to_stored(minibatch, self.config.batch, self._actions)
-        self._learn(held, self.config.offline_imitation, values)
+        batch = self.config.batch
+        done, prior = minibatch.inputs[batch : 2 * batch, : self._actions], minibatch.prior[:batch].tanh()
+        seen = torch.mv(minibatch.skill, self.shown)[:, None] > 0
+        held = torch.where(seen, done, prior)
+        self._learn(advising(minibatch, held), self.config.offline_imitation, values)
         self._move()
 
     def _move(self) -> None:
@@ -270,13 +275,13 @@ class SacCore:
 
     def _target_values(self, minibatch: Minibatch, q: Tensor, block: int) -> Tensor:
         """Q'_j of one block of the inputs: 1 is (s, a), 2 is (s', u')."""
-        c, batch = self.config, self.config.batch
+        c, rows = self.config, slice(block * self.config.batch, (block + 1) * self.config.batch)
         chosen = list(range(c.ensemble))
         if 0 < c.target_subset < c.ensemble:
             chosen = torch.randperm(c.ensemble, generator=self._generator)[: c.target_subset].tolist()
         if self._batch_norm:
-            return q[chosen, block * batch : (block + 1) * batch]
-        judged, first = minibatch.inputs[block * batch : (block + 1) * batch], self.target[0].members
+            return q[chosen, rows]
+        judged, first = minibatch.inputs[rows], self.target[0].members
         for into, member in zip(self._target_trunk.first, chosen, strict=True):
             torch.mm(judged, first[member], out=into)
         return self._target_trunk.forward(self.target, chosen)[..., 0]

@@ -1,26 +1,50 @@
 """Learning from stored steps alone, before anything is tried.
 
 An actor that climbs critics soon finds actions that nobody took and that the critics praise by mistake; where something
-is tried, that shows, and here nothing is. So the actor is held to the stored actions while it climbs (TD3+BC: Fujimoto
-and Gu 2021, arXiv 2106.06860), and what follows a step may be judged by stored actions alone (implicit Q-learning:
-Kostrikov, Nair and Levine 2021, arXiv 2110.06169). Networks, temperatures and optimiser are those that go on learning
-from attempts afterwards; only the state values below are left behind.
+is tried, that shows, and here nothing is. So the actor is held while it climbs: to the stored actions where these show
+the skill (TD3+BC: Fujimoto and Gu 2021, arXiv 2106.06860), else to the skill's prior, since what was done for others
+leads away from it. What follows a step may be judged by stored actions alone (implicit Q-learning: Kostrikov, Nair and
+Levine 2021, arXiv 2110.06169). Networks, temperatures and optimiser are those that go on learning from attempts
+afterwards; only the state values below are left behind.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from skills.learners.config import SacConfig
 from skills.learners.ensemble_network import EnsembleNetwork
 from skills.learners.minibatch import Minibatch
 
+STRETCH = 25
+"""Policy steps; a second of a walking robot."""
+SHOWN = 0.5
+"""Mean reward of a stretch that shows a skill; a good step is worth about 1."""
 
-def held_to_stored(minibatch: Minibatch, batch: int, actions: int) -> Minibatch:
-    """The minibatch with what was done as advice, where a script does not advise otherwise."""
-    done = minibatch.inputs[batch : 2 * batch, :actions]
-    advice = torch.where(minibatch.advised[:, None] > 0, minibatch.advice, done)
+
+def shown(rewards: Iterable[NDArray[np.float32]], skills: int) -> NDArray[np.bool_]:
+    """Whether the best hundredth of what is stored shows each of the skills.
+
+    Args:
+        rewards: of each attempt. Shape of each: (T, K).
+        skills: their number K.
+    """
+    means = [np.zeros((0, skills))]
+    for each in rewards:
+        width = min(STRETCH, len(each))
+        means += [each[begin : begin + width].mean(0)[None] for begin in range(0, len(each) - width + 1, width)]
+    stretches = np.concatenate(means)
+    return np.quantile(stretches, 0.99, axis=0) >= SHOWN if len(stretches) else np.zeros(skills, bool)
+
+
+def advising(minibatch: Minibatch, action: Tensor) -> Minibatch:
+    """The minibatch with actions as advice, where a script does not advise otherwise. Shape of them: (B, A)."""
+    advice = torch.where(minibatch.advised[:, None] > 0, minibatch.advice, action)
     return minibatch._replace(advised=torch.ones_like(minibatch.advised), advice=advice)
 
 
@@ -46,4 +70,5 @@ class ImplicitValues:
             self._optimiser.zero_grad()
             (weight * above.square()).mean().backward()
             self._optimiser.step()
-        return minibatch.reward + minibatch.discount * following.detach()
+        target: Tensor = minibatch.reward + minibatch.discount * following.detach()
+        return target

@@ -58,6 +58,7 @@ class SacLearner:
         skill_weights: Sequence[float] | None = None,
         mirrors: Sequence[Mirror] = (),
         aim: Aim | None = None,
+        shown: NDArray[np.bool_] | None = None,
     ) -> None:
         """Make new networks.
 
@@ -71,6 +72,7 @@ class SacLearner:
             mirrors: mirror images under which a transition is as true as the original; each gets an equal part of
                 every minibatch, as the original does.
             aim: turns commands into what the networks are told of them at an observation; None: the commands.
+            shown: which skills the steps show that are there before anything is tried. Shape: (K,); None: all.
 
         Raises:
             ValueError: shapes disagree with the replay memory, weights are negative, not finite or all zero, or torch
@@ -84,6 +86,8 @@ class SacLearner:
         self._sampler = Sampler(replay, commands, priors, self.config, mirrors, skill_weights, aim)
         width, actions, skills = self._sampler.input_width, replay.actions, replay.skills
         self._core = SacCore(width, actions, skills, self.config, self._generator)
+        if shown is not None:
+            self._core.shown.copy_(torch.from_numpy(shown))
         self._captured = CapturedStep(self._core) if self.config.device == "cuda" else None
         self._lagrangian = PidLagrangian(skills, replay.costs, self.config)
         self._guard = Guard(self.config.discount, actions, self._core.entropy_target)

@@ -417,6 +417,13 @@ def test_what_others_did_is_learned_from_before_anything_is_tried_but_not_again(
         without.link.kill()
 
 
+def test_it_is_known_which_skills_prior_data_shows(tmp_path):
+    """The robot drifted forward at 0.3 m/s, and that is no way back."""
+    prior = (episode_file(Home(tmp_path / "before").prepare(), 1),)
+    job = learner_job(tmp_path, tmp_path, prior_episodes=prior, skills=("walk_forward", "walk_backward"))
+    assert Studies(job).learner._core.shown.tolist() == [1.0, 0.0]
+
+
 def test_prior_data_of_other_skills_is_refused(learner, home):
     path = episode_file(home, 1, family="gym")
     with pytest.raises(LearnerUnavailableError, match="none with actions of the 'walk' family"):
