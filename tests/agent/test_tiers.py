@@ -14,6 +14,7 @@ from agent.cli import main
 from agent.config import Config
 from agent.daemon import run_daemon
 from agent.inbox import EVALUATED, Request, request
+from agent.policies import zoo_version
 from agent.robots import GROUP, load_robot
 from agent.settings import ConfigError
 from agent.tier_books import evaluation_of, judge, read_evidence, unearned
@@ -284,3 +285,14 @@ def test_the_command_stores_what_was_earned(home, capsys):
     (shown,) = json.loads(capsys.readouterr().out)
     assert (shown["source"], shown["tier"]) == ("home", earned["figures"]["tier"])
     assert shown["missing"] == earned["missing"] != []
+
+
+def test_what_the_library_says_follows_from_its_figures_and_is_of_the_zoos_policies():
+    rows = json.loads(tier_books.LIBRARY.read_text(encoding="utf-8"))
+    assert len({(row["robot"], row["skill"]) for row in rows}) == len(rows) > 0
+    for row in rows:
+        assert row["figures"]["tier"] == standing(Evidence.of(row["figures"])).tier.value
+        assert row["dynamics"] == "held-out"
+        skill = get(row["skill"])
+        assert row["policy_version"] == zoo_version(row["robot"], skill.family.name)
+        assert f"--robot {row['robot']} --skills {row['skill']} " in row["command"]
