@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,12 +75,13 @@ def policy_facts(store: Store, version: int) -> dict[str, Any]:
         raise ValueError(_unknown(store, version))
     row, *before = rows
     origin, config = json.loads(row["origin"]), _config(row)
+    prior_homes = config.get("learner", {}).get("prior_data", [])
     (versions,) = store.rows("SELECT versions FROM runs WHERE id = ?", (row["run_id"],)) or [{"versions": "{}"}]
     packages = json.loads(versions["versions"])
     return {
         **{name: row[name] for name in ("version", "family", "robot", "hour", "updates", "checkpoint")},
         "manifest_sha256": row["manifest_sha256"],
-        "parents": {"version": row["parent"], "origin": origin, "prior_homes": list(config.learner.prior_data)},
+        "parents": {"version": row["parent"], "origin": origin, "prior_homes": prior_homes},
         "data": {
             "attempts": row["attempts"],
             "last_attempt_id": row["last_attempt_id"],
@@ -105,9 +106,9 @@ def policy_facts(store: Store, version: int) -> dict[str, Any]:
     }
 
 
-def learner_sha256(config: Config) -> str:
-    """Of the settings that decide what is learned of the same attempts."""
-    learner = config.to_dict()["learner"]
+def learner_sha256(config: Mapping[str, Any]) -> str:
+    """Of the settings, as a run has stored them, that decide what is learned of the same attempts."""
+    learner = config.get("learner", {})
     # Where other homes lie is no part of it; how many attempts they gave stands beside.
     return sha256_bytes(canonical({name: value for name, value in learner.items() if name != "prior_data"}).encode())
 
@@ -131,14 +132,19 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _config(row: dict[str, Any]) -> Config:
-    return Config.from_dict(json.loads(row["config"])) if row["config"] else Config()
+def _config(row: dict[str, Any]) -> dict[str, Any]:
+    return dict(json.loads(row["config"] or "{}"))
 
 
 def _changes(row: dict[str, Any], before: list[dict[str, Any]]) -> Iterator[str]:
     """Settings that are not what they were when the parent was learned; those of [run] make no other learner."""
-    if before and before[0]["run_id"] != row["run_id"]:
-        yield from (line for line in _config(before[0]).diff(_config(row)) if not line.startswith("run."))
+    if not before or before[0]["run_id"] == row["run_id"]:
+        return
+    try:
+        changes = Config.from_dict(_config(before[0])).diff(Config.from_dict(_config(row)))
+    except ValueError as error:
+        changes = [f"a stored configuration is not valid any more ({error})"]
+    yield from (line for line in changes if not line.startswith("run."))
 
 
 def _unknown(store: Store, version: int) -> str:

@@ -422,7 +422,8 @@ class TestSkills:
         assert "turn_left" in message
 
     def test_eval_hands_over_and_prints(self, facts, monkeypatch, tmp_path):
-        fake = SimpleNamespace(evaluate_skill=lambda **given: {"given": given | {"home": str(given["home"])}})
+        given = {"policy_version": None}
+        fake = SimpleNamespace(evaluate_skill=lambda **words: given | {"given": words | {"home": str(words["home"])}})
         monkeypatch.setitem(sys.modules, "agent.evaluation", fake)
         options = ["--policy", "3", "--attempts", "2", "--seed", "9", "--home", tmp_path]
         assert facts("skills", "eval", "walk_forward", *options)["given"] == {

@@ -129,7 +129,7 @@ def test_what_came_of_a_version(store):
 def test_the_learners_hash_tells_settings_apart_but_not_where_data_lies(store):
     one, two, three = (each["learner_sha256"] for each in stored_policies(store))
     assert one == two != three
-    here, there = (Config.load(None, {"learner.prior_data": [where]}) for where in ("/a", "/b"))
+    here, there = (Config.load(None, {"learner.prior_data": [where]}).to_dict() for where in ("/a", "/b"))
     from agent.lineage import learner_sha256
 
     assert learner_sha256(here) == learner_sha256(there)

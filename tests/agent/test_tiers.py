@@ -3,17 +3,19 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import entry_points
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import daemon, tier_books
+from agent import daemon, tier_books, tier_trial
 from agent.cli import main
 from agent.config import Config
 from agent.daemon import run_daemon
 from agent.inbox import EVALUATED, Request, request
+from agent.policies import zoo_version
 from agent.robots import GROUP, load_robot
 from agent.settings import ConfigError
 from agent.tier_books import evaluation_of, judge, read_evidence, unearned
@@ -272,7 +274,8 @@ def test_a_trial_is_a_run_of_the_daemon_on_robots_that_differ(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_stores_what_was_earned(home, capsys):
+def test_the_command_stores_what_was_earned(home, capsys, monkeypatch):
+    monkeypatch.setattr(tier_trial, "try_out", partial(try_out, falls=2))
     with Store.open(home.db) as store:
         books = Books(store, **{"run.start": "zoo"})
         store.end_run(books.run_id, 0.0)
@@ -284,3 +287,14 @@ def test_the_command_stores_what_was_earned(home, capsys):
     (shown,) = json.loads(capsys.readouterr().out)
     assert (shown["source"], shown["tier"]) == ("home", earned["figures"]["tier"])
     assert shown["missing"] == earned["missing"] != []
+
+
+def test_what_the_library_says_follows_from_its_figures_and_is_of_the_zoos_policies():
+    rows = json.loads(tier_books.LIBRARY.read_text(encoding="utf-8"))
+    assert len({(row["robot"], row["skill"]) for row in rows}) == len(rows) > 0
+    for row in rows:
+        assert row["figures"]["tier"] == standing(Evidence.of(row["figures"])).tier.value
+        assert row["dynamics"] == "held-out"
+        skill = get(row["skill"])
+        assert row["policy_version"] == zoo_version(row["robot"], skill.family.name)
+        assert f"--robot {row['robot']} --skills {row['skill']} " in row["command"]
