@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import _daemon
 from benchmarks._study import Study, main
 
-DEFAULT_N = 20
+DEFAULT_N = 15
 FOLDER = Path(__file__).parent / "places"
 PARTS = 3
 NAMES = {"own": "go_to_0{}", "sparse": "sparse_{}", "shaped": "shaped_{}"}
