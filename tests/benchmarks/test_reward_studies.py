@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import preferences, shaping
+from sim.robot import FrameLayout, Frames
 from skills.folders import load_folder
 from skills.go_to import GOING_SKILLS
 
@@ -67,3 +68,12 @@ def test_a_round_that_is_done_is_not_asked_about_again(tmp_path, monkeypatch):
     monkeypatch.setattr(preferences, "_ask", lambda home, count: asked.append(count))
     preferences.cell({"asked": True, "minutes": 6}, 0)
     assert asked == [10]  # after the fourth minute; the question after the second one was answered
+
+
+def test_the_car_has_no_energy_left_to_gain_on_top():
+    sparse, shaped = (skill for _, skill in load_folder(shaping.CAR_FOLDER))
+    layout = FrameLayout(n_joints=1, n_feet=0, n_extra=6)
+    data = np.zeros((2, layout.width), np.float32)
+    data[:, layout.slices()["extra"]] = [(-np.pi / 6, 0, 0, 0, 0, 0), (np.pi / 6, 0, 0, 0, 0, 0)]
+    assert shaped.potential(Frames(data, layout)) == pytest.approx([-10.0, 0.0], abs=1e-5)
+    assert sparse.potential(Frames(data, layout)) is None
