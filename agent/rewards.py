@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.marked import read_marked
 from persistence.episodes import Episode
 from persistence.files import atomic_write, sha256_bytes
 from persistence.home import Home
 from persistence.store import Store
-from sim.robot import FrameLayout, RobotSpec
+from sim.robot import FloatArray, FrameLayout, RobotSpec
 from skills.experience import transitions
 from skills.learned_reward import LearnedReward, RewardWeights, Source, reward_rows
 from skills.undo_critic import timeless_features
@@ -282,8 +283,8 @@ def _shown(spec: RobotSpec, skill: LearnedSkill, episodes: dict[int, Episode]) -
 
 
 def _doubts(
-    home: Home, skill: LearnedSkill, numbers: Sequence[int], first: Any, second: Any
-) -> np.ndarray[Any, np.dtype[np.floating[Any]]] | None:
+    home: Home, skill: LearnedSkill, numbers: Sequence[int], first: NDArray[np.intp], second: NDArray[np.intp]
+) -> FloatArray | None:
     """How little the reward agrees with itself on the order of pairs; None: it is not one of preferences."""
     from skills.learners.rewards import doubt, earned
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import preferences, shaping
+from sim.robot import FrameLayout, Frames
 from skills.folders import load_folder
 from skills.go_to import GOING_SKILLS
 
@@ -37,20 +38,17 @@ def test_the_person_prefers_what_went_faster_ahead(tmp_path, monkeypatch):
         {"first": 5, "first_measures": {"speed_mps": 0.2}, "second": 2, "second_measures": {}},
     ]
     monkeypatch.setattr(preferences, "propose", lambda home, skill, count: pairs)
-    monkeypatch.setattr(preferences, "learn_from_preferences", lambda home, skill, better, worse: (better, worse))
-    assert preferences._ask(tmp_path, 2) == ([7, 5], [3, 2])
+    said = []
+    monkeypatch.setattr(preferences, "learn_from_preferences", lambda home, skill, *lists: said.append(lists))
+    preferences._ask(tmp_path, 2)
+    assert said == [([7, 5], [3, 2])]
 
 
 def test_it_asks_after_each_round_but_the_last_and_teaches_nothing_in_the_first(tmp_path, monkeypatch):
     monkeypatch.setenv("PERDURE_BENCH_HOMES", str(tmp_path))
     done = []
     monkeypatch.setattr(preferences._daemon, "run_until", lambda home, hours, *words: done.append((hours, words)))
-
-    def ask(home, count):
-        done.append(count)
-        return {"pairs": sum(each for each in done if isinstance(each, int)), "held_out_accuracy": 0.8}
-
-    monkeypatch.setattr(preferences, "_ask", ask)
+    monkeypatch.setattr(preferences, "_ask", lambda home, count: done.append(count))
     attempts = [(60.0 * t, json.dumps({"speed_mps": 0.1 * t}), "success" if t > 4 else "timeout") for t in np.arange(6)]
     monkeypatch.setattr(preferences._daemon, "query", lambda home, sql: attempts)
     found = preferences.cell({"asked": True, "minutes": 6}, 0)
@@ -58,5 +56,24 @@ def test_it_asks_after_each_round_but_the_last_and_teaches_nothing_in_the_first(
     assert untaught == [True, False, False]
     assert [each for each in done if isinstance(each, int)] == [20, 10]
     assert found["speed_mps"] == pytest.approx([0.05, 0.25, 0.45])
-    assert (found["success"], found["pairs"]) == (0.5, 30)
-    assert found["held_out_accuracy"] == [0.8, 0.8]
+    assert (found["success"], found["pairs"], found["held_out_accuracy"]) == (0.5, 0, None)
+
+
+def test_a_round_that_is_done_is_not_asked_about_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("PERDURE_BENCH_HOMES", str(tmp_path))
+    asked = []
+    monkeypatch.setattr(preferences._daemon, "run_until", lambda home, hours, *words: None)
+    monkeypatch.setattr(preferences._daemon, "practised_h", lambda home: 4.0 / 60)
+    monkeypatch.setattr(preferences._daemon, "query", lambda home, sql: [])
+    monkeypatch.setattr(preferences, "_ask", lambda home, count: asked.append(count))
+    preferences.cell({"asked": True, "minutes": 6}, 0)
+    assert asked == [10]  # after the fourth minute; the question after the second one was answered
+
+
+def test_the_car_has_no_energy_left_to_gain_on_top():
+    sparse, shaped = (skill for _, skill in load_folder(shaping.CAR_FOLDER))
+    layout = FrameLayout(n_joints=1, n_feet=0, n_extra=6)
+    data = np.zeros((2, layout.width), np.float32)
+    data[:, layout.slices()["extra"]] = [(-np.pi / 6, 0, 0, 0, 0, 0), (np.pi / 6, 0, 0, 0, 0, 0)]
+    assert shaped.potential(Frames(data, layout)) == pytest.approx([-10.0, 0.0], abs=1e-5)
+    assert sparse.potential(Frames(data, layout)) is None
