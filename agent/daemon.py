@@ -18,14 +18,11 @@ from agent.abilities import Abilities
 from agent.attempts import Interrupt
 from agent.balance import Balance
 from agent.brain import Brain
-from agent.checkups import CheckUps, stored_checkups
 from agent.clearance import Clearance, Exam, Examiner
 from agent.clock import SimulatedClock, Steppable, WallClock
-from agent.compensated_robot import CompensatedRobot
 from agent.config import Config
 from agent.curriculum_books import open_curriculum
-from agent.drift_ladder import DriftLadder
-from agent.drift_watch import DriftWatch, stored_status
+from agent.drift_care import DriftCare, can_be_made_up_for, drift_care
 from agent.drifts import DriftBook, Drifts, subject_of
 from agent.guard import is_guarded, permit_path, replaces_after_s
 from agent.guard_link import GONE, GuardLink
@@ -66,9 +63,6 @@ from agent.scheduler import Scheduler
 from agent.shown import read_shown
 from agent.states import Event, Limits, State
 from agent.success_watch import SuccessWatch, earlier_attempts
-from meta.checkup import CheckUp
-from meta.diagnosis import Diagnosis, diagnosis_path
-from meta.drift_monitor import Condition, DriftMonitor
 from persistence.home import Home, HomeLock
 from persistence.passages import passages
 from persistence.records import ResumeState
@@ -231,7 +225,7 @@ class Run:
         monitors = Monitors(robot.spec, workspace, config.safety, 1.0 / dt_s)
         renew = self._guard.renew if self._guard is not None else lambda: None
         watched = config.learner.enabled and bool(learning) and config.learner.watch_drift and bool(robot.spec.n_feet)
-        driven = CompensatedRobot(robot) if watched and diagnosis_path(robot.spec.name).is_file() else robot
+        driven = can_be_made_up_for(robot) if watched else robot
         loop = ControlLoop(driven, self._clock, gate, monitors, renew)
         self._ledger = Ledger(self._home, writer, run_id, State.BOOT.value, now_s, unplanned=resume.crashed)
         self._ledger.on_finished = lambda end: self._log.info(
@@ -259,18 +253,7 @@ class Run:
             clearance=self._new_clearance([skill.name for skill in learning]) if learning else None,
         )
         curriculum = writer.submit(lambda store: open_curriculum(store, abilities.tasks, config, now_s)).result()
-        drift_watch = ladder = checkups = None
-        if watched:
-            before = writer.submit(stored_status).result()
-            false_per_h, condition = config.learner.false_drifts_per_h, before.condition or Condition.USUAL
-            monitor = DriftMonitor(robot.spec, false_alarms_per_h=false_per_h, condition=condition)
-            drift_watch = DriftWatch(monitor, robot.spec, family, self._notes.drift_found, before)
-            ladder = DriftLadder(drift_watch, self._notes.degraded)
-            if isinstance(driven, CompensatedRobot):
-                motion = CheckUp(robot.spec, dt_s)
-                usual = writer.submit(lambda store: stored_checkups(store, motion)).result()
-                diagnosis = Diagnosis.read(diagnosis_path(robot.spec.name))
-                checkups = CheckUps(driven, diagnosis, motion, drift_watch, self._notes.checked_up, usual)
+        care = drift_care(driven, dt_s, family, config.learner, writer, self._notes) if watched else DriftCare()
         person = None
         if config.person.enabled and isinstance(robot, Placeable):
             p = config.person
@@ -308,9 +291,9 @@ class Run:
             perturbations=Perturbations(
                 abilities.perturbations, config.run.perturb_share, np.random.default_rng((config.run.seed, run_id, 2))
             ),
-            drift_watch=drift_watch,
-            ladder=ladder,
-            checkups=checkups,
+            drift_watch=care.watch,
+            ladder=care.ladder,
+            checkups=care.checkups,
         )
         schedule = config.schedule
         self._jobs.every("evaluation", schedule.evaluate_every_min, self._evaluate)
@@ -326,7 +309,7 @@ class Run:
             link=self._link,
             clock=self._clock,
             attempts_before=resume.attempts,
-            drift_watch=drift_watch,
+            drift_watch=care.watch,
         )
 
     def _start_learner(self, spec: RobotSpec, abilities: Abilities, resume: ResumeState) -> LearnerLink:
