@@ -46,6 +46,7 @@ def test_all_classes_are_known():
         "Controller",
         "Displacement",
         "Level",
+        "Ground",
     }
 
 
