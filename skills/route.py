@@ -157,5 +157,6 @@ ROUTES = RouteFamily()
 
 def _gap_m(one: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> float:
     """Distance of two legs, to a centimetre; 0 where they cross."""
-    places = np.linspace(*np.array(other), max(2, math.ceil(100.0 * math.dist(*other))))
+    begin, end = np.array(other)
+    places = np.linspace(begin, end, max(2, math.ceil(100.0 * math.dist(begin, end))))
     return float(Legs.between(np.array(one)).project(places)[1].min())
