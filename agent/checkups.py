@@ -35,7 +35,7 @@ APART_S = 60.0
 """Robot time between two of them, and between two tries to name a change."""
 TRIES = 2
 """Check-ups after a change until one names something."""
-ROUTINE_S, RECHECK_S, UNSETTLED_S = 1800.0, 300.0, 120.0
+ROUTINE_S, RECHECK_S, UNSETTLED_S = 1800.0, 120.0, 60.0
 """Robot time between check-ups of a robot that seems to be what it was, of one that is compensated for, and of one that
 has changed all the same."""
 CALM_MISFIT = 2.6
@@ -139,7 +139,7 @@ class CheckUps:
             self._name_further(features, left)
         elif self._changed_anew:
             self._tries += 1
-            self._act(self._named(features), features)
+            self._act(self._named(features), features, before)
         elif len(self._usual) < COMPARED:
             self._usual.append(features)
             self._told(self._row(CHECKED_UP, {"motion": motion.name, "features": np.round(features, 6).tolist()}))
@@ -172,20 +172,29 @@ class CheckUps:
         if any(same_place(drift, known) for known in before or (None,)):
             return
         if self._watch.changed or (doubt is not None and same_place(doubt.drift, drift)):
-            self._act(named, features)
+            self._act(named, features, before)
         elif doubt is None:
             self._doubt = _Doubt(drift)
 
-    def _act(self, named: _Named | None, features: Array) -> None:
-        """Compensate for what a check-up of a robot that was not compensated for has named, and for nothing else."""
+    def _act(self, named: _Named | None, features: Array, before: tuple[Drift, ...]) -> None:
+        """Compensate for what a check-up of a robot that was not compensated for has named, and for nothing else.
+
+        Args:
+            named: None: nothing.
+            features: of the check-up.
+            before: what was compensated for until it began.
+        """
         self._proven = ()
+        misfit = self._diagnosis.misfit(self._usual, self._motion.at_rest(features))
         if named is None:
             self._settled = ()
             self._robot.compensate(())
             self._tell({})
+            if before and misfit < CALM_MISFIT:
+                self._watch.settle(self._last_s)  # repaired: what changes next is to be seen at once
             return
         self._tries = TRIES
-        self._try(named, self._diagnosis.misfit(self._usual, self._motion.at_rest(features)))
+        self._try(named, misfit)
 
     def _try(self, named: _Named, misfit: float) -> None:
         """Compensate for one drift more; the next check-up says whether it is right to."""

@@ -3,18 +3,17 @@
     python -m benchmarks.recovery [--only a1] [--seeds 0 1 2]
     perdure bench recovery --seed 0 --n 8                 # the Minitaur; n: motors
 
-The zoo's policies walk in all directions and stay as they are. After twenty calm minutes one motor after another, drawn
-at random, gives half its torque for a minute and a half; between them all is well for as long. What an attempt earns
-per step is compared with the median of its skill in the calm. The robot is back when the first attempt begins after the
-motor has been made up for, if those until its repair earn `BACK` of the usual on average: before that the change has to
-be noticed, the robot to stand still and to be checked up. Where nothing is noticed it was never gone if all meanwhile
-earn as much, and else it is not back. With ``PERDURE_BENCH_HOMES`` homes are kept there.
+The zoo's policy walks ahead on an endless floor and stays as it is. After twenty calm minutes one motor after another,
+drawn at random, gives half its torque for a minute and a half; between them all is well for as long. What an attempt
+earns per step is compared with the median in the calm. The robot is back when the first attempt begins after the motor
+has been made up for, if those until its repair earn `BACK` of the usual on average: before that the change has to be
+noticed, the robot to stand still and to be checked up. Where nothing is noticed it was never gone if all meanwhile earn
+as much, and else it is not back. With ``PERDURE_BENCH_HOMES`` homes are kept there.
 """
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,13 @@ CALM_S, LASTS_S, PAUSE_S = 1200.0, 90.0, 90.0
 STRENGTH = 0.5
 BACK = 0.9
 DEFAULT_N = 8
-SET = {"run.start": "zoo", "learner.watch_drift": True, "learner.hold_policy": True}
+SET = {
+    "run.start": "zoo",
+    "run.skills": ["walk_forward"],
+    "workspace.size_m": 1000.0,
+    "learner.watch_drift": True,
+    "learner.hold_policy": True,
+}
 
 
 def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
@@ -80,18 +85,15 @@ def judge(home: Path, drifts: Sequence[Drift]) -> list[dict[str, Any]]:
     """What a home's books say of these. Returns as `cell`."""
     attempts = _daemon.query(
         home,
-        "SELECT skill, started_s, ended_s, coalesce(return, 0.0) / max(steps, 1), outcome FROM attempts "
-        "WHERE state = 'finished' AND steps > 0 ORDER BY id",
+        "SELECT a.started_s, a.ended_s, coalesce(a.return, 0.0) / a.steps, a.outcome FROM attempts a "
+        "JOIN skills k ON k.name = a.skill WHERE k.kind = 'task' AND a.state = 'finished' AND a.steps > 0 "
+        "ORDER BY a.id",
     )
-    calm = defaultdict(list)
-    for skill, _, ended_s, earned, _ in attempts:
-        if ended_s < CALM_S:
-            calm[skill].append(earned)
-    usual = {skill: float(np.median(each)) for skill, each in calm.items()}
+    usual = float(np.median([earned for _, ended_s, earned, _ in attempts if ended_s < CALM_S]))
     shares = [
-        (started_s, max(0.0, earned / usual[skill]) if outcome != "fall" else 0.0)
-        for skill, started_s, _, earned, outcome in attempts
-        if skill in usual and outcome != "aborted"
+        (started_s, max(0.0, earned / usual) if outcome != "fall" else 0.0)
+        for started_s, _, earned, outcome in attempts
+        if outcome != "aborted"
     ]
     noticed = [at_s for (at_s,) in _rows(home, Finding.CHANGED.value, "robot_s")]
     named = [
