@@ -4,18 +4,16 @@
     perdure bench curriculum --seed 0 --n 60              # n: robot minutes of each of the two runs at most
 
 A robot learns the proving skills from nothing, in one home with `run.curriculum` = ``progress`` and in one with
-``uniform``, where none waits for another and all are practised alike. Every five robot minutes each skill is evaluated:
-ten attempts of the newest policy on the nominal robot, which cost no robot time and do not depend on which skills
-were practised. All are learned at the first of two evaluations in a row in which each skill succeeds in at least 80 %.
-When the run itself, by its attempts with exploration, took each skill for mastered stands beside it. With
-``PERDURE_BENCH_HOMES`` homes and evaluations are kept there, and a run that was cut off goes on.
+``uniform``, where none waits for another and all are practised alike. Once the run itself, by its attempts with
+exploration, has taken each skill for mastered, each is evaluated: ten attempts of the newest policy on the nominal
+robot, which cost no robot time. All are learned if each succeeds in at least 80 %; else the run goes on for five robot
+minutes. With ``PERDURE_BENCH_HOMES`` homes and evaluations are kept there, and a run that was cut off goes on.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +36,7 @@ SKILLS = (
 )
 DEFAULT_N = 120
 EVERY_MIN = 5.0
-"""Robot time between evaluations."""
+"""Robot time between two looks."""
 ATTEMPTS = 10
 """Of each skill in an evaluation."""
 LEARNED = 0.8
@@ -65,19 +63,22 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """One mode, one seed.
 
     Returns:
-        ``learned_min`` (robot minutes until all skills are learned by evaluations; None: not within ``minutes``),
+        ``learned_min`` (robot minutes until all skills are learned by an evaluation; None: not within ``minutes``),
         ``mastered_min`` (until the run had taken each for mastered once), ``mastered`` (the same by skill),
         ``evaluations`` (robot minutes and success rate of each skill) and ``attempts`` (how many of each skill).
     """
     mode, skills = settings["curriculum"], list(settings["skills"])
     with _daemon.kept_home(f"curriculum-{settings['robot']}-{mode}-seed{seed}") as home:
-        curve: list[Evaluated] = []
+        evaluations: list[Evaluated] = []
         learned_min: float | None = None
         last = float(settings["minutes"])
         for minutes in (*np.arange(EVERY_MIN, last - 1e-9, EVERY_MIN), last):
-            curve.append((float(minutes), _evaluated(home, settings, float(minutes), seed)))
-            learned_min = _learned_min(curve)
-            if learned_min is not None:
+            _learn(home, settings, float(minutes), seed)
+            if None in _mastered(home, skills, float(minutes)).values():
+                continue
+            evaluations.append((float(minutes), _evaluated(home, settings, float(minutes), seed)))
+            if min(evaluations[-1][1].values()) >= LEARNED:
+                learned_min = float(minutes)
                 break
         mastered, attempts = _mastered(home, skills), _attempts(home, skills)
     times = [time for time in mastered.values() if time is not None]
@@ -85,7 +86,7 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         "learned_min": learned_min,
         "mastered_min": max(times) if len(times) == len(skills) else None,
         "mastered": mastered,
-        "evaluations": curve,
+        "evaluations": evaluations,
         "attempts": attempts,
     }
 
@@ -108,7 +109,6 @@ def _evaluated(home: Path, settings: Mapping[str, Any], minutes: float, seed: in
     known: dict[str, dict[str, float]] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     key = f"{minutes:g}"
     if key not in known:
-        _learn(home, settings, minutes, seed)
         known[key] = {skill: _success_rate(home, settings["robot"], skill, seed) for skill in settings["skills"]}
         kept.write_text(json.dumps(known), encoding="utf-8")
     return known[key]
@@ -128,28 +128,16 @@ def _success_rate(home: Path, robot: str, skill: str, seed: int) -> float:
     return float(found["success_rate"])
 
 
-def _mastered(home: Path, skills: Sequence[str]) -> dict[str, float | None]:
-    """Robot minutes at which each skill was first mastered, as the run itself judged."""
+def _mastered(home: Path, skills: Sequence[str], by_min: float = np.inf) -> dict[str, float | None]:
+    """Robot minutes at which each skill was first mastered, as the run itself judged; None: not by then."""
     sql = f"SELECT data ->> 'skill', min(robot_s) FROM events WHERE kind = '{STANDINGS[Standing.MASTERED]}' GROUP BY 1"
     found = {skill: robot_s / 60 for skill, robot_s in _daemon.query(home, sql)}
-    return {skill: found.get(skill) for skill in skills}
+    return {skill: found[skill] if found.get(skill, np.inf) <= by_min else None for skill in skills}
 
 
 def _attempts(home: Path, skills: Sequence[str]) -> dict[str, int]:
     found = dict(_daemon.query(home, "SELECT skill, count(*) FROM attempts WHERE NOT evaluation GROUP BY skill"))
     return {skill: found.get(skill, 0) for skill in skills}
-
-
-def _learned_min(curve: Sequence[Evaluated]) -> float | None:
-    """Robot minutes at the first evaluation of two in a row in which all are learned; None: there are none such."""
-    return next(
-        (
-            before
-            for (before, rates), (_, rates_after) in pairwise(curve)
-            if min(*rates.values(), *rates_after.values()) >= LEARNED
-        ),
-        None,
-    )
 
 
 def _share(progress: Mapping[str, Any], uniform: Mapping[str, Any]) -> float | None:

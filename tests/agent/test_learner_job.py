@@ -5,7 +5,9 @@ from dataclasses import fields
 import pytest
 
 from agent.config import Config
+from agent.latches import Latches
 from agent.learner_job import learner_job, learner_settings, stored_attempts
+from agent.opening import open_run
 from agent.settings import ConfigError
 from meta.drift_monitor import Finding
 from persistence.errors import HomeError

@@ -31,31 +31,32 @@ def world(tmp_path, monkeypatch):
     return calls, rates
 
 
-def test_all_are_learned_when_two_evaluations_in_a_row_say_so_of_each(world):
+def test_all_are_learned_when_each_is_mastered_and_an_evaluation_says_so(world):
     calls, rates = world
-    rates |= {"go_to_01": lambda minutes: 1.0, "go_to_02": lambda minutes: {5: 0.9, 10: 0.5}.get(minutes, 0.8)}
+    rates |= {"go_to_01": lambda minutes: 1.0, "go_to_02": lambda minutes: {15: 0.7}.get(minutes, 0.8)}
     found = curriculum.cell(curriculum.settings_of("uniform", SKILLS, minutes=60), 4)
     assert [minutes for _, minutes, _ in calls] == [5, 10, 15, 20]
     assert {name for name, _, _ in calls} == {"curriculum-minitaur-uniform-seed4"}
     told = calls[0][2]
     assert told[told.index("--skills") + 1] == "go_to_01,go_to_02"
     assert told[told.index("--set") + 1] == 'run.curriculum="uniform"'
-    assert (found["learned_min"], found["mastered_min"]) == (15.0, 14.0)
+    # The second is mastered in minute 14: nothing is evaluated before.
+    assert [minutes for minutes, _ in found["evaluations"]] == [15.0, 20.0]
+    assert (found["learned_min"], found["mastered_min"]) == (20.0, 14.0)
     assert found["mastered"] == {"go_to_01": 5.0, "go_to_02": 14.0}
     assert found["attempts"] == {"go_to_01": 7, "go_to_02": 0}
 
 
-def test_what_was_evaluated_before_it_was_cut_off_is_not_run_again(world, tmp_path):
-    calls, rates = world
+def test_what_was_evaluated_before_it_was_cut_off_is_not_evaluated_again(world, tmp_path):
+    _, rates = world
     rates |= dict.fromkeys(SKILLS, lambda minutes: 0.1)
     kept = tmp_path / "curriculum-minitaur-progress-seed0-evaluations.json"
-    kept.write_text(json.dumps({"5": {"go_to_01": 1.0, "go_to_02": 0.7}}))
-    found = curriculum.cell(curriculum.settings_of("progress", SKILLS, minutes=10), 0)
-    assert [minutes for _, minutes, _ in calls] == [10]
+    kept.write_text(json.dumps({"15": {"go_to_01": 1.0, "go_to_02": 0.7}}))
+    found = curriculum.cell(curriculum.settings_of("progress", SKILLS, minutes=20), 0)
     assert found["learned_min"] is None
     assert found["evaluations"] == [
-        (5.0, {"go_to_01": 1.0, "go_to_02": 0.7}),
-        (10.0, {"go_to_01": 0.1, "go_to_02": 0.1}),
+        (15.0, {"go_to_01": 1.0, "go_to_02": 0.7}),
+        (20.0, {"go_to_01": 0.1, "go_to_02": 0.1}),
     ]
 
 
@@ -78,5 +79,5 @@ def test_a_short_run_of_real_skills(tmp_path, monkeypatch):
     for mode in ("progress", "uniform"):
         found = curriculum.cell(curriculum.settings_of(mode, SKILLS, minutes=0.5), 0)
         assert found["learned_min"] is None
-        assert set(found["evaluations"][0][1]) == set(SKILLS)
+        assert set(found["mastered"]) == set(SKILLS)
         assert sum(found["attempts"].values()) >= 1
