@@ -3,12 +3,12 @@
     python -m benchmarks.recovery [--only a1] [--seeds 0 1 2]
     perdure bench recovery --seed 0 --n 8                 # the Minitaur; n: motors
 
-The zoo's policy walks ahead on an endless floor and stays as it is. After twenty calm minutes one motor after another,
-drawn at random, gives half its torque for a minute and a half; between them all is well for as long. What an attempt
-earns per step is compared with the median in the calm. The robot is back when the first attempt begins after the motor
-has been made up for, if those until its repair earn `BACK` of the usual on average: before that the change has to be
-noticed, the robot to stand still and to be checked up. Where nothing is noticed it was never gone if all meanwhile earn
-as much, and else it is not back. With ``PERDURE_BENCH_HOMES`` homes are kept there.
+The zoo's policies walk in all directions on an endless floor and stay as they are. After twenty calm minutes one motor
+after another, drawn at random, gives half its torque for two minutes; between them all is well for a minute and a half.
+The robot is back when the first attempt begins after the motor has been made up for, if walks ahead from then until its
+repair earn per step `BACK` of their median in the calm, on average: before that the change has to be noticed, the robot
+to stand still and to be checked up. Where nothing is noticed it was never gone if all walks ahead meanwhile earn as
+much, and else it is not back. With ``PERDURE_BENCH_HOMES`` homes are kept there.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from benchmarks._study import Cells, Study, main
 from meta.drift_monitor import Finding
 from sim.drift import Drift, DriftKind
 
-CALM_S, LASTS_S, PAUSE_S = 1200.0, 90.0, 90.0
+CALM_S, LASTS_S, PAUSE_S = 1200.0, 120.0, 90.0
 STRENGTH = 0.5
+JUDGED = "walk_forward"
 BACK = 0.9
 DEFAULT_N = 8
 SET = {
     "run.start": "zoo",
-    "run.skills": ["walk_forward"],
     "workspace.size_m": 1000.0,
     "learner.watch_drift": True,
     "learner.hold_policy": True,
@@ -51,8 +51,8 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
     Returns:
         ``motors``: of each ``joint``, ``noticed_s``, ``named_s`` and ``back_s`` (robot time since it weakened; None:
-        not before its repair), ``right`` (whether the joint was named), ``share`` (mean of what attempts earned, from
-        ``back_s`` on or of all, over the usual) and ``falls``.
+        not before its repair), ``right`` (whether the joint was named), ``share`` (mean of what walks ahead earned,
+        from ``back_s`` on or of all, over the usual) and ``falls``.
     """
     with load_robot(settings["robot"], 0) as robot:
         drifts = tuple(schedule(robot.spec.joint_names, settings["motors"], seed))
@@ -85,16 +85,18 @@ def judge(home: Path, drifts: Sequence[Drift]) -> list[dict[str, Any]]:
     """What a home's books say of these. Returns as `cell`."""
     attempts = _daemon.query(
         home,
-        "SELECT a.started_s, a.ended_s, coalesce(a.return, 0.0) / a.steps, a.outcome FROM attempts a "
+        "SELECT a.skill, a.started_s, a.ended_s, coalesce(a.return, 0.0) / a.steps, a.outcome FROM attempts a "
         "JOIN skills k ON k.name = a.skill WHERE k.kind = 'task' AND a.state = 'finished' AND a.steps > 0 "
         "ORDER BY a.id",
     )
-    usual = float(np.median([earned for _, ended_s, earned, _ in attempts if ended_s < CALM_S]))
+    walks = [attempt[1:] for attempt in attempts if attempt[0] == JUDGED]
+    usual = float(np.median([earned for _, ended_s, earned, _ in walks if ended_s < CALM_S]))
     shares = [
         (started_s, max(0.0, earned / usual) if outcome != "fall" else 0.0)
-        for started_s, _, earned, outcome in attempts
+        for started_s, _, earned, outcome in walks
         if outcome != "aborted"
     ]
+    begun = [started_s for _, started_s, *_ in attempts]
     noticed = [at_s for (at_s,) in _rows(home, Finding.CHANGED.value, "robot_s")]
     named = [
         (at_s, json.loads(detail)["joints"])
@@ -108,11 +110,12 @@ def judge(home: Path, drifts: Sequence[Drift]) -> list[dict[str, Any]]:
         changed_s = next((at_s for at_s in noticed if begins_s <= at_s < ends_s), None)
         told = [each for each in named if changed_s is not None and changed_s <= each[0] < ends_s]
         since_s = told[0][0] if told else begins_s
-        after = [(started_s, share) for started_s, share in shares if since_s <= started_s < ends_s]
-        share = float(np.mean([share for _, share in after])) if after else 0.0
+        after = [share for started_s, share in shares if since_s <= started_s < ends_s]
+        share = float(np.mean(after)) if after else 0.0
         back_s = None
         if share >= BACK and (told or changed_s is None):
-            back_s = round(after[0][0] - begins_s, 2) if told else 0.0
+            first_s = next(started_s for started_s in begun if started_s >= since_s)
+            back_s = round(first_s - begins_s, 2) if told else 0.0
         found.append(
             {
                 "joint": drift.joints[0],

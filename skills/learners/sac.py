@@ -237,6 +237,13 @@ class SacLearner:
         for key in ("kind", "format", "actor_sizes", "critic_sizes", "ensemble", "batch_norm"):
             if meta.get(key) != my_meta[key]:
                 raise ValueError(f"learner state has {key} {meta.get(key)!r}; this learner needs {my_meta[key]!r}")
+        skills = len(self._lagrangian.multiplier)
+        of = arrays["multipliers"].shape[1] if "multipliers" in arrays and arrays["multipliers"].ndim == 3 else skills
+        if of != skills:
+            raise ValueError(
+                f"learner state is of {of} skills of the family, and this run has {skills}; name the same with "
+                "--skills, or begin in an empty home, with the old one in learner.prior_data"
+            )
         for name in mine.keys() - {"held_policy"}:
             given, array = arrays.get(name), mine[name]
             shape = given.shape if given is not None and name == "multipliers" else array.shape

@@ -28,9 +28,9 @@ def home(tmp_path):
     def fill(otherwise, changes=(), named=()):
         with Store.open(made.db) as store:
             run_id = store.start_run(RunStart(robot="fake", started_s=0.0))
-            store.register_skill(SkillRow(name="walk", kind=SkillKind.TASK), 0.0)
-            for begin in range(0, 1500, 10):
-                attempt = store.start_attempt(AttemptStart(run_id=run_id, skill="walk", started_s=float(begin)))
+            store.register_skill(SkillRow(name=study.JUDGED, kind=SkillKind.TASK), 0.0)
+            for begin in range(0, 1540, 10):
+                attempt = store.start_attempt(AttemptStart(run_id=run_id, skill=study.JUDGED, started_s=float(begin)))
                 earned, outcome = otherwise.get(begin, (2.0, Outcome.SUCCESS))
                 end = AttemptEnd(
                     attempt_id=attempt, ended_s=begin + 8.0, outcome=outcome, steps=100, return_=100 * earned
@@ -48,24 +48,24 @@ def home(tmp_path):
 def test_a_change_that_is_noticed_named_and_made_up_for(home):
     cut = {1200: (0.5, Outcome.ABORTED), 1220: (1.5, Outcome.SUCCESS)}
     (found,) = study.judge(home(cut, [1206.5], [(1208.0, "knee")]), [weak(1203.0, "knee")])
-    # Of nine attempts until the repair one earns three quarters.
+    # Of twelve attempts until the repair one earns three quarters.
     assert found == {
         "joint": "knee",
         "noticed_s": 3.5,
         "named_s": 5.0,
         "back_s": 7.0,
         "right": True,
-        "share": pytest.approx(1.0 - 0.25 / 9, abs=1e-3),
+        "share": pytest.approx(1.0 - 0.25 / 12, abs=1e-3),
         "falls": 0,
     }
 
 
 def test_one_that_does_no_harm_and_one_that_does_until_it_is_repaired(home):
-    harm = dict.fromkeys(range(1400, 1500, 10), (1.7, Outcome.TIMEOUT)) | {1460: (2.0, Outcome.FALL)}
+    harm = dict.fromkeys(range(1400, 1540, 10), (1.7, Outcome.TIMEOUT)) | {1460: (2.0, Outcome.FALL)}
     found = study.judge(home(harm, [1452.0], [(1460.0, "hip")]), [weak(1203.0, "knee"), weak(1403.0, "knee")])
     assert [(each["noticed_s"], each["back_s"], each["share"]) for each in found] == [
         (None, 0.0, 1.0),
-        (49.0, None, pytest.approx(0.75 * 0.85, abs=1e-3)),  # a fall earns nothing
+        (49.0, None, pytest.approx(0.85 * 6 / 7, abs=1e-3)),  # a fall earns nothing
     ]
     assert not found[1]["right"]
     together = study.together([{"motors": found}])

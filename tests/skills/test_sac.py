@@ -325,6 +325,11 @@ class TestBadState:
             subject.load_state(*other.state())
         assert torch.equal(subject._core.bank, before)
 
+    def test_that_of_other_skills_is_refused_in_words(self):
+        arrays, meta = learner(filled(skills=3)).state()
+        with pytest.raises(ValueError, match=r"of 3 skills .* this run has 2; .*--skills"):
+            learner(filled(skills=2)).load_state(arrays, meta)
+
     @pytest.mark.parametrize("damage", ["lost", "short", "nan", "meta"])
     def test_damaged_state_is_refused_and_nothing_changes(self, damage):
         subject = learner()
