@@ -127,7 +127,8 @@ def _missing(e: Evidence, tier: Tier) -> tuple[str, ...]:
     if e.calls_per_h_upper <= CALLS_PER_H:
         return ()
     most = f"at most {e.calls_per_h_upper:.2g}" if e.hours > 0.0 else "unknown"
-    return (f"{e.calls} calls in {e.hours:.2f} h: {most} per hour, needs {CALLS_PER_H:g}",)
+    calls = f"{e.calls} call{'' if e.calls == 1 else 's'}"
+    return (f"{calls} in {e.hours:.2f} h: {most} per hour, needs {CALLS_PER_H:g}",)
 
 
 def _of(some: int, of: int) -> str:
