@@ -41,6 +41,9 @@ has changed all the same."""
 CALM_MISFIT = 2.6
 """A robot that is no farther from what it usually is at rest (`Diagnosis.misfit`) is as usual: usual ones reach
 1.9, and of drifts that are made up for by 15 % too much or too little hardly any is farther."""
+WRONG_STANCE = 30.0
+"""A robot that is farther from what it usually is at rest does not stand as it should, whatever has drifted: it is not
+at rest, or a leg is not where it belongs. Of drifts beyond training hardly any is as far as 16."""
 MOST = 3
 """Drifts that are compensated for at a time."""
 
@@ -87,6 +90,8 @@ class CheckUps:
         """What it was good to compensate for."""
         self._settled: tuple[Drift, ...] = ()
         """What it was compensated for when it was last said to be what it was."""
+        self._stood_wrongly = False
+        """Whether the last one found the robot in no stance to be checked up."""
         self._misfit: float | None = None
         """How far the robot was from what it usually is before it was compensated for, until that has proved good."""
 
@@ -98,6 +103,8 @@ class CheckUps:
             if status.since_s is not None:
                 self._tries, self._last_s, self._doubt, self._misfit = 0, -np.inf, None, None
         since_s = robot_s - self._last_s
+        if self._stood_wrongly and since_s < UNSETTLED_S:
+            return False
         if self._misfit is not None or self._doubt is not None:
             return True
         if self._changed_anew:
@@ -114,37 +121,46 @@ class CheckUps:
         """Whether there is a change that check-ups may still name."""
         return self._watch.changed and self._tries < TRIES
 
-    def run(self, tick: Callable[[Act], Tick]) -> None:
+    def run(self, tick: Callable[[Act], Tick]) -> bool:
         """Check the robot up, from its stance; no longer than it takes to see that it is made up for.
+
+        Returns:
+            Whether it stood as it should, or did not for the second time running: then it says nothing of drift, and
+            standing up anew has not helped.
 
         Raises:
             Interrupt: as ``tick`` does; then nothing has been learned, and what was made up for still is.
         """
         before, motion = self._robot.drifts, self._motion
-        proving, left = self._misfit, None
+        proving = self._misfit
         if proving is None:
             self._robot.compensate(())
         try:
             readings = self._readings(tick, range(motion.resting_periods))
-            if proving is not None:
-                left = self._left(proving, motion.resting(readings))
-                if left is None:
-                    return
+            misfit = self._diagnosis.misfit(self._usual, motion.resting(readings)) if self._usual else 0.0
+            if misfit > WRONG_STANCE:
+                self._robot.compensate(before)
+                again, self._stood_wrongly = self._stood_wrongly, True
+                return again
+            self._stood_wrongly = False
+            if proving is not None and not self._better(proving, misfit):
+                return True
             readings += self._readings(tick, range(motion.resting_periods, motion.periods))
         except Interrupt:
             self._robot.compensate(before)
             raise
         features = motion.features(readings)
-        if left is not None:
-            self._name_further(features, left)
+        if proving is not None:
+            self._name_further(features, misfit)
         elif self._changed_anew:
             self._tries += 1
-            self._act(self._named(features), features, before)
+            self._act(self._named(features), misfit, before)
         elif len(self._usual) < COMPARED:
             self._usual.append(features)
             self._told(self._row(CHECKED_UP, {"motion": motion.name, "features": np.round(features, 6).tolist()}))
         else:
-            self._compare(before, features)
+            self._compare(before, features, misfit)
+        return True
 
     def _readings(self, tick: Callable[[Act], Tick], periods: range) -> list[Observation]:
         """What is measured after each of these control periods of the motion."""
@@ -163,7 +179,7 @@ class CheckUps:
         found = self._diagnosis.diagnose(self._usual, features)
         return None if found is None else _Named(drift_of(found.cause), found.clarity)
 
-    def _compare(self, before: tuple[Drift, ...], features: Array) -> None:
+    def _compare(self, before: tuple[Drift, ...], features: Array, misfit: float) -> None:
         """A routine check-up of a robot that was compensated for these drifts."""
         named = self._named(features)
         drift = None if named is None else named.drift
@@ -172,20 +188,19 @@ class CheckUps:
         if any(same_place(drift, known) for known in before or (None,)):
             return
         if self._watch.changed or (doubt is not None and same_place(doubt.drift, drift)):
-            self._act(named, features, before)
+            self._act(named, misfit, before)
         elif doubt is None:
             self._doubt = _Doubt(drift)
 
-    def _act(self, named: _Named | None, features: Array, before: tuple[Drift, ...]) -> None:
+    def _act(self, named: _Named | None, misfit: float, before: tuple[Drift, ...]) -> None:
         """Compensate for what a check-up of a robot that was not compensated for has named, and for nothing else.
 
         Args:
             named: None: nothing.
-            features: of the check-up.
+            misfit: how far from usual the robot rests.
             before: what was compensated for until it began.
         """
         self._proven = ()
-        misfit = self._diagnosis.misfit(self._usual, self._motion.at_rest(features))
         if named is None:
             self._settled = ()
             self._robot.compensate(())
@@ -204,27 +219,26 @@ class CheckUps:
         detail = {"clarity": round(named.clarity, 2), "drift": drift.to_dict(), "joints": list(drift.joints)}
         self._tell(detail | {"compensated": corrected})
 
-    def _left(self, before: float, resting: Array) -> float | None:
-        """Whether a robot is nearer to what it usually is for what the last check-up named: by how it rests, since one
-        on four stiff legs that moved may come to stand on other three.
+    def _better(self, before: float, after: float) -> bool:
+        """Whether a robot rests nearer to what it usually does for what the last check-up named: it is rest that says
+        so, since a robot on four stiff legs that moved may come to stand on other three.
 
         Returns:
-            How far from usual it still is, if more is to be named; else None.
+            Whether it does, but not as usual: then more is to be named.
         """
         self._misfit = None
-        after = self._diagnosis.misfit(self._usual, resting)
         if after >= max(before, CALM_MISFIT):
             undone = [drift.to_dict() for drift in self._robot.drifts]
             self._robot.compensate(self._proven)
             self._tell({"undone": undone, "misfit": [round(before, 2), round(after, 2)]})
-            return None
+            return False
         self._proven = self._robot.drifts
         if after < CALM_MISFIT and not same_places(self._proven, self._settled):
             # Else its repair would go unseen until it has been calm for long. Only once for the same: if it is still
             # found to have changed, it has.
             self._settled = self._proven
             self._watch.settle(self._last_s)
-        return after if after >= CALM_MISFIT and len(self._proven) < MOST else None
+        return after >= CALM_MISFIT and len(self._proven) < MOST
 
     def _name_further(self, features: Array, misfit: float) -> None:
         """Compensate for what is still wrong with the robot, too."""

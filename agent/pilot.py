@@ -432,7 +432,8 @@ class Pilot:
         left = {skill.name: self._limits.reset_tries for skill in self._abilities.resets}
         if self._checkups is not None and self._checkups.due(self.loop.reading.robot_s):
             self._postures.stand(self._settle_s)
-            self._checkups.run(self._tick)
+            if not self._checkups.run(self._tick) and self._abilities.stand_ups:
+                raise self._recovery.from_bad_stance()
         while True:
             here = self._settled_situation()
             stranded = self._scene.stranded(here)

@@ -6,7 +6,7 @@
 The zoo's policies walk in all directions on an endless floor and stay as they are. After twenty calm minutes one motor
 after another, drawn at random, gives half its torque for two minutes; between them all is well for a minute and a half.
 The robot is back when the first attempt begins after the motor has been made up for, if walks ahead from then until its
-repair earn per step `BACK` of their median in the calm, on average: before that the change has to be noticed, the robot
+repair earn per step `BACK` of what they do in the calm, on average: before that the change has to be noticed, the robot
 to stand still and to be checked up. Where nothing is noticed it was never gone if all walks ahead meanwhile earn as
 much, and else it is not back. With ``PERDURE_BENCH_HOMES`` homes are kept there.
 """
@@ -90,7 +90,7 @@ def judge(home: Path, drifts: Sequence[Drift]) -> list[dict[str, Any]]:
         "ORDER BY a.id",
     )
     walks = [attempt[1:] for attempt in attempts if attempt[0] == JUDGED]
-    usual = float(np.median([earned for _, ended_s, earned, _ in walks if ended_s < CALM_S]))
+    usual = float(np.mean([earned for _, ended_s, earned, _ in walks if ended_s < CALM_S]))
     shares = [
         (started_s, max(0.0, earned / usual) if outcome != "fall" else 0.0)
         for started_s, _, earned, outcome in walks

@@ -90,10 +90,6 @@ class CheckUp:
         """The first features, from readings of `resting_periods` alone."""
         return np.concatenate([part[self._settle :].mean(axis=0) for part in self._measured(readings)])
 
-    def at_rest(self, features: Array) -> Array:
-        """Of all features those that `resting` gives."""
-        return features[: _BODY + _RESTING * self._spec.n_joints]
-
     def _measured(self, readings: Sequence[Observation]) -> tuple[Array, Array, Array, Array]:
         """Joint angles off the stance, torques, gyroscope, lean. Each shape: (T, ...)."""
         return (

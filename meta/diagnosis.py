@@ -27,6 +27,8 @@ LEAST_STD_SHARE = 0.02
 """Of the median standard deviation: a feature that hardly ever varies is not trusted to be that exact."""
 CLEAR = 1.5
 """A cause is named if it explains more than this many times the most that one explained of a usual check-up."""
+FARTHEST = 4.0
+"""A cause that has to be more than this many times what was simulated explains nothing: it is something else."""
 COMPARED = 3
 """Usual check-ups that another one is compared with."""
 _SHARES = {"motor_strength", "foot_friction", "base_mass"}
@@ -120,10 +122,13 @@ class Diagnosis:
             seen: features of the check-up. Shape: (D,).
 
         Returns:
-            None where no cause explains much more than of a usual check-up.
+            None where no cause explains much more than of a usual check-up, or the best would have to be of a size
+            that is beyond belief.
         """
         gain, multiple = self._fit(np.mean(usual, axis=0), seen)
         best = int(gain.argmax())
+        if multiple[best] > FARTHEST:
+            return None
         clarity = float(gain[best]) / (_spread(usual) * self.usual_gain)
         if not clarity > CLEAR:
             return None

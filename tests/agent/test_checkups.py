@@ -16,6 +16,7 @@ from agent.checkups import (
     ROUTINE_S,
     TRIES,
     UNSETTLED_S,
+    WRONG_STANCE,
     CheckUps,
     stored_checkups,
 )
@@ -189,6 +190,38 @@ def test_what_leaves_it_as_usual_at_rest_ends_the_change_but_only_once_for_the_s
         assert len(world.settled) == said
 
 
+def test_a_robot_that_does_not_stand_as_it_should_is_not_checked_up_but_told_of_once():
+    world = World(USUAL)
+    world.changes(10.0)
+    world.names(WEAK)
+    world.misfits = iter((WRONG_STANCE + 1.0, WRONG_STANCE + 2.0, 9.0, 1.0))
+    assert world.checkups.due(world.robot_s)
+    assert not world.checkups.run(world.tick)
+    assert (world.rows, world.robot.drifts) == ([], ())
+    assert len(world.sent) == MOTION.resting_periods
+    assert not world.checkups.due(world.robot_s)
+    world.robot_s += UNSETTLED_S
+    assert world.checkups.due(world.robot_s)
+    assert world.checkups.run(world.tick)  # to stand up anew has not helped
+    assert world.rows == []
+    world.robot_s += UNSETTLED_S
+    assert world.run()
+    assert world.robot.drifts == (WEAK,)
+
+
+def test_what_is_made_up_for_is_not_undone_because_the_robot_does_not_stand_as_it_should():
+    world = World(USUAL)
+    world.changes(10.0)
+    world.names(WEAK)
+    world.misfits = iter((9.0, WRONG_STANCE + 1.0, 1.0))
+    assert world.run()
+    assert world.run()
+    assert world.robot.drifts == (WEAK,)
+    world.robot_s += UNSETTLED_S
+    assert world.run()
+    assert (world.robot.drifts, len(world.settled), len(world.rows)) == ((WEAK,), 1, 1)
+
+
 @pytest.mark.parametrize(("misfit", "over"), [(1.0, 1), (4.0, 0)])
 def test_a_repair_that_is_found_ends_the_change_if_the_robot_rests_as_usual(misfit, over):
     world = World(USUAL)
@@ -255,7 +288,7 @@ class TestRoutine:
     def test_what_is_named_twice_in_a_row_is_compensated_for(self):
         world = World(USUAL)
         world.names(WEAK, replace(WEAK, size=0.45), None)
-        world.misfits = iter((9.0, 2.0))
+        world.misfits = iter((9.0, 9.0, 2.0))
         while world.run():
             pass
         assert world.robot.drifts == (replace(WEAK, size=0.45),)

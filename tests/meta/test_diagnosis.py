@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from meta.diagnosis import Cause, Diagnosis, diagnosis_path
+from meta.diagnosis import FARTHEST, Cause, Diagnosis, diagnosis_path
 
 WIDTH = 12
 CAUSES = (
@@ -36,7 +36,7 @@ def diagnosis():
     [
         (0, 1.5, Cause(kind="motor_strength", size=0.4, joints=("a",))),  # 0.4 less, and a half more of that
         (1, 0.5, Cause(kind="motor_strength", size=0.8, joints=("b",))),
-        (1, 9.0, Cause(kind="motor_strength", size=0.0, joints=("b",))),  # none is below
+        (1, 3.0, Cause(kind="motor_strength", size=0.0, joints=("b",))),  # none is below
         (2, 1.5, Cause(kind="joint_offset", size=0.12, joints=("a",))),
         (2, -2.0, Cause(kind="joint_offset", size=-0.16, joints=("a",))),
         (4, 2.0, Cause(kind="base_mass", size=1.5)),
@@ -49,6 +49,11 @@ def test_the_cause_is_named_with_its_size(diagnosis, way, amount, wanted):
     assert (found.cause.kind, found.cause.joints) == (wanted.kind, wanted.joints)
     assert found.cause.size == pytest.approx(wanted.size, rel=0.15)
     assert found.clarity > 3.0
+
+
+def test_what_would_have_to_be_beyond_belief_is_something_else(diagnosis):
+    seen = features(np.random.default_rng(2), 2, 1.3 * FARTHEST)
+    assert diagnosis.diagnose([USUAL], seen) is None
 
 
 def test_nothing_is_named_where_nothing_has_drifted(diagnosis):
