@@ -8,7 +8,8 @@ after another, drawn at random, gives half its torque for two minutes; between t
 The robot is back when the first attempt begins after the motor has been made up for, if walks ahead from then until its
 repair earn per step `BACK` of what they do in the calm, on average: before that the change has to be noticed, the robot
 to stand still and to be checked up. Where nothing is noticed it was never gone if all walks ahead meanwhile earn as
-much, and else it is not back. With ``PERDURE_BENCH_HOMES`` homes are kept there.
+much, and else it is not back. Walks that end within three seconds, in which a robot has hardly begun to walk, do not
+count unless it fell. With ``PERDURE_BENCH_HOMES`` homes are kept there.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from sim.drift import Drift, DriftKind
 
 CALM_S, LASTS_S, PAUSE_S = 1200.0, 120.0, 90.0
 STRENGTH = 0.5
-JUDGED = "walk_forward"
+JUDGED, LEAST_S = "walk_forward", 3.0
 BACK = 0.9
 DEFAULT_N = 8
 SET = {
@@ -89,7 +90,11 @@ def judge(home: Path, drifts: Sequence[Drift]) -> list[dict[str, Any]]:
         "JOIN skills k ON k.name = a.skill WHERE k.kind = 'task' AND a.state = 'finished' AND a.steps > 0 "
         "ORDER BY a.id",
     )
-    walks = [attempt[1:] for attempt in attempts if attempt[0] == JUDGED]
+    walks = [
+        (started_s, ended_s, earned, outcome)
+        for skill, started_s, ended_s, earned, outcome in attempts
+        if skill == JUDGED and (ended_s - started_s >= LEAST_S or outcome == "fall")
+    ]
     usual = float(np.mean([earned for _, ended_s, earned, _ in walks if ended_s < CALM_S]))
     shares = [
         (started_s, max(0.0, earned / usual) if outcome != "fall" else 0.0)
