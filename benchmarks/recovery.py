@@ -53,7 +53,7 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     Returns:
         ``motors``: of each ``joint``, ``noticed_s``, ``named_s`` and ``back_s`` (robot time since it weakened; None:
         not before its repair), ``right`` (whether the joint was named), ``share`` (mean of what walks ahead earned,
-        from ``back_s`` on or of all, over the usual) and ``falls``.
+        from ``back_s`` on or of all, over the usual; None: there was none to judge by) and ``falls``.
     """
     with load_robot(settings["robot"], 0) as robot:
         drifts = tuple(schedule(robot.spec.joint_names, settings["motors"], seed))
@@ -116,9 +116,9 @@ def judge(home: Path, drifts: Sequence[Drift]) -> list[dict[str, Any]]:
         told = [each for each in named if changed_s is not None and changed_s <= each[0] < ends_s]
         since_s = told[0][0] if told else begins_s
         after = [share for started_s, share in shares if since_s <= started_s < ends_s]
-        share = float(np.mean(after)) if after else 0.0
+        share = float(np.mean(after)) if after else None
         back_s = None
-        if share >= BACK and (told or changed_s is None):
+        if share is not None and share >= BACK and (told or changed_s is None):
             first_s = next(started_s for started_s in begun if started_s >= since_s)
             back_s = round(first_s - begins_s, 2) if told else 0.0
         found.append(
@@ -128,7 +128,7 @@ def judge(home: Path, drifts: Sequence[Drift]) -> list[dict[str, Any]]:
                 "named_s": _since(told[0][0] if told else None, begins_s),
                 "back_s": back_s,
                 "right": bool(told) and told[0][1] == list(drift.joints),
-                "share": round(share, 3),
+                "share": None if share is None else round(share, 3),
                 "falls": sum(begins_s <= at_s < ends_s for at_s in fell),
             }
         )
@@ -148,20 +148,22 @@ def together(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         ``motors`` and ``noticed`` (how many), ``right`` (of those noticed), ``noticed_s_median``, ``named_s_median``
-        and ``back_s_median`` (of those noticed; one that was not back counts as late for ever, and a median of that is
-        None), ``back`` (how many of all were, or never gone), ``share`` (mean) and ``falls``.
+        and ``back_s_median`` (of those noticed and judged; one that was not back counts as late for ever, and a median
+        of that is None), ``judged``, ``back`` (how many were, or never gone), ``share`` (mean) and ``falls``.
     """
     motors = [motor for each in cells for motor in each["motors"]]
     noticed = [motor for motor in motors if motor["noticed_s"] is not None]
+    judged = [motor for motor in motors if motor["share"] is not None]
     return {
         "motors": len(motors),
         "noticed": len(noticed),
         "right": sum(motor["right"] for motor in noticed),
         "noticed_s_median": _median([motor["noticed_s"] for motor in noticed]),
         "named_s_median": _median([motor["named_s"] for motor in noticed]),
-        "back_s_median": _median([motor["back_s"] for motor in noticed]),
+        "judged": len(judged),
+        "back_s_median": _median([motor["back_s"] for motor in noticed if motor in judged]),
         "back": sum(motor["back_s"] is not None for motor in motors),
-        "share": float(np.mean([motor["share"] for motor in motors])),
+        "share": float(np.mean([motor["share"] for motor in judged])) if judged else None,
         "falls": sum(motor["falls"] for motor in motors),
     }
 
