@@ -3,7 +3,8 @@
 The first few show what the robot is like as it usually is. Once it has changed (`agent.drift_watch`), another one is
 compared with them; what it names is entered into the books, and compensated for as far as that can be done
 (`agent.compensated_robot`). The next one says whether that has brought the robot nearer to what it was; if not, it is
-undone, and if so, what is still wrong with it may be named, too.
+undone, and if so, what is still wrong with it may be named, too. A robot that is compensated for and changes anew is
+checked up as it is, first: if that names nothing, what is compensated for is right, and only the walk is another.
 
 Some drifts hardly show in a walk, and a robot that is compensated for may be repaired unseen: so there is a check-up
 from time to time, too. What such a one names that was not known, or no longer names, has to be named twice in a row.
@@ -90,6 +91,8 @@ class CheckUps:
         """What it was good to compensate for."""
         self._settled: tuple[Drift, ...] = ()
         """What it was compensated for when it was last said to be what it was."""
+        self._seen_as_it_is = False
+        """Whether a changed robot that is made up for has been checked up as it is, with that."""
         self._stood_wrongly = False
         """Whether the last one found the robot in no stance to be checked up."""
         self._misfit: float | None = None
@@ -102,6 +105,7 @@ class CheckUps:
             self._looked_at = status.since_s
             if status.since_s is not None:
                 self._tries, self._last_s, self._doubt, self._misfit = 0, -np.inf, None, None
+                self._seen_as_it_is = False
         since_s = robot_s - self._last_s
         if self._stood_wrongly and since_s < UNSETTLED_S:
             return False
@@ -133,13 +137,16 @@ class CheckUps:
         """
         before, motion = self._robot.drifts, self._motion
         proving = self._misfit
-        if proving is None:
+        # What was named rightly need not be named anew, less clearly, because the walk is not what it was all the same.
+        as_it_is = bool(before) and self._changed_anew and not self._seen_as_it_is
+        if proving is None and not as_it_is:
             self._robot.compensate(())
         try:
             readings = self._readings(tick, range(motion.resting_periods))
             misfit = self._diagnosis.misfit(self._usual, motion.resting(readings)) if self._usual else 0.0
             if misfit > WRONG_STANCE:
-                self._robot.compensate(before)
+                self._robot.compensate(before if proving is None else self._proven)
+                self._misfit = None
                 again, self._stood_wrongly = self._stood_wrongly, True
                 return again
             self._stood_wrongly = False
@@ -152,6 +159,12 @@ class CheckUps:
         features = motion.features(readings)
         if proving is not None:
             self._name_further(features, misfit)
+        elif as_it_is:
+            self._seen_as_it_is = True
+            if self._named(features) is None:
+                self._tries = TRIES
+            else:
+                self._last_s = -np.inf  # the next one, without what is made up for, comes at once
         elif self._changed_anew:
             self._tries += 1
             self._act(self._named(features), misfit, before)

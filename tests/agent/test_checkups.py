@@ -134,7 +134,9 @@ def test_a_changed_robot_is_compared_with_what_it_was_and_compensated_for():
     assert not world.run()
     assert world.robot.drifts == (WEAK,)
     world.changes(2000.0)
-    world.names(None)
+    world.names(replace(WEAK, size=1.5), None)  # as it is, too strong; by itself, as usual
+    assert world.run()
+    assert world.robot.drifts == (WEAK,)
     assert world.run()
     assert world.robot.drifts == ()
     assert (world.rows[-1].kind, world.rows[-1].detail) == (DIAGNOSED, {})
@@ -209,17 +211,33 @@ def test_a_robot_that_does_not_stand_as_it_should_is_not_checked_up_but_told_of_
     assert world.robot.drifts == (WEAK,)
 
 
-def test_what_is_made_up_for_is_not_undone_because_the_robot_does_not_stand_as_it_should():
+def test_what_leaves_the_robot_standing_as_it_should_not_is_undone():
     world = World(USUAL)
     world.changes(10.0)
     world.names(WEAK)
-    world.misfits = iter((9.0, WRONG_STANCE + 1.0, 1.0))
-    assert world.run()
+    world.misfits = iter((9.0, WRONG_STANCE + 1.0))
     assert world.run()
     assert world.robot.drifts == (WEAK,)
-    world.robot_s += UNSETTLED_S
     assert world.run()
-    assert (world.robot.drifts, len(world.settled), len(world.rows)) == ((WEAK,), 1, 1)
+    assert (world.robot.drifts, world.settled) == ((), [])
+    world.robot_s += UNSETTLED_S
+    assert not world.run()
+
+
+def test_a_robot_that_is_made_up_for_and_changes_anew_is_seen_as_it_is_first():
+    world = World(USUAL)
+    world.changes(10.0)
+    world.names(WEAK)
+    world.misfits = iter((9.0, 1.0))
+    while world.run():
+        pass
+    world.changes(500.0)
+    world.names(None)  # with what is made up for nothing is wrong with it
+    world.compensated.clear()
+    assert world.run()
+    assert (world.compensated, world.robot.drifts) == ([], (WEAK,))
+    assert not world.run()
+    assert len(world.rows) == 1
 
 
 @pytest.mark.parametrize(("misfit", "over"), [(1.0, 1), (4.0, 0)])
