@@ -91,6 +91,8 @@ class CheckUps:
         """What it was good to compensate for."""
         self._settled: tuple[Drift, ...] = ()
         """What it was compensated for when it was last said to be what it was."""
+        self._no_better = False
+        """Whether the last one said that what is made up for makes the robot rest no better."""
         self._seen_as_it_is = False
         """Whether a changed robot that is made up for has been checked up as it is, with that."""
         self._stood_wrongly = False
@@ -227,7 +229,7 @@ class CheckUps:
     def _try(self, named: _Named, misfit: float) -> None:
         """Compensate for one drift more; the next check-up says whether it is right to."""
         drift, corrected = named.drift, named.drift.kind in CORRECTED
-        self._misfit = misfit if corrected else None
+        self._misfit, self._no_better = misfit if corrected else None, False
         self._robot.compensate(together(self._proven, drift))
         detail = {"clarity": round(named.clarity, 2), "drift": drift.to_dict(), "joints": list(drift.joints)}
         self._tell(detail | {"compensated": corrected})
@@ -241,10 +243,15 @@ class CheckUps:
         """
         self._misfit = None
         if after >= max(before, CALM_MISFIT):
+            if not self._no_better:
+                # After a walk its feet may stick where they were put: once is chance.
+                self._no_better, self._misfit = True, before
+                return False
             undone = [drift.to_dict() for drift in self._robot.drifts]
             self._robot.compensate(self._proven)
             self._tell({"undone": undone, "misfit": [round(before, 2), round(after, 2)]})
             return False
+        self._no_better = False
         self._proven = self._robot.drifts
         if after < CALM_MISFIT and not same_places(self._proven, self._settled):
             # Else its repair would go unseen until it has been calm for long. Only once for the same: if it is still
