@@ -393,7 +393,7 @@ def test_a_daemon_names_a_weak_motor_and_makes_up_for_it(tmp_path):
         "learner.hidden": [16],
         "learner.warmup_steps": 100_000,
         "run.skills": ["walk_forward", "walk_backward"],
-        "run.attempts": 3,
+        "run.attempts": 1,
         "learner.watch_drift": True,
         "learner.hold_policy": True,
     }
