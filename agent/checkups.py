@@ -44,7 +44,7 @@ CALM_MISFIT = 2.6
 1.9, and of drifts that are made up for by 15 % too much or too little hardly any is farther."""
 WRONG_STANCE = 30.0
 """A robot that is farther from what it usually is at rest does not stand as it should, whatever has drifted: it is not
-at rest, or a leg is not where it belongs. Of drifts beyond training hardly any is as far as 16."""
+at rest, or a leg is not where it belongs. Nothing that was tried, wrong compensation included, is as far as 16."""
 MOST = 3
 """Drifts that are compensated for at a time."""
 
