@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,16 @@ def kept_home(name: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as temporary:
         yield Path(temporary) / "home"
+
+
+def remembered(home: Path, key: str, find: Callable[[], Any]) -> Any:
+    """What was found of a home at some moment, kept beside it as JSON: the home itself goes on and changes."""
+    kept = home.with_name(f"{home.name}-evaluations.json")
+    known: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    if key not in known:
+        known[key] = find()
+        kept.write_text(json.dumps(known), encoding="utf-8")
+    return known[key]
 
 
 def run_and_keep_policies(home: Path, keep: Path, *arguments: str) -> dict[str, Any]:

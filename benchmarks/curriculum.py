@@ -105,13 +105,12 @@ def conclude(cells: Cells) -> dict[str, Any]:
 
 def _evaluated(home: Path, settings: Mapping[str, Any], minutes: float, seed: int) -> dict[str, float]:
     """Success rates after so many robot minutes; those that are kept with the home are taken from there."""
-    kept = home.with_name(f"{home.name}-evaluations.json")
-    known: dict[str, dict[str, float]] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-    key = f"{minutes:g}"
-    if key not in known:
-        known[key] = {skill: _success_rate(home, settings["robot"], skill, seed) for skill in settings["skills"]}
-        kept.write_text(json.dumps(known), encoding="utf-8")
-    return known[key]
+    found: dict[str, float] = _daemon.remembered(
+        home,
+        f"{minutes:g}",
+        lambda: {skill: _success_rate(home, settings["robot"], skill, seed) for skill in settings["skills"]},
+    )
+    return found
 
 
 def _learn(home: Path, settings: Mapping[str, Any], minutes: float, seed: int) -> None:

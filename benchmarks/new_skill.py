@@ -111,14 +111,14 @@ def _before(name: str, settings: Mapping[str, Any], seed: int, changes: Mapping[
         # There is a policy to evaluate once a run has ended: one attempt, of which nothing is learned.
         untaught = {**changes, "learner.warmup_steps": 1_000_000, "run.attempts": 1}
         _learn(home, settings["robot"], [settings["new"]], float(settings["minutes"]), seed, untaught)
-        return _evaluate(home, settings["robot"], settings["new"], seed)
+        return _evaluated(home, "before", settings, seed)
 
 
 def _curve(home: Path, settings: Mapping[str, Any], seed: int, changes: Mapping[str, Any]) -> list[list[float]]:
     curve = []
     for minutes in np.arange(EVERY_MIN, float(settings["minutes"]) + 1e-9, EVERY_MIN):
         _learn(home, settings["robot"], [settings["new"]], float(minutes), seed, changes)
-        curve.append([float(minutes), *_evaluate(home, settings["robot"], settings["new"], seed)])
+        curve.append([float(minutes), *_evaluated(home, f"{minutes:g}", settings, seed)])
     return curve
 
 
@@ -132,6 +132,14 @@ def _learn(
             _daemon.run_daemon(home, *length, *told)
         return
     _daemon.run_until(home, minutes / 60, *length, *told)
+
+
+def _evaluated(home: Path, when: str, settings: Mapping[str, Any], seed: int) -> tuple[float, float]:
+    """As `_evaluate`; what is kept with the home is taken from there."""
+    returned, success = _daemon.remembered(
+        home, when, lambda: _evaluate(home, settings["robot"], settings["new"], seed)
+    )
+    return returned, success
 
 
 def _evaluate(home: Path, robot: str, skill: str, seed: int) -> tuple[float, float]:

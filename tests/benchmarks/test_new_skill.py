@@ -48,6 +48,17 @@ def test_a_cell_learns_the_others_first_and_judges_before_the_first_attempt(tmp_
     assert (found["learned_min"], found["from_nothing_min"], found["time_share"]) == (2.0, 8.0, 0.25)
 
 
+def test_what_was_evaluated_before_it_was_cut_off_is_not_evaluated_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("PERDURE_BENCH_HOMES", str(tmp_path))
+    monkeypatch.setattr(new_skill, "_learn", lambda *_: None)
+    monkeypatch.setattr(new_skill, "_evaluate", lambda *_: (10.0, 1.0))
+    settings = {**new_skill.ROBOTS["a1"], "minutes": 6}
+    first = new_skill.cell(settings, 0)
+    monkeypatch.setattr(new_skill, "_evaluate", lambda *_: (99.0, 0.0))  # policies are other ones by now
+    assert new_skill.cell(settings, 0) == first
+    assert new_skill.cell(settings, 1)["online_return"] == 99.0
+
+
 def test_a_skill_that_is_good_before_its_first_attempt_takes_no_time(tmp_path, monkeypatch):
     monkeypatch.setenv("PERDURE_BENCH_HOMES", str(tmp_path))
     monkeypatch.setattr(new_skill, "_learn", lambda *_: None)
