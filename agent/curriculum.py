@@ -1,8 +1,8 @@
 """How much practice each task gets: which wait for others, which are mastered, and where practice does something.
 
-A task is practised once all that it needs is mastered. Practice goes where success changes, up or down (absolute
-learning progress: Baranes and Oudeyer 2013, Portelas et al. 2020), but for a small share that keeps what is mastered.
-All of it follows from what came of the attempts, in their order, so that a restart changes nothing.
+A task is practised once all that it needs succeeds more often than not. Practice goes where success changes, up or
+down (absolute learning progress: Baranes and Oudeyer 2013, Portelas et al. 2020), but for a small share that keeps what
+is mastered. All of it follows from what came of the attempts, in their order, so that a restart changes nothing.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ CONFIDENCE = 0.9
 MASTERY = 0.65
 """A task is mastered once the lower end of that interval is no less (9 of 10, 17 of 20), and lost again once its upper
 end is less (9 of 20)."""
+UNLOCKING = 0.5
+"""A task is good enough to build on once the lower end of the interval is no less (3 of 3, 7 of 9, 14 of 20), and no
+more once its upper end is less (6 of 20)."""
 LEAST = 0.2
 """What speaks for practising a task that makes no progress; for others their progress is added."""
 CURIOSITY = 0.5
@@ -82,8 +85,10 @@ class History:
         """Begin with none."""
         self.newest: deque[Tried] = deque(maxlen=WINDOW)
         self._longer: deque[Tried] = deque(maxlen=HALVES)
+        self.able = False
+        """Whether it is good enough to build on; it is lost only by as clear a sign as it was won by."""
         self.mastered = False
-        """Whether it is; it is lost only by as clear a sign as it was won by."""
+        """The same."""
         self.was_mastered = False
         """Whether it ever was."""
 
@@ -91,7 +96,8 @@ class History:
         """An attempt is over."""
         self.newest.append(tried)
         self._longer.append(tried)
-        low, high = _interval(self.successes, len(self.newest))
+        low, high = self.interval
+        self.able = (high if self.able else low) >= UNLOCKING
         if self.mastered:
             self.mastered = high >= MASTERY
         else:
@@ -137,7 +143,7 @@ class Curriculum:
         """Begin with what earlier runs have tried.
 
         Args:
-            needs: of each task, those to master first; all of them are keys, too.
+            needs: of each task, those that it builds on; all of them are keys, too.
             mode: ``progress``, or ``uniform``: nothing waits, and all are practised alike.
             earlier: attempts, oldest first; those of other skills are ignored.
         """
@@ -163,10 +169,10 @@ class Curriculum:
         }
 
     def waits_for(self, name: str) -> tuple[str, ...]:
-        """What a task needs and is not mastered. One that was mastered itself waits for nothing."""
+        """What a task needs and is not good enough yet. One that was mastered itself waits for nothing."""
         if self.mode == "uniform" or self.histories[name].was_mastered:
             return ()
-        return tuple(needed for needed in self.needs[name] if not self.histories[needed].mastered)
+        return tuple(needed for needed in self.needs[name] if not self.histories[needed].able)
 
     def standing(self, name: str) -> Standing:
         """Where a task stands."""
@@ -220,7 +226,7 @@ class Curriculum:
 
 
 def needs_of(tasks: Sequence[Skill]) -> dict[str, tuple[str, ...]]:
-    """Of each task, those among ``tasks`` to master first: what it requires, and the next easier of its like.
+    """Of each task, those among ``tasks`` that it builds on: what it requires, and the next easier of its like.
 
     Raises:
         ValueError: some wait for each other.
@@ -241,9 +247,9 @@ def needs_of(tasks: Sequence[Skill]) -> dict[str, tuple[str, ...]]:
     return needs
 
 
-def successes_to_master(attempts: int) -> int:
-    """How many of so many newest attempts make a task mastered."""
-    return next(n for n in range(attempts + 1) if n == attempts or _interval(n, attempts)[0] >= MASTERY)
+def successes_for(least: float, attempts: int) -> int | None:
+    """How many of so many newest attempts lift the lower end of the interval to ``least``; None: all would not."""
+    return next((n for n in range(attempts + 1) if _interval(n, attempts)[0] >= least), None)
 
 
 def success_rate(tries: Sequence[Tried]) -> float:

@@ -6,7 +6,18 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 
-from agent.curriculum import FEWEST, Curriculum, History, Standing, mean_reward, success_rate, successes_to_master
+from agent.curriculum import (
+    FEWEST,
+    MASTERY,
+    UNLOCKING,
+    WINDOW,
+    Curriculum,
+    History,
+    Standing,
+    mean_reward,
+    success_rate,
+    successes_for,
+)
 from agent.curriculum_books import stored_curriculum
 from persistence.transactions import StoreBase
 
@@ -38,7 +49,7 @@ class Explanation:
     progress: float | None
     """How far success or reward went lately, in [0, 1]; None: too few attempts to tell."""
     waits_for: tuple[str, ...]
-    """What has to be mastered first."""
+    """What has to succeed more often first."""
     wanted_share: float
     """Which share of the practice it should have."""
     got_share: float | None
@@ -78,9 +89,10 @@ def _explanation(curriculum: Curriculum, name: str, had: Counter[str]) -> Explan
 
 def _reason(curriculum: Curriculum, name: str) -> str:
     history, standing = curriculum.histories[name], curriculum.standing(name)
-    has = _has(history)
+    has = _has(history, "mastered", MASTERY, FEWEST)
     if standing is Standing.LOCKED:
-        waits = (f"{other} ({_has(curriculum.histories[other])})" for other in curriculum.waits_for(name))
+        needed = {other: curriculum.histories[other] for other in curriculum.waits_for(name)}
+        waits = (f"{other} ({_has(history, 'enough', UNLOCKING)})" for other, history in needed.items())
         return f"locked: needs {', '.join(waits)}"
     if not curriculum.directed:
         why = "uniform" if curriculum.mode == "uniform" else "none waits for another"
@@ -90,14 +102,15 @@ def _reason(curriculum: Curriculum, name: str) -> str:
     if standing is Standing.REGRESSED:
         return f"practised again first: was mastered, and is not any more ({has})"
     shares = curriculum.shares()
-    most = len(shares) > 1 and shares[name] == max(shares.values())
+    most = shares[name] == max(shares.values()) > min(shares.values())
     return f"practised{' most' if most else ''}: {_lately(history)}"
 
 
-def _has(history: History) -> str:
+def _has(history: History, purpose: str, least: float, fewest: int = 0) -> str:
+    """How many successes there are, and how many there have to be."""
     attempts = len(history.newest)
-    counted = max(attempts, FEWEST)
-    return f"{history.successes} of {attempts}, mastered from {successes_to_master(counted)} of {counted}"
+    counted = next(n for n in range(max(attempts, fewest), WINDOW + 1) if successes_for(least, n) is not None)
+    return f"{history.successes} of {attempts}, {purpose} from {successes_for(least, counted)} of {counted}"
 
 
 def _lately(history: History) -> str:

@@ -97,7 +97,7 @@ class Skill(ABC):
     level: Level | None = None
     """How hard it is among its like; None: there are none."""
     requires: tuple[str, ...] = ()
-    """Names of skills to master before this one is practised. Those that a run does not have are not waited for."""
+    """Names of skills that this one builds on, and waits for. Those that a run does not have are not waited for."""
     ground: Ground = Ground()
     lies_down: bool = False
     """Whether it may start and go on lying or tilted: no tilt ends its attempts, and nobody stands the robot up."""

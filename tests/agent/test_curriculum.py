@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from agent.curriculum import (
     FEWEST,
     KEEPING,
+    MASTERY,
+    UNLOCKING,
     WINDOW,
     Curriculum,
     Standing,
     Tried,
     needs_of,
-    successes_to_master,
+    successes_for,
 )
 from skills.skill import Level
 
@@ -69,7 +71,7 @@ class TestNeeds:
 class TestMastery:
     @pytest.mark.parametrize(("n", "needed"), [(10, 9), (15, 13), (20, 17)])
     def test_takes_so_many(self, n, needed):
-        assert successes_to_master(n) == needed
+        assert successes_for(MASTERY, n) == needed
         for successes, standing in ((needed - 1, Standing.PRACTISING), (needed, Standing.MASTERED)):
             made = Curriculum({"one": ()}, earlier=attempts("one", successes - n, successes))
             assert made.standing("one") is standing
@@ -95,19 +97,14 @@ class TestMastery:
     def test_what_was_mastered_is_lost_by_a_clear_sign_only(self):
         made = Curriculum(PAIR, earlier=attempts("one", 20))
         assert feed(made, attempts("one", -10)) == []
-        ((lost, locked),) = [made.attempted(tried) for tried in attempts("one", -1)]
+        ((lost,),) = [made.attempted(tried) for tried in attempts("one", -1)]
         assert (lost.skill, lost.before, lost.after) == ("one", Standing.MASTERED, Standing.REGRESSED)
         assert (lost.successes, lost.attempts) == (9, WINDOW)
-        assert (locked.skill, locked.after) == ("two", Standing.LOCKED)
 
     def test_what_was_lost_is_mastered_again_as_it_was_at_first(self):
         made = Curriculum(PAIR, earlier=attempts("one", 20, -11))
-        changes = feed(made, attempts("one", 20))
-        assert [(each.skill, each.after) for each in changes] == [
-            ("one", Standing.MASTERED),
-            ("two", Standing.PRACTISING),
-        ]
-        assert changes[0].successes == 17
+        (again,) = feed(made, attempts("one", 20))
+        assert (again.skill, again.after, again.successes) == ("one", Standing.MASTERED, 17)
 
 
 class TestLocks:
@@ -116,13 +113,29 @@ class TestLocks:
         assert made.standings() == {"near": "practising", "far": "locked", "farther": "locked"}
         assert made.waits_for("farther") == ("far",)
         assert made.shares() == {"near": 1.0}
-        (mastered, unlocked) = feed(made, attempts("near", 10))
-        assert (mastered.skill, mastered.after) == ("near", Standing.MASTERED)
+        (unlocked,) = feed(made, attempts("near", 3))
         assert (unlocked.skill, unlocked.before, unlocked.after) == ("far", Standing.LOCKED, Standing.PRACTISING)
         assert set(made.shares()) == {"near", "far"}
 
+    @pytest.mark.parametrize(("n", "needed"), [(3, 3), (9, 7), (20, 14)])
+    def test_open_where_what_is_needed_succeeds_more_often_than_not(self, n, needed):
+        assert successes_for(UNLOCKING, n) == needed
+        for successes, standing in ((needed - 1, Standing.LOCKED), (needed, Standing.PRACTISING)):
+            assert Curriculum(PAIR, earlier=attempts("one", successes - n, successes)).standing("two") is standing
+
+    def test_two_successes_are_not_enough(self):
+        assert successes_for(UNLOCKING, 2) is None
+        assert Curriculum(PAIR, earlier=attempts("one", 2)).standing("two") is Standing.LOCKED
+
+    def test_close_again_by_a_clear_sign_only(self):
+        made = Curriculum(PAIR, earlier=attempts("one", -6, 14))
+        assert feed(made, attempts("one", -13)) == []
+        ((locked,),) = [made.attempted(tried) for tried in attempts("one", -1)]
+        assert (locked.skill, locked.before, locked.after) == ("two", Standing.PRACTISING, Standing.LOCKED)
+        assert made.histories["one"].successes == 6
+
     def test_what_is_lost_locks_nothing_that_was_mastered(self):
-        made = Curriculum(CHAIN, earlier=attempts("near", 20) + attempts("far", 20) + attempts("near", -11))
+        made = Curriculum(CHAIN, earlier=attempts("near", 20) + attempts("far", 20) + attempts("near", -20))
         assert made.standings() == {"near": "regressed", "far": "mastered", "farther": "practising"}
 
     def test_what_is_left_out_is_not_waited_for(self):
