@@ -15,7 +15,8 @@ that high. The published best is 0.994 after 2.5 million steps, with 80 % after 
 without resets has 0.326. These runs end after 150,000 steps, those of ``demonstrations-long`` after 300,000, and those
 of ``nothing-long`` after 450,000: four times what the slowest with demonstrations takes to 80 %.
 
-``demonstrations``: with 12 ways to the goals and 12 back home, by a script, as prior data. ``nothing``: without them.
+``demonstrations``: with 12 ways to the goals and 12 back home, by a script, as prior data. ``twenty``: with 20 ways in
+all. ``nothing``: without them.
 ``continuing``: with them; the goal comes from outside, another draw every 400 steps, and the mug is put back every 5e4.
 There ``successful_steps`` counts the steps at the goal, exploration included, and ``steps_to_record`` says when it
 passed 29,971, what the best published learner has after 2.5 million. Elsewhere they count steps at what was being
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -50,8 +52,8 @@ GOAL_CHANGE_EVERY = 400
 """Steps, in the continuing setting."""
 PUBLISHED_RECORD = 29_971
 """Successful steps after 2.5 million, the mean of the best published learner (naive RL; standard error 12,248)."""
-DEMONSTRATIONS = 3
-"""Of each of the eight ways between the start and a goal."""
+DEMONSTRATIONS = 24
+"""Three of each of the eight ways between the start and a goal."""
 DEMONSTRATION_NOISE = 0.3
 """On its moves, in actions."""
 PRIOR_SHARE = 0.25
@@ -98,8 +100,7 @@ def run(seed: int, n: int, settings: Mapping[str, Any] | None = None) -> dict[st
         The figures, ``curve`` (steps, share of goals reached, share held at the end, successful steps so far; one row
         per evaluation) and ``practised`` (by target: how often, how often with success).
     """
-    settings = settings or VARIANTS["demonstrations"]
-    practice = Practice(seed, n, demonstrations=settings["demonstrations"], continuing=settings["continuing"])
+    practice = Practice.of(settings or VARIANTS["demonstrations"], seed, n)
     curve: list[tuple[int, float, float, int]] = []
     record = None
     while practice.steps < n:
@@ -158,15 +159,14 @@ def remember(memory: ReplayBuffer, seen: NDArray[np.float32], acted: NDArray[Any
 class Practice:
     """A table, who practises at it, and what is remembered."""
 
-    def __init__(self, seed: int, n: int, *, demonstrations: bool, continuing: bool) -> None:
+    def __init__(self, seed: int, n: int, *, demonstrations: int, continuing: bool) -> None:
         self._continuing = continuing
         self._rng = np.random.default_rng(seed)
         self.tries = ReplayBuffer(n, 7, 3, len(TARGETS))
         self.shown = ReplayBuffer(5000, 7, 3, len(TARGETS))
-        if demonstrations:
-            ways = [way for goal in range(len(GOALS)) for way in ((HOME, goal), (goal, HOME))]
-            for at, target in ways * DEMONSTRATIONS:
-                remember(self.shown, *demonstration(at, target, DEMONSTRATION_NOISE, self._rng))
+        ways = [way for goal in range(len(GOALS)) for way in ((HOME, goal), (goal, HOME))]
+        for at, target in islice(cycle(ways), demonstrations):
+            remember(self.shown, *demonstration(at, target, DEMONSTRATION_NOISE, self._rng))
         memory = MixedReplay(self.tries, self.shown, PRIOR_SHARE)
         priors = np.zeros((len(TARGETS), 3))
         self.learner = SacLearner(memory, COMMANDS, priors, LEARNER, seed, mirrors=[LEFT_RIGHT])
@@ -181,6 +181,12 @@ class Practice:
         self._env = Tabletop()
         self._seen, _ = self._env.reset(seed=seed)
         self.interventions = 1
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], seed: int, n: int) -> Practice:
+        """That of a variant."""
+        shown = settings.get("shown", DEMONSTRATIONS) if settings["demonstrations"] else 0
+        return cls(seed, n, demonstrations=shown, continuing=settings["continuing"])
 
     def go_on(self) -> None:
         """Practise for `PIECE` steps, remember them, and learn."""
@@ -240,6 +246,7 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "demonstrations": {"demonstrations": True, "continuing": False, "steps": 150_000},
     "demonstrations-long": {"demonstrations": True, "continuing": False, "steps": 300_000},
+    "twenty": {"demonstrations": True, "shown": 20, "continuing": False, "steps": 150_000},
     "nothing": {"demonstrations": False, "continuing": False, "steps": 150_000},
     "nothing-long": {"demonstrations": False, "continuing": False, "steps": 450_000},
     "continuing": {"demonstrations": True, "continuing": True, "steps": 150_000},

@@ -43,8 +43,7 @@ class Still:
 
 
 def practice_of(variant):
-    settings = VARIANTS[variant]
-    return Practice(0, 400, demonstrations=settings["demonstrations"], continuing=settings["continuing"])
+    return Practice.of(VARIANTS[variant], 0, 400)
 
 
 def everything_in(memory):
@@ -100,7 +99,7 @@ def test_demonstrations_are_only_where_the_variant_has_them(variant):
     if not VARIANTS[variant]["demonstrations"]:
         assert len(practice.shown) == 0
         return
-    assert practice.shown.episodes == 24
+    assert practice.shown.episodes == (20 if variant == "twenty" else 24)
     ends = everything_in(practice.shown).terminated.sum(0)
     assert (ends > 0).all()
 
