@@ -98,6 +98,7 @@ class World:
         stand_ups: tuple[FakeSkill, ...] | None = None,
         every_attempt: bool = False,
         ladder=None,
+        checkups=None,
     ) -> None:
         self.robot = FakeRobot()
         self.home = Home(root / "home").prepare()
@@ -144,6 +145,7 @@ class World:
             permit=permit,
             release=release,
             ladder=ladder,
+            checkups=checkups,
         )
         enter = self.ledger.enter
 

@@ -1,5 +1,7 @@
 """What goes wrong while the robot moves: falls, fences, faults, told as scenarios like those of test_pilot.py."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from fakes import DT_S, FakeRobot
@@ -133,6 +135,24 @@ class TestFall:
         made.run(script)
         assert made.rows("SELECT count(*) FROM attempts WHERE skill = 'learned'") == [(0,)]
         assert made.rows("SELECT kind, recovered FROM self_recoveries") == [("bad_stance", 1)]
+
+    @pytest.mark.parametrize(("stands_well", "stand_ups"), [(True, []), (False, ["stand_up"])])
+    def test_a_robot_that_stands_too_badly_for_its_check_up_stands_up_anew_by_the_script(
+        self, world, stands_well, stand_ups
+    ):
+        looks = []
+
+        def run(tick):
+            looks.append(tick(None).robot_s)
+            return stands_well
+
+        made = world(attempts=2, learned_get_up=True, checkups=SimpleNamespace(due=lambda robot_s: not looks, run=run))
+        made.run()
+        assert len(looks) == 1
+        tried = made.rows("SELECT skill FROM attempts WHERE skill IN ('learned', 'stand_up')")
+        assert [skill for (skill,) in tried] == stand_ups
+        assert made.rows("SELECT kind, recovered FROM self_recoveries") == [("bad_stance", 1)] * len(stand_ups)
+        assert made.rows("SELECT count(*) FROM attempts WHERE skill IN ('go', 'back')") == [(2,)]
 
     def test_after_help_the_self_test_is_downtime(self, world):
         made = world(attempts=2)
