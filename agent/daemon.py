@@ -53,6 +53,7 @@ from agent.perturbations import Perturbations
 from agent.pilot import Goal, Pilot
 from agent.punctual import StopSignal, punctual
 from agent.pushes import Pushes
+from agent.quarantine import quarantine_what_ends_the_daemon
 from agent.remote_robot import open_remote_robot
 from agent.reporter import Reporter
 from agent.robot_host import HostJob
@@ -200,6 +201,7 @@ class Run:
         )
         # What cannot work is refused here, before the run is in the books.
         writer.submit(lambda store: check_may_run(store, self._home, config, robot.spec, abilities.tasks)).result()
+        writer.submit(lambda store: quarantine_what_ends_the_daemon(store, abilities.tasks)).result()
         shown = read_shown(self._home, robot.spec, abilities.learned)
         abilities = shown.of(abilities)
         learning = abilities.learned

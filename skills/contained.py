@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import math
 import signal
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -86,6 +88,20 @@ def mistake_of(skill: Skill) -> Mistake | None:
     """Why a skill is in quarantine; None: it is not."""
     containment: Containment | None = getattr(skill, "_containment", None)
     return None if containment is None else containment.mistake
+
+
+def quarantine(skill: Skill, where: str, what: str) -> None:
+    """Put a `contained` skill in quarantine for what its functions did not say themselves."""
+    containment: Containment = skill._containment  # type: ignore[attr-defined]
+    containment.mistake = containment.mistake or Mistake(skill.name, where, what)
+
+
+def file_of(skill: Skill) -> Path | None:
+    """Where a `contained` skill was written; None: perdure brings it itself, or nobody knows."""
+    if not hasattr(skill, "_containment"):
+        return None
+    name = getattr(sys.modules.get(type(skill).__mro__[1].__module__), "__file__", None)
+    return None if name is None else Path(name)
 
 
 def contained(skill: Skill) -> Skill:

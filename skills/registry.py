@@ -61,7 +61,13 @@ def skills() -> dict[str, Skill]:
     )
     found: dict[str, Skill] = {skill.name: skill for skill in built_in}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        skill = point.load()
+        try:
+            skill = point.load()
+        except (Exception, SystemExit) as error:
+            raise ValueError(
+                f"entry point {point.name!r} of {GROUP} fails: {type(error).__name__}: {error}; mend or uninstall its "
+                f"package ({point.value})"
+            ) from error
         if not isinstance(skill, Skill):
             raise ValueError(f"entry point {point.name!r} of {GROUP} gives {type(skill).__name__}; it must be a Skill")
         if skill.name in found:

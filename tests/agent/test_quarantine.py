@@ -6,10 +6,13 @@ import pytest
 
 from agent.config import Config
 from agent.daemon import run_daemon
-from agent.quarantine import NO_SKILL_LEFT, SKILL_QUARANTINED
+from agent.quarantine import NO_SKILL_LEFT, SKILL_QUARANTINED, quarantine_what_ends_the_daemon
 from agent.skill_template import write_template
+from persistence.home import Home
+from persistence.records import AttemptStart, RunStart, SkillKind, SkillRow
 from persistence.store import Store
-from skills.registry import use_folders
+from skills.contained import mistake_of
+from skills.registry import get, use_folders
 
 SETTINGS = {"learner.hidden": [16], "learner.warmup_steps": 100_000, "workspace.size_m": 20.0}
 FUNCTIONS = {
@@ -49,7 +52,7 @@ def run(tmp_path, names, attempts):
     with Store.open(tmp_path / "home" / "perdure.db", read_only=True) as store:
         faults = store.rows("SELECT detail, robot_s FROM faults WHERE kind = ? ORDER BY id", (SKILL_QUARANTINED,))
         attempts = store.rows("SELECT skill, outcome, end_reason, started_s FROM attempts ORDER BY id")
-        (ended,) = store.rows("SELECT * FROM runs")
+        ended = store.rows("SELECT * FROM runs ORDER BY id")[-1]
     return {json.loads(row["detail"])["skill"]: row for row in faults}, attempts, ended
 
 
@@ -77,3 +80,53 @@ def test_without_any_skill_left_the_run_ends_and_says_why(tmp_path):
     assert list(faults) == ["raises"]
     assert len(attempts) == 1
     assert ended["end_reason"] == NO_SKILL_LEFT
+
+
+def crash(home, skill):
+    """A daemon that ends while it attempts a skill."""
+    with Store.open(Home(home).prepare().db) as store:
+        store.recover()
+        run_id = store.start_run(RunStart(robot="minitaur", started_s=0.0, seed=0))
+        store.register_skill(SkillRow(name=skill, kind=SkillKind.TASK), 0.0)
+        store.start_attempt(AttemptStart(run_id=run_id, skill=skill, started_s=0.0))
+
+
+def mistake_after_crashes(home, skill):
+    """What a start of the daemon has against a skill."""
+    with Store.open(Home(home).prepare().db) as store:
+        store.recover()
+        quarantine_what_ends_the_daemon(store, [skill])
+    return mistake_of(skill)
+
+
+class TestWhatEndsTheDaemon:
+    def test_is_quarantined_before_it_does_so_a_third_time_and_the_run_goes_on(self, tmp_path):
+        write(tmp_path / "mine", "fatal")
+        write(tmp_path / "mine", "circle")
+        for _ in range(2):
+            crash(tmp_path / "home", "fatal")
+        faults, attempts, _ = run(tmp_path, ["fatal", "circle"], 3)
+        assert [row["skill"] for row in attempts] == ["fatal"] * 2 + ["circle"] * 3
+        what = json.loads(faults["fatal"]["detail"])["what"]
+        assert "the daemon ended during each of its newest 2 attempts" in what
+        assert str(tmp_path / "mine" / "fatal.py") in what
+
+    def test_once_may_be_a_power_cut(self, tmp_path):
+        write(tmp_path / "mine", "fatal")
+        use_folders([tmp_path / "mine"])
+        crash(tmp_path / "home", "fatal")
+        assert mistake_after_crashes(tmp_path / "home", get("fatal")) is None
+        crash(tmp_path / "home", "fatal")
+        assert mistake_after_crashes(tmp_path / "home", get("fatal")) is not None
+
+    def test_a_file_that_was_changed_since_has_another_chance(self, tmp_path):
+        for _ in range(2):
+            crash(tmp_path / "home", "fatal")
+        write(tmp_path / "mine", "fatal")
+        use_folders([tmp_path / "mine"])
+        assert mistake_after_crashes(tmp_path / "home", get("fatal")) is None
+
+    def test_perdures_own_skills_are_not_suspected(self, tmp_path):
+        for _ in range(2):
+            crash(tmp_path, "walk_forward")
+        assert mistake_after_crashes(tmp_path, get("walk_forward")) is None

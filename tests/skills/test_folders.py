@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from skills import registry
 from skills.folders import SkillFileError, load_file, load_folder
 from skills.registry import UnknownSkillError, get, skills, use_folders
 
@@ -82,3 +83,19 @@ def test_a_changed_file_is_loaded_anew(tmp_path, monkeypatch):
         found.append(skill.name)
     assert found == ["one", "two", "six"]
     assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]  # nothing is left beside it
+
+
+def test_a_package_that_does_not_load_is_named(monkeypatch):
+    class Point:
+        name, value = "hop", "hopping.skills:HOP"
+
+        def load(self):
+            raise ImportError("no module named 'springs'")
+
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Point()])
+    skills.cache_clear()
+    try:
+        with pytest.raises(ValueError, match=r"entry point 'hop' .* ImportError: no module named 'springs'; .*hopping"):
+            skills()
+    finally:
+        skills.cache_clear()
