@@ -9,7 +9,8 @@ as far as a step takes, from which a policy can tell what has drifted (rapid mot
 network). ``grbal``: what the robot of ``randomised`` has stored teaches meta-learned models, and walks are planned on
 these as the last moments have adapted them (`benchmarks._planned_walk`). ``zoo``: the policy that perdure brings along,
 whose seeds are of its walks alone; ``checked``: the same, and what a check-up (`meta.checkup`) finds of the drift is
-compensated for from its beginning on, as if it took no time, and the battery always.
+compensated for from its beginning on, as if it took no time, and the battery always. ``finetuned``: the same policy
+before the drift, and from its beginning on one that has learned on from it under this drift for five robot minutes.
 
 Each then walks forward: ten seconds, then a drift of a kind and size that no training had comes in, then thirty more.
 Return is the mean reward of a step; after a fall it is zero. With ``PERDURE_BENCH_HOMES`` a home is kept there, and a
@@ -50,14 +51,14 @@ from meta.diagnosis import COMPARED, Diagnosis, diagnosis_path
 from persistence.home import Home
 from sim.drift import Drift, DriftSchedule
 from sim.drift_presets import HELD_OUT, preset
-from sim.robot import Array, FrameLayout, RobotSpec
+from sim.robot import Array, FloatArray, FrameLayout, Observation, RobotSpec
 from sim.simulated_robot import SimulatedRobot
 from sim.state import Pose
 from sim.workspace import Workspace
 from skills.decisions import DecisionController
 from skills.experience import transitions
-from skills.policy import PolicyWeights
-from skills.policy_control import policy_controller
+from skills.policy import MlpPolicy, PolicyWeights
+from skills.policy_control import PolicyDecision
 from skills.walk import WALKING_SKILLS, Walk
 
 DEFAULT_N = 60
@@ -106,6 +107,12 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         config = Config.load(None, zoo_settings(robot, WALK.family.name))
         seeds = [each + len(EVALUATION_SEEDS) * seed for each in EVALUATION_SEEDS]
         weights = find_policy("zoo", robot, WALK, Path())
+        if minutes := settings.get("finetuned_min"):
+            tuned = {drift: _finetuned(robot, drift, minutes, seed) for drift in DRIFTS}
+            makes = {drift: by_policy(weights, later) for drift, later in tuned.items()}
+            return summary(
+                {drift: judge(robot, make, config, seeds, drifts=(drift,))[drift] for drift, make in makes.items()}
+            )
         return summary(judge(robot, by_policy(weights), config, seeds, checked=settings.get("checked", False)))
     way = "-".join((robot, "drifts" if settings["drift"] else "none", *map(str, settings["set"].values())))
     with _daemon.kept_home(f"adaptation-{way}-seed{seed}") as home:
@@ -119,20 +126,34 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return summary(found)
 
 
-def by_policy(weights: PolicyWeights) -> Make:
-    """Walks of a policy."""
+def _finetuned(robot: str, drift: str, minutes: float, seed: int) -> PolicyWeights:
+    """The zoo's policy after it has learned on under a drift."""
+    with _daemon.kept_home(f"adaptation-{robot}-finetuned-{drift}-seed{seed}") as home:
+        learn(home, robot, minutes, seed, {"run.start": "zoo", "sim.drift": drift}, drifts=False)
+        return find_policy("latest", robot, WALK, home)
+
+
+def by_policy(weights: PolicyWeights, later: PolicyWeights | None = None) -> Make:
+    """Walks of a policy, and from the drift on of a ``later`` one, where there is one."""
 
     def make(skill: Walk, spec: RobotSpec, config: Config, number: int) -> DecisionController:
         del number
-        return policy_controller(
-            skill,
-            spec,
-            config.control.dt_s,
-            weights,
-            None,
-            decimation=config.control.decimation,
-            history=config.learner.history,
-            past_actions=config.learner.past_actions,
+        learner = config.learner
+        before, after = (
+            PolicyDecision(skill, spec, MlpPolicy(each), None, learner.history, learner.past_actions)
+            for each in (weights, later or weights)
+        )
+        steps = 0
+
+        def decide(observation: Observation, phase_rad: float, last: NDArray[np.float32]) -> FloatArray:
+            nonlocal steps
+            steps += 1
+            proposed = [policy(observation, phase_rad, last) for policy in (before, after)]  # both see all of the past
+            return proposed[steps > BEFORE_S * spec.policy_rate_hz]
+
+        actuator = skill.family.actuator(spec, config.control.dt_s)
+        return DecisionController(
+            skill.family, actuator, decide, skill.prior_action(spec), decimation=config.control.decimation
         )
 
     return make
@@ -162,6 +183,7 @@ def judge(
     seeds: Sequence[int] = EVALUATION_SEEDS,
     *,
     checked: bool = False,
+    drifts: Sequence[str] = DRIFTS,
 ) -> dict[str, dict[str, Any]]:
     """Walks under each drift; ``checked``: what a check-up finds is compensated for.
 
@@ -172,7 +194,7 @@ def judge(
     """
     out: dict[str, dict[str, Any]] = {}
     usual = {seed: usual_features(robot, seed) for seed in seeds} if checked else {}
-    for drift in DRIFTS:
+    for drift in drifts:
         found = {seed: found_by_checkup(robot, drift, seed, features) for seed, features in usual.items()}
         walks = [walk(robot, make, config, drift, seed, found.get(seed)) for seed in seeds]
         out[drift] = {
@@ -181,7 +203,7 @@ def judge(
             "first_s": [round(each.share(1.0), DECIMALS) for each in walks],
             "back_s": [each.back_s for each in walks],
             "fell": [each.fell for each in walks],
-        } | ({"found": [[each.to_dict() for each in drifts] for drifts in found.values()]} if checked else {})
+        } | ({"found": [[each.to_dict() for each in named] for named in found.values()]} if checked else {})
     return out
 
 
@@ -311,7 +333,8 @@ STUDY = Study(
         for name, method in METHODS.items()
     }
     | {f"{robot}-zoo": {"robot": robot, "zoo": True} for robot in ROBOTS}
-    | {f"{robot}-checked": {"robot": robot, "zoo": True, "checked": True} for robot in ROBOTS},
+    | {f"{robot}-checked": {"robot": robot, "zoo": True, "checked": True} for robot in ROBOTS}
+    | {f"{robot}-finetuned": {"robot": robot, "zoo": True, "finetuned_min": 5} for robot in ROBOTS},
     cell=cell,
     figures={**dict.fromkeys(FIGURES, "higher"), "recovery_s_median": "lower", "falls": "lower"},
     seeds=(0, 1, 2),

@@ -1,6 +1,7 @@
 """The study of adaptation: what counts as being back, and that a walk is what it says."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,42 @@ def test_the_drift_comes_in_when_it_is_said_to(monkeypatch):
     same = int(np.argmax(weak != stiff))
     assert 2.0 * HZ - 2 <= same <= 2.0 * HZ + 2
     assert not math.isclose(weak[-10:].mean(), stiff[-10:].mean(), rel_tol=1e-3)
+
+
+def test_a_policy_that_was_tuned_acts_from_the_drift_on(monkeypatch):
+    monkeypatch.setattr(adaptation, "BEFORE_S", 2.0)
+    monkeypatch.setattr(adaptation, "AFTER_S", 2.0)
+    config = Config.load(None, zoo_settings("a1", adaptation.WALK.family.name))
+    weights = find_policy("zoo", "a1", adaptation.WALK, Path())
+    still = replace(weights, layers=tuple((0.0 * weight, 0.0 * bias) for weight, bias in weights.layers))
+    as_it_was, tuned = (
+        adaptation.walk("a1", adaptation.by_policy(weights, later), config, "held_out_stiff", 7).rewards
+        for later in (None, still)
+    )
+    differs = int(np.argmax(as_it_was != tuned))
+    assert 2.0 * HZ - 2 <= differs <= 2.0 * HZ + 2
+    assert as_it_was[-10:].mean() > 1.5 * tuned[-10:].mean()
+
+
+def test_each_drift_is_judged_by_the_policy_that_learned_on_under_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("PERDURE_BENCH_HOMES", str(tmp_path))
+    learned, latest = [], {}
+
+    def learn(home, robot, minutes, seed, settings, *, drifts):
+        learned.append((home.name, minutes, dict(settings), drifts))
+        latest[home] = settings["sim.drift"]
+
+    def judge(robot, make, config, seeds, *, drifts):
+        assert make == ("zoo", *drifts)
+        each = {"share": [0.5], "first_s": [0.5], "back_s": [1.0], "fell": [False]}
+        return dict.fromkeys(drifts, each)
+
+    monkeypatch.setattr(adaptation, "learn", learn)
+    monkeypatch.setattr(adaptation, "find_policy", lambda which, robot, skill, home: latest.get(home, which))
+    monkeypatch.setattr(adaptation, "by_policy", lambda weights, later: (weights, later))
+    monkeypatch.setattr(adaptation, "judge", judge)
+    figures = adaptation.cell(adaptation.STUDY.variants["a1-finetuned"], 3)
+    assert list(figures["drifts"]) == list(adaptation.DRIFTS)
+    name, minutes, settings, drifts = learned[0]
+    assert (name, minutes, drifts) == ("adaptation-a1-finetuned-half_motor-seed3", 5, False)
+    assert settings == {"run.start": "zoo", "sim.drift": "half_motor"}
