@@ -1,8 +1,9 @@
 """How much practice each task gets: which wait for others, which are mastered, and where practice does something.
 
 A task is practised once all that it needs succeeds more often than not. Practice goes where success changes, up or
-down (absolute learning progress: Baranes and Oudeyer 2013, Portelas et al. 2020), but for a small share that keeps what
-is mastered. All of it follows from what came of the attempts, in their order, so that a restart changes nothing.
+down (absolute learning progress: Baranes and Oudeyer 2013, Portelas et al. 2020), and where it comes and goes
+(intermediate difficulty, p (1 - p): Tzannetos et al. 2023), but for a small share that keeps what is mastered. All of
+it follows from what came of the attempts, in their order, so that a restart changes nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ UNLOCKING = 0.5
 """A task is good enough to build on once the lower end of the interval is no less (3 of 3, 7 of 9, 14 of 20), and no
 more once its upper end is less (6 of 20)."""
 LEAST = 0.2
-"""What speaks for practising a task that makes no progress; for others their progress is added."""
+"""What speaks for practising a task that makes no progress and always or never succeeds; for others their progress is
+added, or how far from both they are, whichever is more."""
 CURIOSITY = 0.5
 """Taken for the progress of a task that has had too few attempts to see any."""
 URGENCY = 1.5
@@ -133,6 +135,14 @@ class History:
         earned = abs(mean_reward(newer) - mean_reward(older)) / varied if varied > 0.0 else 0.0
         return max(earned, abs(success_rate(newer) - success_rate(older)))
 
+    @property
+    def uncertainty(self) -> float:
+        """How open it is whether the next attempt succeeds, in [0, 1]: 4 p (1 - p) of the newest `FEWEST`."""
+        if not self.newest:
+            return 1.0
+        p = success_rate(list(self.newest)[-FEWEST:])
+        return 4.0 * p * (1.0 - p)
+
 
 class Curriculum:
     """Shares out the practice of one run's tasks."""
@@ -222,7 +232,7 @@ class Curriculum:
         if history.was_mastered:
             return URGENCY
         progress = history.progress
-        return LEAST + (CURIOSITY if progress is None else progress)
+        return LEAST + (CURIOSITY if progress is None else max(progress, history.uncertainty))
 
 
 def needs_of(tasks: Sequence[Skill]) -> dict[str, tuple[str, ...]]:

@@ -179,13 +179,27 @@ class TestProgress:
         needs = {"still": (), "better": (), "worse": (), "later": ("still",)}
         made = Curriculum(
             needs,
-            earlier=attempts("still", *[-1, 1] * 20)
-            + attempts("better", -20, 10, -10)
-            + attempts("worse", -10, 10, -20),
+            earlier=attempts("still", -40) + attempts("better", -20, 10, -10) + attempts("worse", -10, 10, -20),
         )
         shares = made.shares()
         assert shares["better"] == pytest.approx(shares["worse"])
         assert shares["better"] == pytest.approx((0.2 + 0.5) / 0.2 * shares["still"])
+
+    def test_practice_goes_where_success_comes_and_goes(self):
+        needs = {"now and then": (), "hardly ever": (), "never": (), "later": ("never",)}
+        made = Curriculum(
+            needs,
+            earlier=attempts("now and then", *[-1, 1] * 20)
+            + attempts("hardly ever", *[-9, 1] * 4)
+            + attempts("never", -40),
+        )
+        shares = made.shares()
+        assert shares["now and then"] == pytest.approx((0.2 + 1.0) / 0.2 * shares["never"])
+        assert shares["hardly ever"] == pytest.approx((0.2 + 0.36) / 0.2 * shares["never"])
+
+    def test_only_the_newest_ten_say_how_open_it_is(self):
+        history = Curriculum({"one": ()}, earlier=attempts("one", *[-1, 1] * 10, 10)).histories["one"]
+        assert history.uncertainty == 0.0
 
     def test_what_was_lost_comes_before_all_else(self):
         made = Curriculum(

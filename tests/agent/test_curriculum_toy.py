@@ -66,10 +66,11 @@ def test_a_curriculum_takes_fewer_attempts_than_taking_turns(needs, share):
 
 
 def test_what_cannot_be_learned_is_hardly_practised(monkeypatch):
-    """That is what progress is for: prerequisites alone hardly shorten this."""
+    """That is what progress and uncertainty are for: prerequisites alone hardly shorten this."""
     needs = {"a": (), "b": (), "c": (), "d": ("a",), "never 1": (), "never 2": ()}
     took = {mode: [attempts_to_learn_all(needs, mode, seed) for seed in range(10)] for mode in ("progress", "uniform")}
     monkeypatch.setattr(History, "progress", 0.0)
+    monkeypatch.setattr(History, "uncertainty", 0.0)
     took["locks alone"] = [attempts_to_learn_all(needs, "progress", seed) for seed in range(10)]
     median = {mode: np.median(attempts) for mode, attempts in took.items()}
     assert median["progress"] < 0.85 * median["uniform"]
