@@ -80,16 +80,18 @@ def run(tmp_path):
     shutil.rmtree(runtime_dir(tmp_path))
 
 
-TASKS = "SELECT outcome, end_reason FROM attempts WHERE state = 'finished' AND skill NOT IN ('return_home', 'stand_up')"
+OF_TASKS = "FROM attempts WHERE skill NOT IN ('return_home', 'stand_up')"
 
 
 def test_a_robot_process_that_is_killed_costs_an_attempt_and_the_run_goes_on(run):
-    running = run("--hours", "0.006")
+    running = run("--hours", "0.008")
     (robot,) = [p for p in children(running.daemon_pid) if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
+    ((before,),) = running.rows("SELECT max(id) FROM attempts")
+    running.until(f"SELECT 1 {OF_TASKS} AND state = 'started' AND id > {before}")  # an attempt has just begun
     os.kill(robot, signal.SIGKILL)
     running.end()
     assert running.rows("SELECT kind FROM faults WHERE kind = 'robot_process'") == [("robot_process",)]
-    first, *later = running.rows(TASKS)
+    first, *later = running.rows(f"SELECT outcome, end_reason {OF_TASKS} AND id > {before} ORDER BY id")
     assert first == ("fault", "sensor")
     assert any(outcome not in ("fault", "aborted") for outcome, _ in later)
     assert running.rows("SELECT 1 FROM state_intervals WHERE state = 'HOLD'")
