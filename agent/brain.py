@@ -17,7 +17,7 @@ import numpy as np
 
 from agent.clearance import Clearance
 from agent.learner_link import LearnerLink
-from agent.learner_process import DRIFT, FALLS, SHIELD, UNDO, Snapshot
+from agent.learner_messages import DRIFT, FALLS, SHIELD, UNDO, Snapshot
 from agent.selection import Selection
 from meta.drift_monitor import Condition
 from meta.expectation import Expectation

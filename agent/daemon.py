@@ -29,7 +29,7 @@ from agent.guard_link import GONE, GuardLink
 from agent.jobs import RobotClockJobs, start_backup
 from agent.learner_job import learner_job, stored_attempts
 from agent.learner_link import LearnerLink, LearnerUnavailableError
-from agent.learner_process import SaveCheckpoint, StoredAttempts
+from agent.learner_messages import SaveCheckpoint, StoredAttempts
 from agent.ledger import Ledger
 from agent.logs import configure_logging
 from agent.loop import ControlLoop

@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.config import Config, LearnerConfig
 from agent.drift_watch import FINDINGS
-from agent.learner_process import LearnerJob, StoredAttempts
+from agent.learner_messages import LearnerJob, StoredAttempts
 from agent.policies import zoo_directory
 from agent.settings import ConfigError
 from meta.drift_monitor import Finding

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from agent.learner_process import (
+from agent.learner_messages import (
     Alive,
     Done,
     Failed,
@@ -22,8 +22,8 @@ from agent.learner_process import (
     Snapshot,
     Stop,
     StoredAttempts,
-    learner_main,
 )
+from agent.learner_process import learner_main
 from meta.drift_monitor import Condition
 
 START_TIMEOUT_S = 60.0

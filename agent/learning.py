@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learner_process import DRIFT, FALLS, SHIELD, UNDO
+from agent.learner_messages import DRIFT, FALLS, SHIELD, UNDO
 from meta.drift_monitor import Condition
 from meta.expectation_learner import ExpectationConfig, ExpectationLearner
 from meta.robot_steps import action_size, channel_errors, posture_size, signed_channels, steps_of
@@ -38,7 +38,7 @@ from skills.symmetry import Mirror
 from skills.undo_critic import timeless_features
 
 if TYPE_CHECKING:
-    from agent.learner_process import LearnerJob
+    from agent.learner_messages import LearnerJob
 
 
 class Weights(Protocol):

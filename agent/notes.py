@@ -8,7 +8,7 @@ from dataclasses import asdict
 import structlog
 
 from agent.clearance import Verdict
-from agent.learner_process import Saved
+from agent.learner_messages import Saved
 from agent.ledger import Ledger
 from agent.pushes import PUSH
 from agent.success_watch import SUCCESS_WITHOUT_CAUSE, Jump

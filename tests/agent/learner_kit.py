@@ -7,7 +7,7 @@ from typing import Any
 
 from fakes import fake_spec
 
-from agent.learner_process import LearnerJob, StoredAttempts
+from agent.learner_messages import LearnerJob, StoredAttempts
 from skills.walk import WALKING_SKILLS
 
 

@@ -12,7 +12,7 @@ from fakes import fake_spec, observation
 from agent.brain import Brain, PolicyUnavailableError
 from agent.clearance import Clearance, Verdict
 from agent.learner_link import LearnerProgress
-from agent.learner_process import Snapshot
+from agent.learner_messages import Snapshot
 from meta.change_point import Calibration
 from meta.drift_monitor import Condition
 from meta.expectation import Expectation, ForwardModel

@@ -15,7 +15,7 @@ from fakes import observation
 from learner_kit import learner_job
 
 from agent.learner_link import LearnerLink, LearnerUnavailableError
-from agent.learner_process import SHIELD, LearnerJob, SaveCheckpoint, Saved, StoredAttempts
+from agent.learner_messages import SHIELD, LearnerJob, SaveCheckpoint, Saved, StoredAttempts
 from agent.learning import Studies
 from meta.drift_monitor import Condition
 from persistence.checkpoints import load_newest, save_checkpoint, verify_checkpoint

@@ -10,7 +10,7 @@ import pytest
 from fakes import N_JOINTS, fake_spec, observation
 from learner_kit import learner_job
 
-from agent.learner_process import DRIFT, FALLS
+from agent.learner_messages import DRIFT, FALLS
 from agent.learning import Studies
 from meta.drift_monitor import Condition
 from meta.robot_steps import CHECKS

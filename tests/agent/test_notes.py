@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from agent.ancestry import Ancestry
-from agent.learner_process import Saved
+from agent.learner_messages import Saved
 from agent.notes import Notes
 from agent.success_watch import Jump
 
