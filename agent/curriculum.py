@@ -1,6 +1,7 @@
 """How much practice each task gets: which wait for others, which are mastered, and where practice does something.
 
-A task is practised once all that it needs succeeds more often than not. Practice goes where success changes, up or
+A task waits until all that it needs succeeds more often than not, but for a try now and then: the tasks of a run share
+one network, and it may be able to do already what nobody has practised. Practice goes where success changes, up or
 down (absolute learning progress: Baranes and Oudeyer 2013, Portelas et al. 2020), and where it comes and goes
 (intermediate difficulty, p (1 - p): Tzannetos et al. 2023), but for a small share that keeps what is mastered. All of
 it follows from what came of the attempts, in their order, so that a restart changes nothing.
@@ -33,7 +34,7 @@ CONFIDENCE = 0.9
 MASTERY = 0.65
 """A task is mastered once the lower end of that interval is no less (9 of 10, 17 of 20), and lost again once its upper
 end is less (9 of 20)."""
-UNLOCKING = 0.5
+ENOUGH = 0.5
 """A task is good enough to build on once the lower end of the interval is no less (3 of 3, 7 of 9, 14 of 20), and no
 more once its upper end is less (6 of 20)."""
 LEAST = 0.2
@@ -41,6 +42,8 @@ LEAST = 0.2
 added, or how far from both they are, whichever is more."""
 CURIOSITY = 0.5
 """Taken for the progress of a task that has had too few attempts to see any."""
+TRYING = 0.1
+"""What speaks for a task that waits for others."""
 URGENCY = 1.5
 """What speaks for a task that was mastered and is not any more: more than for any other."""
 KEEPING = 0.2
@@ -50,7 +53,8 @@ KEEPING = 0.2
 class Standing(StrEnum):
     """Where a task stands."""
 
-    LOCKED = "locked"
+    WAITING = "waiting"
+    """For what it needs."""
     PRACTISING = "practising"
     MASTERED = "mastered"
     REGRESSED = "regressed"
@@ -99,7 +103,7 @@ class History:
         self.newest.append(tried)
         self._longer.append(tried)
         low, high = self.interval
-        self.able = (high if self.able else low) >= UNLOCKING
+        self.able = (high if self.able else low) >= ENOUGH
         if self.mastered:
             self.mastered = high >= MASTERY
         else:
@@ -179,8 +183,11 @@ class Curriculum:
         }
 
     def waits_for(self, name: str) -> tuple[str, ...]:
-        """What a task needs and is not good enough yet. One that was mastered itself waits for nothing."""
-        if self.mode == "uniform" or self.histories[name].was_mastered:
+        """What a task needs and is not good enough yet. One that is so itself, or was mastered, waits for
+        nothing.
+        """
+        history = self.histories[name]
+        if self.mode == "uniform" or history.able or history.was_mastered:
             return ()
         return tuple(needed for needed in self.needs[name] if not self.histories[needed].able)
 
@@ -191,23 +198,23 @@ class Curriculum:
             return Standing.MASTERED
         if history.was_mastered:
             return Standing.REGRESSED
-        return Standing.LOCKED if self.waits_for(name) else Standing.PRACTISING
+        return Standing.WAITING if self.waits_for(name) else Standing.PRACTISING
 
     def standings(self) -> dict[str, Standing]:
         """Where all of them stand."""
         return {name: self.standing(name) for name in self.needs}
 
     def shares(self) -> dict[str, float]:
-        """Which share of all practice each task should have; those that are locked are absent."""
-        standings = self.standings()
-        able = [name for name in standings if standings[name] is not Standing.LOCKED]
+        """Which share of all practice each task should have."""
         if not self.directed:
-            return {name: 1.0 / len(able) for name in able}
-        kept = [name for name in able if standings[name] is Standing.MASTERED]
-        wants = {name: self._want(name) for name in able if name not in kept}
+            return {name: 1.0 / len(self.needs) for name in self.needs}
+        kept = [name for name in self.needs if self.histories[name].mastered]
+        wants = {name: self._want(name) for name in self.needs if name not in kept}
         keeping = (KEEPING if wants else 1.0) if kept else 0.0
         total = sum(wants.values())
-        return {name: (1.0 - keeping) * wants[name] / total if name in wants else keeping / len(kept) for name in able}
+        return {
+            name: (1.0 - keeping) * wants[name] / total if name in wants else keeping / len(kept) for name in self.needs
+        }
 
     def attempted(self, tried: Tried) -> tuple[Change, ...]:
         """Learn from one attempt of a task. Returns what stands elsewhere since the last time."""
@@ -229,6 +236,8 @@ class Curriculum:
 
     def _want(self, name: str) -> float:
         history = self.histories[name]
+        if self.waits_for(name):
+            return TRYING
         if history.was_mastered:
             return URGENCY
         progress = history.progress

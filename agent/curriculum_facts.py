@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from agent.curriculum import (
+    ENOUGH,
     FEWEST,
     MASTERY,
-    UNLOCKING,
     WINDOW,
     Curriculum,
     History,
@@ -90,10 +90,10 @@ def _explanation(curriculum: Curriculum, name: str, had: Counter[str]) -> Explan
 def _reason(curriculum: Curriculum, name: str) -> str:
     history, standing = curriculum.histories[name], curriculum.standing(name)
     has = _has(history, "mastered", MASTERY, FEWEST)
-    if standing is Standing.LOCKED:
+    if standing is Standing.WAITING:
         needed = {other: curriculum.histories[other] for other in curriculum.waits_for(name)}
-        waits = (f"{other} ({_has(history, 'enough', UNLOCKING)})" for other, history in needed.items())
-        return f"locked: needs {', '.join(waits)}"
+        waits = (f"{other} ({_has(history, 'enough', ENOUGH)})" for other, history in needed.items())
+        return f"waiting, tried now and then: needs {', '.join(waits)}"
     if not curriculum.directed:
         why = "uniform" if curriculum.mode == "uniform" else "none waits for another"
         return f"practised in turn with the others ({why}): {_lately(history)}"

@@ -44,8 +44,8 @@ LATCHES = "latches.changed"
 PERMIT = "permit.changed"
 CLEARANCE = "policy.examined"
 STANDINGS = {
-    Standing.LOCKED: "skill.locked",
-    Standing.PRACTISING: "skill.unlocked",
+    Standing.WAITING: "skill.waiting",
+    Standing.PRACTISING: "skill.practising",
     Standing.MASTERED: "skill.mastered",
     Standing.REGRESSED: "skill.regressed",
 }

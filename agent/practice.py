@@ -96,7 +96,7 @@ class Practice:
         """
         pose, here = Pose2D.of(now.observation), self._scene.situation(now.observation)
         scores = self._scheduler.scores(pose, now.robot_s)
-        if due := [skill for skill in self.evaluations if skill.name in here & scores.keys()]:
+        if due := [skill for skill in self.evaluations if skill.name in here]:
             best = max(due, key=lambda skill: scores[skill.name])
             if scores[best.name] >= max(scores.values()) - self._scheduler.TEMPERATURE:
                 return best, True

@@ -121,10 +121,7 @@ class Scheduler:
         self.curriculum.leave_out(name)
 
     def scores(self, pose: Pose2D, now_s: float) -> dict[str, float]:
-        """The score of each task at a pose: return to the middle + learning progress + time since the last attempt.
-
-        Tasks that the curriculum has locked are absent.
-        """
+        """The score of each task at a pose: return to the middle + learning progress + time since the last attempt."""
         return {
             name: self.CENTRE_WEIGHT * self._centre_gain(pose, self.records[name].displacement) + need
             for name, need in self._needs(now_s).items()
@@ -162,10 +159,8 @@ class Scheduler:
         detours_s = detours_s or {skill.name: 0.0 for skill in self.tasks}
         scores = self.scores(pose, now_s)
         able = [skill for skill in self.tasks if skill.name in detours_s]
-        # Where no task can start but locked ones, one of them is better than nothing.
-        able = [skill for skill in able if skill.name in scores] or able
         lacks = {name: self.DETOUR_WEIGHT * detour_s / self._cycle_s for name, detour_s in detours_s.items()}
-        values = np.array([scores.get(skill.name, 0.0) - lacks[skill.name] for skill in able]) / self.TEMPERATURE
+        values = np.array([scores[skill.name] - lacks[skill.name] for skill in able]) / self.TEMPERATURE
         weights = np.exp(values - values.max())
         return able[int(self.rng.choice(len(able), p=weights / weights.sum()))]
 
