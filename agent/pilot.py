@@ -304,11 +304,13 @@ class Pilot:
         return Event.SOFT_CLEAR
 
     def _wait_for_person(self) -> Event:
-        """Damping while a safe stop settles, then no torque, until a person has acknowledged."""
+        """Damping while a safe stop settles, then no torque, until a person has acknowledged or the run's time is up."""
         while True:
             now = self._tick(self._postures.damp if self.operation.state is State.SAFE_STOP else None)
             if torque_allowed(self.operation.state, now.robot_s - self._entered_s, self._limits):
                 continue
+            if self._time_is_up(now.robot_s):
+                raise Interrupt(Event.SIGTERM, self.stop_reason)
             answer = self._person.answer(self._help_cause, now.robot_s) if self._person else None
             if answer is not None:
                 self.loop.refresh()
@@ -494,8 +496,12 @@ class Pilot:
         return self._abilities.tasks
 
     def _over(self, now_s: float) -> bool:
-        if self._goal.end_s is not None and now_s >= self._goal.end_s:
-            self.stop_reason = "hours reached"
-        elif self._goal.attempts is not None and self._attempts >= self._goal.attempts:
+        if not self._time_is_up(now_s) and self._goal.attempts is not None and self._attempts >= self._goal.attempts:
             self.stop_reason = "attempts reached"
         return bool(self.stop_reason)
+
+    def _time_is_up(self, now_s: float) -> bool:
+        if self._goal.end_s is None or now_s < self._goal.end_s:
+            return False
+        self.stop_reason = "hours reached"
+        return True

@@ -69,6 +69,17 @@ class TestOrdinaryRun:
         assert 10.0 <= made.loop.clock.now_s() < 15.0
         assert made.pilot.stop_reason == "hours reached"
 
+    @pytest.mark.parametrize("delay_s", [-1.0, 1.0])
+    def test_it_ends_at_its_time_while_a_person_is_needed_whose_help_does_not_help(self, world, delay_s):
+        """Or none comes at all; what is still open then is open when the next run begins."""
+        made = world(attempts=None, delay_s=delay_s)
+        made.problems = ["battery at 10.0 V"]
+        made.pilot._goal = Goal(end_s=10.0, attempts=None)
+        made.run()
+        assert 10.0 <= made.loop.clock.now_s() < 15.0
+        assert made.pilot.stop_reason == "hours reached"
+        assert made.rows("SELECT cause, closed_s FROM interventions") == [("self_test: battery at 10.0 V", None)]
+
     def test_nothing_moves_before_the_first_arming(self, world):
         made = world(attempts=1)
         states = []
