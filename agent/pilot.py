@@ -304,7 +304,7 @@ class Pilot:
         return Event.SOFT_CLEAR
 
     def _wait_for_person(self) -> Event:
-        """Damping while a safe stop settles, then no torque, until a person has acknowledged or the run's time is up."""
+        """Damping while a safe stop settles, then no torque, until a person has acknowledged or time is up."""
         while True:
             now = self._tick(self._postures.damp if self.operation.state is State.SAFE_STOP else None)
             if torque_allowed(self.operation.state, now.robot_s - self._entered_s, self._limits):
