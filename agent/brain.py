@@ -8,8 +8,9 @@ snapshot, taken without waiting.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +43,16 @@ class PolicyUnavailableError(RuntimeError):
     """A learned skill has no policy to act with."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """An attempt of a learned skill, as the books have it."""
+
+    skill: str
+    by_policy: bool
+    """Else its script made it."""
+    success: bool
+
+
 class Brain:
     """Policies of one run."""
 
@@ -58,6 +69,7 @@ class Brain:
         history: int,
         past_actions: bool = True,
         script_below: float = 0.0,
+        earlier: Iterable[Turn] = (),
         fixed: Sequence[PolicyWeights] = (),
         clearance: Clearance | None = None,
     ) -> None:
@@ -75,6 +87,7 @@ class Brain:
             past_actions: whether policies see what was sent before.
             script_below: share of successes below which a task's own script makes every other attempt; above 0 those of
                 resets make all of them.
+            earlier: what was attempted in runs before, oldest first.
             fixed: the policies of a run without a learner.
             clearance: says which policies may act; None: all.
         """
@@ -99,6 +112,10 @@ class Brain:
         """Whether the newest attempts of each skill by a policy succeeded."""
         self._by_script: set[str] = set()
         """Skills whose last attempt was made by their script."""
+        for each in earlier:
+            self._made(each.skill, by_policy=each.by_policy)
+            if each.by_policy:
+                self._succeeded(each.skill, each.success)
         self._candidates = tuple(fixed)
         self._clearance = clearance
         self._loaded: Snapshot | None = None
@@ -171,11 +188,17 @@ class Brain:
         else:
             needed = sum(recent) < self._script_below * max(1, len(recent)) and skill.name not in self._by_script
         script = skill.script(self._spec) if needed else None
-        if script is not None:
-            self._by_script.add(skill.name)
-        else:
-            self._by_script.discard(skill.name)
+        self._made(skill.name, by_policy=script is None)
         return script
+
+    def _made(self, skill: str, *, by_policy: bool) -> None:
+        if by_policy:
+            self._by_script.discard(skill)
+        else:
+            self._by_script.add(skill)
+
+    def _succeeded(self, skill: str, success: bool) -> None:
+        self._recent.setdefault(skill, deque(maxlen=RECENT)).append(success)
 
     def attempted(
         self,
@@ -196,7 +219,7 @@ class Brain:
             condition: of the robot.
         """
         if version is not None:
-            self._recent.setdefault(skill, deque(maxlen=RECENT)).append(success)
+            self._succeeded(skill, success)
         self._pending.append((finished, condition))
         if self.lockstep:
             wait([finished])

@@ -38,6 +38,7 @@ from agent.opening import (
     abilities_of,
     check_database_is_there,
     check_may_run,
+    earlier_turns,
     fixed_policies,
     move_aside,
     open_run,
@@ -251,6 +252,7 @@ class Run:
             history=config.learner.history,
             past_actions=config.learner.past_actions,
             script_below=config.learner.script_below,
+            earlier=writer.submit(earlier_turns).result(),
             fixed=fixed,
             clearance=self._new_clearance([skill.name for skill in learning]) if learning else None,
         )

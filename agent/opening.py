@@ -16,6 +16,7 @@ import numpy as np
 import structlog
 
 from agent.abilities import Abilities
+from agent.brain import Turn
 from agent.config import Config
 from agent.curriculum import needs_of
 from agent.guard import LATCHES as GUARD_LATCHES
@@ -43,6 +44,13 @@ SHOWN = {"goals": ("goal", "own rule"), "rewards": ("reward", "own terms")}
 """What a person may have shown of a skill: what it is, and what is in force else."""
 LIMITS = "limits"
 """Where the versions of a run keep the limits of its robot."""
+TURNS = 1000
+"""Attempts that are read back: some of each skill."""
+_TURNS = """
+SELECT a.skill, a.policy_version IS NOT NULL AS by_policy, a.outcome = 'success' AS success
+FROM attempts a JOIN skills k ON k.name = a.skill
+WHERE a.state = 'finished' AND a.outcome <> 'aborted' AND NOT a.evaluation AND k.family <> '' ORDER BY a.id DESC LIMIT ?
+"""
 
 
 def move_aside(home: Home) -> None:
@@ -110,6 +118,14 @@ def check_may_run(store: Store, home: Home, config: Config, spec: RobotSpec, tas
         problem = unearned(tasks, (config.run.robot, spec.name), config, store)
         if problem:
             raise ConfigError(problem)
+
+
+def earlier_turns(store: Store) -> list[Turn]:
+    """The newest attempts of learned skills, oldest first; no evaluations."""
+    return [
+        Turn(skill=row["skill"], by_policy=bool(row["by_policy"]), success=bool(row["success"]))
+        for row in reversed(store.rows(_TURNS, (TURNS,)))
+    ]
 
 
 def abilities_of(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fakes import fake_spec, observation
 
-from agent.brain import Brain, PolicyUnavailableError
+from agent.brain import Brain, PolicyUnavailableError, Turn
 from agent.clearance import Clearance, Verdict
 from agent.learner_link import LearnerProgress
 from agent.learner_messages import Snapshot
@@ -78,7 +78,9 @@ def link(tmp_path):
     return FakeLink(tmp_path)
 
 
-def brain(link, *, lockstep: bool = True, seed: int = 0, before: int = 0, fixed=(), script_below: float = 0.0) -> Brain:
+def brain(
+    link, *, lockstep: bool = True, seed: int = 0, before: int = 0, fixed=(), script_below: float = 0.0, earlier=()
+) -> Brain:
     return Brain(
         link,
         SPEC,
@@ -89,6 +91,7 @@ def brain(link, *, lockstep: bool = True, seed: int = 0, before: int = 0, fixed=
         decimation=2,
         history=HISTORY,
         script_below=script_below,
+        earlier=earlier,
         fixed=fixed,
     )
 
@@ -142,6 +145,20 @@ class TestScript:
     def test_it_makes_every_attempt_of_a_reset_where_scripts_are_wanted(self, link):
         assert self.turns(brain(link, script_below=0.2), [True] * 4, skill=HELP) == ["script"] * 4
         assert self.turns(brain(link), [True] * 2, skill=HELP) == ["policy"] * 2
+
+    def test_a_restart_knows_how_often_the_policy_succeeded_and_whose_turn_it_is(self, link):
+        """Of each skill by itself."""
+        other = [Turn(skill="walk_backward", by_policy=True, success=True)] * 20
+        made = [Turn(skill="walk_forward", by_policy=True, success=i < 4) for i in range(10)]
+        able = brain(link, script_below=0.2, earlier=[*other, *made])
+        assert self.turns(able, [False, False]) == ["policy", "policy"]
+        unable = [Turn(skill="walk_forward", by_policy=True, success=False)]
+        assert self.turns(brain(link, script_below=0.2, earlier=[*other, *unable]), [False]) == ["script"]
+        script = [Turn(skill="walk_forward", by_policy=False, success=True)]
+        assert self.turns(brain(link, script_below=0.2, earlier=[*unable, *script]), [False] * 2) == [
+            "policy",
+            "script",
+        ]
 
     def test_it_decides_as_it_does(self, link):
         controller, _ = brain(link, script_below=0.2).controller(FETCH, explore=True)

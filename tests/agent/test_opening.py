@@ -4,17 +4,26 @@ import json
 
 import pytest
 
+from agent.brain import Turn
 from agent.config import Config
 from agent.guard import GUARDED_S
 from agent.guard import LATCHES as GUARD_LATCHES
 from agent.latches import Latches, Level
 from agent.learner_job import stored_attempts
 from agent.ledger import GOALS, LATCHES, PERMIT
-from agent.opening import check_robot_is_the_same, move_aside, open_run, restore_permit, robot_seed, tidy_episodes
+from agent.opening import (
+    check_robot_is_the_same,
+    earlier_turns,
+    move_aside,
+    open_run,
+    restore_permit,
+    robot_seed,
+    tidy_episodes,
+)
 from agent.states import State
 from persistence.errors import HomeError
 from persistence.home import Home
-from persistence.records import RunStart, StateInterval
+from persistence.records import AttemptEnd, AttemptStart, Outcome, RunStart, SkillKind, SkillRow, StateInterval
 from persistence.store import Store
 from sim.robot import Limit
 
@@ -154,3 +163,30 @@ def test_a_home_belongs_to_one_robot(tmp_path):
         check_robot_is_the_same(store, home, "kuka")
         with pytest.raises(HomeError, match=r"is the home of robot 'kuka', and this run is of 'a1'.*--home.*--fresh"):
             check_robot_is_the_same(store, home, "a1")
+
+
+def test_turns_are_those_of_learned_skills_that_ended_by_themselves_oldest_first(tmp_path):
+    with Store.open(Home(tmp_path).prepare().db) as store:
+        run_id = store.start_run(RunStart(robot="fake", started_s=0.0, seed=0))
+        for name, family in (("walk", "walk"), ("stand_up", "")):
+            store.register_skill(SkillRow(name=name, kind=SkillKind.TASK, family=family), 0.0)
+        for number, (skill, version, outcome, evaluation) in enumerate(
+            [
+                ("walk", None, Outcome.SUCCESS, False),
+                ("walk", 3, Outcome.FALL, False),
+                ("walk", 3, Outcome.ABORTED, False),
+                ("walk", 4, Outcome.SUCCESS, True),
+                ("stand_up", None, Outcome.SUCCESS, False),
+                ("walk", 5, Outcome.SUCCESS, False),
+            ]
+        ):
+            begun = AttemptStart(
+                run_id=run_id, skill=skill, started_s=10.0 * number, policy_version=version, evaluation=evaluation
+            )
+            end_s = 10.0 * number + 5.0
+            store.finish_attempt(AttemptEnd(attempt_id=store.start_attempt(begun), ended_s=end_s, outcome=outcome))
+        assert earlier_turns(store) == [
+            Turn(skill="walk", by_policy=False, success=True),
+            Turn(skill="walk", by_policy=True, success=False),
+            Turn(skill="walk", by_policy=True, success=True),
+        ]
