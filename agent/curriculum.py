@@ -183,9 +183,7 @@ class Curriculum:
         }
 
     def waits_for(self, name: str) -> tuple[str, ...]:
-        """What a task needs and is not good enough yet. One that is so itself, or was mastered, waits for
-        nothing.
-        """
+        """What a task needs and is not good enough yet; nothing where it is so itself, or was mastered."""
         history = self.histories[name]
         if self.mode == "uniform" or history.able or history.was_mastered:
             return ()
