@@ -18,6 +18,7 @@ from typing import Any
 
 from agent.attempts import UNSAFE_ENDS
 from agent.config import Config
+from agent.parent import die_with_parent
 from skills.policy import PolicyWeights
 
 
@@ -174,8 +175,6 @@ class Examiner:
 
 def _begin(core: int | None) -> None:
     """In the new process: end with the daemon, and leave the core of its control loop."""
-    from agent.learner_process import die_with_parent
-
     die_with_parent()
     with contextlib.suppress(OSError):
         os.sched_setaffinity(0, {core} if core is not None else range(os.cpu_count() or 1))

@@ -7,7 +7,6 @@ the other along. A snapshot is published by renaming a file over the last one: w
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import time
@@ -34,6 +33,7 @@ from agent.learner_messages import (
     Snapshot,
     Stop,
 )
+from agent.parent import die_with_parent
 from meta.drift_monitor import Condition
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 RISK = "risk/"
 """Beginning of the names of a safety critic's tensors in a checkpoint."""
-PR_SET_PDEATHSIG = 1
 _IDLE_UPDATES = 25
 _PUBLISH_EVERY_S = 2.0
 _CATCH_UP_STEPS = 500
@@ -73,14 +72,6 @@ def learner_main(connection: Connection, job: LearnerJob) -> None:
             connection.send(Failed(str(error)))
             return
         worker.run()
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process with the daemon: an orphan would write over the next learner's files."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
-        raise SystemExit("the daemon is gone")
 
 
 class _Worker:

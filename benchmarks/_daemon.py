@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from agent.parent import die_with_parent
 from agent.policies import POLICY_TENSOR
 from persistence.checkpoints import checkpoint_seqs, load_newest
 from persistence.errors import PersistenceError
@@ -39,8 +41,20 @@ def run_daemon(home: Path, *arguments: str) -> dict[str, Any]:
     Raises:
         RuntimeError: it failed; the message has what it printed.
     """
-    done = subprocess.run(command(home, *arguments), capture_output=True, text=True, env=environment(), check=False)
+    done = subprocess.run(
+        command(home, *arguments),
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+        preexec_fn=_stop_with_study,
+    )
     return _status(done.returncode, done.stdout, done.stderr)
+
+
+def _stop_with_study() -> None:
+    """A daemon whose study was killed stops in order, and the study goes on from there when it is run again."""
+    die_with_parent(signal.SIGINT)
 
 
 def run_until(home: Path, hours: float, *arguments: str) -> None:
@@ -105,7 +119,14 @@ def run_and_keep_policies(home: Path, keep: Path, *arguments: str) -> dict[str, 
     """
     keep.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-        daemon = subprocess.Popen(command(home, *arguments), stdout=out, stderr=errors, text=True, env=environment())
+        daemon = subprocess.Popen(
+            command(home, *arguments),
+            stdout=out,
+            stderr=errors,
+            text=True,
+            env=environment(),
+            preexec_fn=_stop_with_study,
+        )
         try:
             while daemon.poll() is None:
                 time.sleep(0.1)  # a short run writes several a second, and a home keeps three

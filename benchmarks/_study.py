@@ -44,6 +44,7 @@ from typing import Any
 
 from agent.config import Config
 from agent.machine import machine_facts
+from agent.parent import die_with_parent
 from benchmarks._statistics import Better, estimate
 
 RESULTS = Path(__file__).parent / "results"
@@ -116,7 +117,9 @@ def run_cells(study: Study, variants: Sequence[str], seeds: Sequence[int], jobs:
     cells = [(variant, seed) for seed in seeds for variant in variants if study.load(variant, seed) is None]
     failures = []
     # One task per process: no cell inherits another one's memory, threads or random state.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=die_with_parent, max_tasks_per_child=1
+    ) as pool:
         pending = {pool.submit(_run_cell, study, *cell): cell for cell in cells}
         try:
             for done in as_completed(pending):

@@ -3,10 +3,15 @@
 import fcntl
 import json
 import os
+import subprocess
+import sys
+import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
+from benchmarks import _daemon
 from benchmarks._study import Study, main, run_cells, summarise
 
 
@@ -53,6 +58,52 @@ def test_runs_each_cell_in_a_process_of_its_own_and_only_once(study, tmp_path):
     pids = {line[2] for line in lines}
     assert len(pids) == 4
     assert str(os.getpid()) not in pids
+
+
+def sleep(settings, seed):
+    daemon = subprocess.Popen([sys.executable, "-c", SLEEPER], preexec_fn=_daemon._stop_with_study)
+    Path(settings["pids"]).write_text(f"{os.getpid()} {daemon.pid}")
+    time.sleep(60.0)
+
+
+SLEEPER = """
+import signal, sys, time
+signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+time.sleep(60.0)
+"""
+
+
+def endless(pids):
+    """Is called in a process of its own."""
+    study = Study(
+        name="endless", module="", variants={"one": {"pids": pids}}, cell=sleep, results=Path(pids).with_name("results")
+    )
+    run_cells(study, ["one"], [0])
+
+
+def test_a_study_that_is_killed_takes_its_cells_and_their_daemons_along(tmp_path):
+    pids = tmp_path / "pids"
+    study = get_context("spawn").Process(target=endless, args=(str(pids),))
+    study.start()
+    until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    study.kill()
+    study.join()
+    until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
+
+
+def until(true):
+    deadline_s = time.monotonic() + 30.0
+    while not true():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+
+
+def alive(pid):
+    """A process that has ended may wait for whoever inherited it to say so."""
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
 
 
 def test_a_cell_says_how_it_came_about(study, tmp_path):
