@@ -102,6 +102,16 @@ class ResetGraph:
         first = min(able, key=lambda skill: self._cost(here, skill, wanted, costs))
         return Way(first=first, expected_s=self._cost(here, first, wanted, costs))
 
+    def brings(self, skill: str, wanted: str) -> bool:
+        """Whether attempts of one skill from where another cannot start mostly ended where it can."""
+        ends = [
+            (share, wanted in after)
+            for (before, tried), counted in self._counted.items()
+            if tried == skill and wanted not in before
+            for after, share in counted.after.items()
+        ]
+        return 2.0 * sum(share for share, there in ends if there) > sum(share for share, _ in ends)
+
     def cut_off(self, here: Situation, wanted: Situation) -> bool:
         """Whether all that can be done from a situation has been tried often, and none of it leads to a wanted one."""
         seen, ahead, tries = {here}, [here], 0

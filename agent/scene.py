@@ -99,9 +99,11 @@ class Scene:
         return {name: way for name, way in ways.items() if way is not None}
 
     def stranded(self, here: Situation) -> Situation:
-        """Tasks that cannot start, nor can what undoes them."""
+        """Tasks that cannot start, nor can what undoes them, nor a task that mostly leads to where they can."""
         tasks = (skill for skill in self._skills if skill.name in self._tasks)
-        return Situation(skill.name for skill in tasks if not here & {skill.name, skill.undone_by})
+        alone = (skill.name for skill in tasks if not here & {skill.name, skill.undone_by})
+        able = here & self._tasks
+        return Situation(name for name in alone if not any(self._graph.brings(other, name) for other in able))
 
     def reset_for(self, here: Situation, stranded: Situation, resets: Collection[str]) -> str | None:
         """The one of ``resets`` that the cheapest way to a stranded task begins with; None: none is, or none can."""

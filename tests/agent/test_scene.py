@@ -11,7 +11,7 @@ from agent.abilities import Abilities
 from agent.reset_graph import TRIES
 from agent.scene import Scene
 from agent.states import Limits, State
-from persistence.passages import passages
+from persistence.passages import Passage, passages
 from persistence.records import NOTHING_CAN_START, TASK_CUT_OFF
 from sim.workspace import Workspace
 from skills.skill import SkillKind as Kind
@@ -171,6 +171,20 @@ def test_a_pair_that_can_start_neither_way_is_reset_at_once_whatever_else_can_st
     made.run(astray_after_first_attempt(made))
     assert names(made)[1] == "centre"
     assert names(made).count("centre") == 1  # in the middle one of the pair can start
+
+
+def test_a_pair_that_another_task_leads_to_needs_no_reset():
+    """Two ramps, each with a way up and a way down, and walks from one to the other."""
+    up, down = Placed("up", Kind.TASK, 0.5, 1.0), Placed("down", Kind.TASK, 0.5, 1.0)
+    up.undone_by, down.undone_by = "down", "up"
+    abilities = Abilities(tasks=(anywhere("walk"), up, down), resets=(centre(),), stand_ups=())
+    here, there = frozenset({"walk", "centre"}), frozenset({"walk", "up", "down"})
+    known = [Passage(skill="walk", before=here, after=there, took_s=5.0)]
+    for tried, stranded in (([], {"up", "down"}), (known, set())):
+        scene = Scene(abilities, Workspace(), tried)
+        assert scene.situation(observation(x_m=ASTRAY_M)) == here
+        assert scene.stranded(here) == stranded
+        assert scene.reset_for(here, scene.stranded(here), ["centre"]) == ("centre" if stranded else None)
 
 
 def test_what_is_where_a_person_wants_it_need_not_be_brought_there():
