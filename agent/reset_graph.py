@@ -22,6 +22,8 @@ PERSON_S = 600.0
 TRIES, TRIES_EACH = 30, 1
 """Attempts from all situations that can be come to, and of each skill from each, before it counts as known what none of
 them leads to."""
+OFTEN = 0.2
+"""Share of attempts that is no chance any more."""
 FADED = 0.05
 """An arrival whose count has faded to less does not count any more."""
 SWEEPS = 300
@@ -103,14 +105,15 @@ class ResetGraph:
         return Way(first=first, expected_s=self._cost(here, first, wanted, costs))
 
     def brings(self, skill: str, wanted: str) -> bool:
-        """Whether attempts of one skill from where another cannot start mostly ended where it can."""
+        """Whether attempts of one skill from where another cannot start often ended where it can."""
         ends = [
             (share, wanted in after)
             for (before, tried), counted in self._counted.items()
             if tried == skill and wanted not in before
             for after, share in counted.after.items()
         ]
-        return 2.0 * sum(share for share, there in ends if there) > sum(share for share, _ in ends)
+        arrived = sum(share for share, there in ends if there)
+        return arrived > 0.0 and arrived >= OFTEN * sum(share for share, _ in ends)
 
     def cut_off(self, here: Situation, wanted: Situation) -> bool:
         """Whether all that can be done from a situation has been tried often, and none of it leads to a wanted one."""

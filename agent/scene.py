@@ -99,7 +99,7 @@ class Scene:
         return {name: way for name, way in ways.items() if way is not None}
 
     def stranded(self, here: Situation) -> Situation:
-        """Tasks that cannot start, nor can what undoes them, nor a task that mostly leads to where they can."""
+        """Tasks that cannot start, nor can what undoes them, nor a task that often leads to where they can."""
         tasks = (skill for skill in self._skills if skill.name in self._tasks)
         alone = (skill.name for skill in tasks if not here & {skill.name, skill.undone_by})
         able = here & self._tasks
