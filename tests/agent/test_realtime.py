@@ -84,7 +84,7 @@ OF_TASKS = "FROM attempts WHERE skill NOT IN ('return_home', 'stand_up')"
 
 
 def test_a_robot_process_that_is_killed_costs_an_attempt_and_the_run_goes_on(run):
-    running = run("--hours", "0.008")
+    running = run("--hours", "0.006")
     (robot,) = [p for p in children(running.daemon_pid) if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
     ((before,),) = running.rows("SELECT max(id) FROM attempts")
     running.until(f"SELECT 1 {OF_TASKS} AND state = 'started' AND id > {before}")  # an attempt has just begun
