@@ -202,7 +202,8 @@ class Run:
         )
         # What cannot work is refused here, before the run is in the books.
         writer.submit(lambda store: check_may_run(store, self._home, config, robot.spec, abilities.tasks)).result()
-        writer.submit(lambda store: quarantine_what_ends_the_daemon(store, abilities.tasks)).result()
+        able = (*abilities.tasks, *abilities.resets, *abilities.stand_ups)
+        writer.submit(lambda store: quarantine_what_ends_the_daemon(store, able)).result()
         shown = read_shown(self._home, robot.spec, abilities.learned)
         abilities = shown.of(abilities)
         learning = abilities.learned
