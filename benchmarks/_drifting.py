@@ -14,7 +14,16 @@ FAULTS = {"hours": 24, "faults_per_hour": 120, "repaired_after_s": 45, "wear": F
 """One or two at a time (`sim.drift_ranges.drawn`)."""
 
 
-def learn(home: Path, robot: str, minutes: float, seed: int, settings: Mapping[str, Any], *, drifts: bool) -> None:
+def learn(
+    home: Path,
+    robot: str,
+    minutes: float,
+    seed: int,
+    settings: Mapping[str, Any],
+    *,
+    drifts: bool,
+    faults_per_hour: float = FAULTS["faults_per_hour"],
+) -> None:
     """Run the daemon for so many robot minutes, or go on where it was cut off.
 
     Args:
@@ -23,7 +32,8 @@ def learn(home: Path, robot: str, minutes: float, seed: int, settings: Mapping[s
         minutes: robot time.
         seed: of the run, and of what drifts.
         settings: by name, such as ``learner.history``.
-        drifts: whether the robot drifts.
+        drifts: whether faults come and go.
+        faults_per_hour: how many come.
 
     Raises:
         RuntimeError: see `_daemon.run_until`.
@@ -32,7 +42,8 @@ def learn(home: Path, robot: str, minutes: float, seed: int, settings: Mapping[s
     if drifts:
         file = home.parent / f"{home.name}-drift.toml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        lines = [f"{name} = {json.dumps(value)}" for name, value in {"seed": seed, **FAULTS}.items()]
+        drawn = {"seed": seed, **FAULTS, "faults_per_hour": faults_per_hour}
+        lines = [f"{name} = {json.dumps(value)}" for name, value in drawn.items()]
         file.write_text("[random]\n" + "\n".join(lines) + "\n")
         changes["sim.drift"] = str(file)
     told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]

@@ -1,9 +1,10 @@
-"""The trotting policy that PyBullet ships, left as it is, with a learned correction of each leg on top of it.
+"""The trotting policy that PyBullet ships, left as it is, with a learned correction on top of it.
 
 The policy is that of Tan et al. (2018), "Sim-to-Real: Learning Agile Locomotion For Quadruped Robots": a generator
 moves diagonal pairs of legs along ellipses, and a network of roll, pitch and their rates adds to it. Neither was ever
-trained on a robot that had drifted. The correction is zero where nothing is learned; learned on robots that drift, it
-sees enough of the past to tell what has.
+trained on a robot that had drifted. The correction changes the generator's frequency, stride and lift, how much of the
+network's answer counts, and each leg (as Iscen et al. 2018 modulate a generator). It is zero where nothing is learned;
+learned on robots that drift, it sees enough of the past to tell what has.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.robot import Array, Command, CommandMode, FloatArray, Frames, Observation, RobotSpec
-from skills.family import Family
+from skills.family import Family, Script
 from skills.skill import Displacement
 from skills.walk import Walk
 
@@ -27,8 +28,14 @@ EXTENSION_RAD = 0.35
 RESIDUAL_RAD = 0.25
 """Of the shipped policy (minitaur_trotting_env.py)."""
 CORRECTION_RAD = 0.4
-"""Of what is learned on top of it, at an action of 1."""
+"""Of each leg, by what is learned on top of it, at an action of 1."""
+FREQUENCY_SPAN_HZ = 1.0
+STRIDE_SPAN = 1.0
+LIFT_SPAN = 0.5
+"""Shares of the generator's amplitudes, at an action of 1."""
 PHYSICS_S = 0.001
+N_LEGS = 4
+N_MODULATIONS = 4
 _GYRO_SCALE = 0.2
 _JOINT_VELOCITY_SCALE = 0.05
 
@@ -78,8 +85,7 @@ class TrottingActuator:
     def __init__(self, spec: RobotSpec, dt_s: float) -> None:
         """Prepare for one attempt at a control period of ``dt_s``."""
         self.phase_rad = 0.0
-        self._spec, self._policy = spec, ShippedPolicy()
-        self._step_rad = math.tau * FREQUENCY_HZ * dt_s
+        self._spec, self._policy, self._dt_s = spec, ShippedPolicy(), dt_s
 
     def start(self, observation: Observation) -> None:
         """Begin a new trot."""
@@ -88,14 +94,18 @@ class TrottingActuator:
 
     def command(self, action: FloatArray, observation: Observation) -> Command:
         """What the shipped policy does about this reading, corrected."""
+        frequency, stride, lift, answer = action[:N_MODULATIONS]
+        scale = np.repeat((1.0 + STRIDE_SPAN * stride, 1.0 + LIFT_SPAN * lift), N_LEGS)
         shipped = self._policy.act(observation.orientation_xyzw, observation.angular_velocity)
-        legs = generator_legs_rad(self.phase_rad) + RESIDUAL_RAD * shipped + CORRECTION_RAD * action
-        self.phase_rad = (self.phase_rad + self._step_rad) % math.tau
+        legs = scale * generator_legs_rad(self.phase_rad) + min(1.0, 1.0 + answer) * RESIDUAL_RAD * shipped
+        legs += CORRECTION_RAD * action[N_MODULATIONS:]
+        hz = FREQUENCY_HZ + FREQUENCY_SPAN_HZ * float(frequency)
+        self.phase_rad = (self.phase_rad + math.tau * hz * self._dt_s) % math.tau
         return leg_command(self._spec, legs)
 
 
 class TrottingFamily(Family):
-    """Corrections of the shipped policy: an action for the swing and one for the extension of each leg."""
+    """Corrections of the shipped policy: of the cycle, of what the network answers, and of each leg."""
 
     name = "trot"
     smoothing = 0.6
@@ -105,8 +115,8 @@ class TrottingFamily(Family):
         return None if spec.name == ROBOT else f"the trotting policy is for {ROBOT}, and the robot is {spec.name!r}"
 
     def action_size(self, spec: RobotSpec) -> int:
-        """Swings, then extensions."""
-        return spec.n_joints
+        """Frequency, stride, lift, how much of the network's answer counts; then swings, then extensions."""
+        return N_MODULATIONS + spec.n_joints
 
     def actuator(self, spec: RobotSpec, dt_s: float) -> TrottingActuator:
         """A fresh trot."""
@@ -146,6 +156,11 @@ class Trot(Walk):
     def prior_action(self, spec: RobotSpec) -> Array:
         """No correction."""
         return np.zeros(TROTTING.action_size(spec))
+
+    def script(self, spec: RobotSpec) -> Script:
+        """No correction: a policy that strays from what was shipped where it does not have to falls."""
+        size = TROTTING.action_size(spec)
+        return lambda frames: np.zeros((*frames.up.shape[:-1], size))
 
 
 TROT_FORWARD = Trot(

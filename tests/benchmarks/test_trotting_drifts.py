@@ -1,5 +1,7 @@
 """The study of the trotting policy under drifts: what counts as survived, and that alone it is the shipped policy."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -30,3 +32,43 @@ def test_alone_it_trots_as_shipped_and_a_drift_is_there_from_the_start(monkeypat
     assert found["nominal"]["return"] == pytest.approx(shipped.return_, abs=0.25)
     assert found["table_leg_fifth"]["falls"] == 1
     assert np.isfinite(found["table_leg_fifth"]["return"])
+
+
+def test_each_drift_is_met_from_where_learning_without_it_ended(tmp_path, monkeypatch):
+    monkeypatch.setenv("PERDURE_BENCH_HOMES", str(tmp_path))
+    learned = {}
+
+    def learn(home, robot, minutes, seed, settings, *, drifts, faults_per_hour=0):
+        del robot, seed
+        home.mkdir(exist_ok=True)
+        past = (home / "past").read_text() if (home / "past").exists() else ""
+        (home / "past").write_text(f"{past} {settings.get('sim.drift', faults_per_hour)}")
+        learned[home.name] = (minutes, drifts, settings.get("learner.replay_steps"), (home / "past").read_text())
+
+    def judge(config, weights, drifts=("nominal", *TABLE)):
+        del config
+        stood = weights is not None and weights.version == "later"
+        return {
+            name: {"return": 5.0 if stood or name == "nominal" else 1.0, "falls": int(not stood)} for name in drifts
+        }
+
+    def find(version, robot, skill, home):
+        del version, robot, skill
+        return SimpleNamespace(version="first" if home.name == "trotting-drifts-seed3" else "later")
+
+    monkeypatch.setattr(trotting_drifts, "learn", learn)
+    monkeypatch.setattr(trotting_drifts, "judge", judge)
+    monkeypatch.setattr(trotting_drifts, "find_policy", find)
+    monkeypatch.setattr(trotting_drifts, "stored_config", lambda home: CONFIG)
+    unfinished = tmp_path / "trotting-drifts-seed3-table_mass-unfinished"
+    unfinished.mkdir()
+    figures = trotting_drifts.cell({**trotting_drifts.CORRECTED, "faults": [[20, 120], [60, 400]], "tuned_min": 5}, 3)
+    assert learned.pop("trotting-drifts-seed3") == (60, True, None, " 120 400")
+    steps = trotting_drifts.UNDER_DRIFT["learner.replay_steps"]
+    assert learned == {f"trotting-drifts-seed3-{drift}": (65, False, steps, f" 120 400 {drift}") for drift in TABLE}
+    assert not unfinished.exists()
+    assert [figures[who]["survived"] for who in ("alone", "corrected", "tuned")] == [0, 0, 9]
+    assert figures["policy_version"] == "first"
+
+    trotting_drifts.cell({**trotting_drifts.CORRECTED, "faults": [[20, 120], [60, 400]], "tuned_min": 5}, 3)
+    assert learned["trotting-drifts-seed3-table_mass"][3] == " 120 400 table_mass table_mass"

@@ -13,16 +13,22 @@ from sim.robot import CommandMode, FrameLayout, Frames
 from skills.trotting import (
     CORRECTION_RAD,
     FREQUENCY_HZ,
+    FREQUENCY_SPAN_HZ,
+    LIFT_SPAN,
+    N_MODULATIONS,
+    RESIDUAL_RAD,
     ROBOT,
     TROT_FORWARD,
     TROTTING,
     ShippedPolicy,
     TrottingActuator,
+    generator_legs_rad,
+    leg_command,
 )
 
 SPEC = minitaur_trotting_spec()
 DT_S = 0.01
-STILL = np.zeros(8)
+STILL = np.zeros(TROTTING.action_size(SPEC))
 
 
 def leaning(y):
@@ -59,11 +65,43 @@ def test_a_correction_moves_the_leg_that_it_is_for():
         actuator.start(leaning(0.0))
         return actuator.command(action, leaning(0.0)).target
 
-    swing, extension = (target(0.5 * np.eye(8)[k]) - target(STILL) for k in (1, 5))
+    swing, extension = (target(0.5 * np.eye(len(STILL))[N_MODULATIONS + k]) - target(STILL) for k in (1, 5))
     for moved in (swing, extension):
         np.testing.assert_allclose(np.abs(moved), 0.5 * CORRECTION_RAD * (np.arange(8) // 2 == 1), atol=1e-9)
     assert swing[2] == pytest.approx(-swing[3])
     assert extension[2] == pytest.approx(extension[3])
+
+
+def test_what_was_shipped_is_modulated():
+    """Frequency, stride, lift, and how much of the network's answer counts."""
+
+    def modulated(index, amount):
+        actuator = TrottingActuator(SPEC, DT_S)
+        actuator.start(leaning(0.05))
+        actuator.phase_rad = 0.25 * np.pi
+        command = actuator.command(amount * np.eye(len(STILL))[index], leaning(0.05))
+        return command.target, actuator.phase_rad - 0.25 * np.pi
+
+    legs = generator_legs_rad(0.25 * np.pi)
+    answer = RESIDUAL_RAD * ShippedPolicy().act(leaning(0.05).orientation_xyzw, leaning(0.05).angular_velocity)
+    scale = np.repeat((1.0, 1.0 + LIFT_SPAN), 4)
+    for index, amount, wanted in (
+        (0, 1.0, legs + answer),
+        (1, -1.0, np.concatenate((np.zeros(4), legs[4:])) + answer),
+        (2, 1.0, scale * legs + answer),
+        (3, -1.0, legs),
+        (3, 1.0, legs + answer),
+    ):
+        target, turned = modulated(index, amount)
+        np.testing.assert_allclose(target, leg_command(SPEC, wanted).target, atol=1e-9)
+        hz = FREQUENCY_HZ + (FREQUENCY_SPAN_HZ if index == 0 else 0.0)
+        assert turned == pytest.approx(2.0 * np.pi * hz * DT_S)
+
+
+def test_no_correction_is_what_it_advises_everywhere():
+    layout = FrameLayout.of(SPEC)
+    advice = TROT_FORWARD.script(SPEC)(Frames(np.zeros((3, 2, layout.width), np.float32), layout))
+    np.testing.assert_array_equal(advice, np.zeros((3, 2, len(STILL))))
 
 
 def test_no_other_robot_has_it_and_its_own_only_on_request():
@@ -82,7 +120,7 @@ def test_features_hold_what_was_measured_and_sent():
     frame[:, place["angular_velocity"]] = (1.0, 2.0, 3.0)
     frame[:, place["joint_position"]] = SPEC.stand_position_rad + 0.1
     frame[:, place["joint_velocity"]] = 2.0
-    row = TROTTING.features(SPEC, Frames(frame, layout), np.full(1, np.pi / 6), np.full((1, 8), 0.3))
-    wanted = [0, 0, -1, 0.2, 0.4, 0.6, *[0.1] * 16, 0.5, np.sqrt(0.75), *[0.3] * 8]
+    row = TROTTING.features(SPEC, Frames(frame, layout), np.full(1, np.pi / 6), np.full((1, len(STILL)), 0.3))
+    wanted = [0, 0, -1, 0.2, 0.4, 0.6, *[0.1] * 16, 0.5, np.sqrt(0.75), *[0.3] * len(STILL)]
     assert row.shape == (1, TROTTING.feature_size(SPEC))
     np.testing.assert_allclose(row[0], wanted, atol=1e-6)
