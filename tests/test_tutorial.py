@@ -5,12 +5,16 @@ import shlex
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from benchmarks import trotting_drifts
+
 TEXT = (Path(__file__).parents[1] / "docs" / "tutorial.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
+(SETTINGS,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
 (CODE,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
@@ -54,6 +58,12 @@ def test_the_tutorial_works(tmp_path):
     outcomes = follow(tmp_path, "--attempts", "2")
     assert len(outcomes) == 2
     assert (tmp_path / "hop_in_place" / "test_hop_in_place.py").is_file()
+
+
+def test_a_policy_is_corrected_with_the_settings_that_were_measured():
+    advised = {f"learner.{name}": value for name, value in tomllib.loads(SETTINGS)["learner"].items()}
+    assert advised
+    assert advised.items() <= trotting_drifts.SETTINGS.items()
 
 
 @pytest.mark.slow
