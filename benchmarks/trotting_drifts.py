@@ -7,10 +7,10 @@ The policy is PyBullet's (`skills.trotting`), in the physics and by the protocol
 standing; return is metres ahead less energy. The drifts are the nine of its published table
 (`sim.drift_presets.TABLE`), there from the start; alone it was measured to survive one of them. The correction learns
 for three hours of robot time with faults of the training ranges that come and go, in the first hour one or two at a
-time, then five (`benchmarks._drifting`). Each is smaller than the table's, and the correction, which sees a quarter of
-a second of the past, never meets the table until then. Then the daemon goes on for some minutes under each of the
-table's drifts, from where it was. Someone puts the robot back after each attempt. With ``PERDURE_BENCH_HOMES`` homes
-are kept there, and a run that was cut off goes on.
+time, then five (`benchmarks._drifting`). No fault is a drift of the table, but five add up: decision 0036 says how
+often they came to as much. The correction sees a quarter of a second of the past. Then the daemon goes on for some
+minutes under each of the table's drifts, from where it was. Someone puts the robot back after each attempt. With
+``PERDURE_BENCH_HOMES`` homes are kept there, and a run that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         config = stored_config(home)
         weights = find_policy("latest", ROBOT, TROT_FORWARD, home)
         alone, corrected = judge(config, None), judge(config, weights)
-        tuned = {NOMINAL: corrected[NOMINAL]}
+        tuned: dict[str, dict[str, Any]] = {}
         for drift in TABLE:
             later = _copy(home, drift)
             further = {**changes, **settings["under_drift"], "sim.drift": drift}
@@ -190,8 +190,9 @@ STUDY = Study(
     figures={
         f"{who}.{figure}": "higher"
         for who in ("alone", "corrected", "tuned")
-        for figure in ("survived", "kept", "return_share", f"drifts.{NOMINAL}.speed_mps")
-    },
+        for figure in ("survived", "kept", "return_share")
+    }
+    | {f"{who}.drifts.{NOMINAL}.speed_mps": "higher" for who in ("alone", "corrected")},
 )
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sim.robot import Array, Command, CommandMode, FloatArray, Frames, Observation, RobotSpec
 from skills.family import Family, Script
 from skills.skill import Displacement
+from skills.trajectory_generator import N_LEGS
 from skills.walk import Walk
 
 WEIGHTS = Path(__file__).parent / "library" / "minitaur_trotting_policy.npz"
@@ -32,10 +33,10 @@ CORRECTION_RAD = 0.4
 FREQUENCY_SPAN_HZ = 1.0
 STRIDE_SPAN = 1.0
 LIFT_SPAN = 0.5
-"""Shares of the generator's amplitudes, at an action of 1."""
+"""Of the generator, at an action of 1: strides and lifts as shares of its amplitudes."""
 PHYSICS_S = 0.001
-N_LEGS = 4
 N_MODULATIONS = 4
+"""Of the cycle and of the answer; then come the legs."""
 _GYRO_SCALE = 0.2
 _JOINT_VELOCITY_SCALE = 0.05
 

@@ -23,3 +23,9 @@ def test_the_daemon_is_told_of_faults_that_come_and_go(tmp_path, monkeypatch, dr
         file = home.parent / "home-drift.toml"
         assert settings["sim.drift"] == f'"{file}"'
         assert tomllib.loads(file.read_text()) == {"random": {"seed": 4, **_drifting.FAULTS}}
+
+
+def test_more_faults_come_where_a_study_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(_daemon, "run_until", lambda *arguments: None)
+    _drifting.learn(tmp_path / "home", "a1", 30.0, 4, {}, drifts=True, faults_per_hour=400)
+    assert tomllib.loads((tmp_path / "home-drift.toml").read_text())["random"]["faults_per_hour"] == 400
