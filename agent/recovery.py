@@ -19,6 +19,8 @@ from skills.skill import ScriptedSkill
 
 BAD_STANCE = "bad_stance"
 """Kind of self-recovery: the robot stands, but not as a task can start, such as with a leg folded through."""
+RESTED = "rested"
+"""Not a self-recovery, and not in the books: the robot was without torque, has sunk to the floor, and gets up."""
 RELAX_S = 0.5
 """Between two tries to stand up."""
 STILL_RATE_RADPS = 0.5
@@ -66,6 +68,17 @@ class Recovery:
         self._kind = BAD_STANCE
         return Interrupt(Event.FALL_PREDICTED, BAD_STANCE)
 
+    def from_rest(self) -> Interrupt:
+        """What to raise where a robot that was without torque has sunk to the floor."""
+        self._kind = RESTED
+        return Interrupt(Event.FALL_PREDICTED, RESTED)
+
+    @property
+    def legs_under(self) -> bool:
+        """Whether the legs are where the stance can be taken up from: farther away, one may fold through on its way."""
+        off = self._loop.reading.observation.joint_position - self._loop.robot.spec.stand_position_rad
+        return float(np.abs(off).max()) < self._limits.legs_under_rad
+
     def forget_falls(self) -> None:
         """A person has been there: the falls before do not count any more."""
         self._falls_s.clear()
@@ -90,7 +103,8 @@ class Recovery:
             Why the robot does not stand; empty if it does.
         """
         now_s = self._loop.reading.robot_s
-        self._falls_s.append(self._fell_s)
+        if self._kind != RESTED:
+            self._falls_s.append(self._fell_s)
         while self._falls_s and now_s - self._falls_s[0] > 3600.0:
             self._falls_s.popleft()
         if len(self._falls_s) > self._limits.falls_per_hour:
@@ -124,13 +138,15 @@ class Recovery:
 
     def _enter(self, tries: int, *, stood: bool) -> None:
         """Into the books."""
+        kind, self._kind = self._kind, FALL
+        if kind == RESTED:
+            return
         self._ledger.fell(
             SelfRecovery(
-                kind=self._kind,
+                kind=kind,
                 started_s=self._fell_s,
                 ended_s=self._loop.reading.robot_s,
                 recovered=stood,
                 tries=max(1, tries),
             )
         )
-        self._kind = FALL

@@ -13,7 +13,6 @@ check-up that follows (`agent.checkups`), or else by the errors that gave it awa
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,14 +58,14 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     assert isinstance(robot, SimulatedRobot)
     with robot:
         drifts = tuple(schedule(robot.drift_subject, settings["drifts"], seed))
-    with tempfile.TemporaryDirectory() as folder:
-        home, file = Path(folder) / "home", Path(folder) / "drift.toml"
+    with _daemon.kept_home(f"detection-{settings['robot']}-seed{seed}") as home:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        file = home.with_suffix(".toml")
         file.write_text(as_toml(drifts))
         changes = {"run.start": "zoo", "learner.watch_drift": True, "sim.drift": str(file), **settings["set"]}
         told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
         hours = (CALM_S + len(drifts) * (LASTS_S + PAUSE_S)) / 3600.0
-        length = ("--hours", str(hours), "--speed", "max", "--seed", str(seed))
-        _daemon.run_daemon(home, *length, "--robot", settings["robot"], *told)
+        _daemon.run_until(home, hours, "--speed", "max", "--seed", str(seed), "--robot", settings["robot"], *told)
         return judge(home, drifts)
 
 

@@ -1,12 +1,12 @@
 """Says when prediction errors have changed for the worse, with a bound on false alarms that does not rest on a model.
 
 Each error is compared with those of calm times: its rank there is a p-value, small where the error is unusually large.
-A calibrator turns that into an e-value, a number whose mean is at most 1 as long as nothing has changed (Vovk and Wang
-2021, arXiv 1912.06116). E-values are collected by the recursion of Shiryaev and Roberts, M <- e (M + 1), which is an
-e-detector (Shin, Ramdas and Rinaldo 2023, arXiv 2203.03532): M less the number of blocks is a supermartingale, so that
-the alarm at M >= c comes on average no earlier than after c blocks. Nothing is assumed of how errors are distributed. A
-mean of e-detectors is one, too: several channels are watched together, and several calibrators, for small shifts and
-large ones.
+That becomes a normal score z, and for a shift of s standard deviations the likelihood ratio exp(s z - s^2 / 2): an
+e-value, a number whose mean is at most 1 as long as nothing has changed (Vovk and Wang 2021, arXiv 1912.06116). They
+are collected by the recursion of Shiryaev and Roberts, M <- e (M + 1), which is an e-detector (Shin, Ramdas and Rinaldo
+2023, arXiv 2203.03532): M less the number of blocks is a supermartingale, so that the alarm at M >= c comes on average
+no earlier than after c blocks. Nothing is assumed of how errors are distributed. A mean of e-detectors is one, too:
+several channels are watched together, either side of those that may err to both, and several shifts.
 
 What is assumed: a block's error is as calm ones were, given what came before. Errors within a stride depend on each
 other; those of blocks about as long as one hardly do. Calm data that the ranks have not seen check the mean of the
@@ -18,17 +18,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 Float64 = NDArray[np.float64]
-KAPPAS = np.array((0.2, 0.4, 0.7))
-"""Calibrators k p^(k - 1): small k for large shifts, which make p tiny, large k for small ones."""
+SHIFTS = np.array((0.5, 1.0, 2.0))
+"""In standard deviations of a block's error."""
 FEWEST = 200
 """Calm blocks that calibration needs."""
 _MOST = 1e200
 """Of the evidence of a channel, which grows on as long as nobody resets it."""
+_LEAST = 1e-12
+"""Of an e-value, whose logarithm is wanted: one that is the least of all has none."""
 DEVIATIONS = 2.0
 """Standard errors of the bound that e-values are divided by."""
 
@@ -46,7 +50,8 @@ class Alarm:
     evidence: Float64
     """Share of each channel in the statistic. Shape: (J,)."""
     size: Float64
-    """Mean error of each channel since then, in calm standard deviations above the calm mean. Shape: (J,)."""
+    """Mean error of each channel since then, in calm standard deviations from the calm mean: of a signed channel to
+    either side, else above it. Shape: (J,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +61,17 @@ class Calibration:
     block: int
     """Steps that are averaged to one error."""
     calm: Float64
-    """Errors of blocks, ascending. Shape: (n, J)."""
+    """Errors of blocks, each column ascending; the last ``signed`` of the channels once more, negated. Shape:
+    (n, J + signed)."""
     inflation: Float64
-    """What each channel's e-values are divided by, at least 1. Shape: (J, K)."""
+    """What the e-values of each are divided by, at least 1. Shape: (J + signed, K)."""
     signed: int = 0
-    """So many of the last channels are errors of either sign, of whose mean over a block the size counts: what errs to
-    one side shows after few blocks."""
+    """So many of the last channels err to either side."""
+
+    @property
+    def channels(self) -> int:
+        """J."""
+        return int(self.calm.shape[1]) - self.signed
 
     @classmethod
     def of(cls, attempts: Sequence[Float64], block: int, signed: int = 0) -> Calibration:
@@ -75,7 +85,7 @@ class Calibration:
         """
         if block < 1:
             raise ValueError(f"block is {block}; it must be at least 1")
-        halves = [sizes(_blocks(attempts[first::2], block), signed) for first in (0, 1)]
+        halves = [_sides(_blocks(attempts[first::2], block), signed) for first in (0, 1)]
         if min(map(len, halves)) < FEWEST // 2:
             raise ValueError(
                 f"{[*map(len, halves)]} calm blocks of {block} steps in the two halves of {len(attempts)} attempts; "
@@ -111,14 +121,14 @@ class ChangeDetector:
 
     def reset(self) -> None:
         """Begin anew, as after an alarm has been seen to."""
-        channels = self._calibration.calm.shape[1]
+        sides = self._calibration.calm.shape[1]
         self._step = 0
-        self._evidence = np.zeros((channels, len(KAPPAS)))
-        """M of each channel and calibrator."""
-        self._growth = np.zeros(channels)
+        self._evidence = np.zeros((sides, len(SHIFTS)))
+        """M of each side of a channel and shift."""
+        self._growth = np.zeros(sides)
         """Sum of log e since the change, if there were one: Page's statistic, which says when it came."""
-        self._since = np.zeros(channels, np.int64)
-        self._size_sum, self._size_count = np.zeros(channels), np.zeros(channels)
+        self._since = np.zeros(sides, np.int64)
+        self._size_sum, self._size_count = np.zeros(sides), np.zeros(sides)
         self._begin_block()
 
     def cut(self) -> None:
@@ -149,18 +159,17 @@ class ChangeDetector:
         return self._alarm() if self.statistic >= self.threshold else None
 
     def _begin_block(self) -> None:
-        channels = self._calibration.calm.shape[1]
+        channels = self._calibration.channels
         self._sum, self._count, self._in_block = np.zeros(channels), np.zeros(channels), 0
 
     def _close_block(self) -> None:
-        whole = self._count == self._calibration.block
-        # A block with a missing error says nothing of its channel: its mean is not one of those that were calibrated.
-        mean = sizes(self._sum / self._calibration.block, self._calibration.signed)
-        mean = np.where(whole, mean, self._calm_mean)
+        signed = self._calibration.signed
+        whole = _both(_enough(self._count, self._calibration.block), signed)
+        mean = np.where(whole, _sides(self._sum / np.maximum(self._count, 1), signed), self._calm_mean)
         e = _e_values(self._calibration.calm, mean[None])[0] / self._calibration.inflation
         evidence = np.minimum(e * (self._evidence + 1.0), _MOST)
         self._evidence = np.where(whole[:, None], evidence, self._evidence)
-        grown = self._growth + np.log(e.mean(axis=1))
+        grown = self._growth + np.log(np.maximum(e.mean(axis=1), _LEAST))
         begins = whole & (grown <= 0.0)
         self._growth = np.where(whole, np.maximum(grown, 0.0), self._growth)
         self._since[begins] = self._step
@@ -170,14 +179,18 @@ class ChangeDetector:
         self._begin_block()
 
     def _alarm(self) -> Alarm:
-        by_channel = self._evidence.mean(axis=1)
-        channel = int(by_channel.argmax())
+        by_side, sizes = self._evidence.mean(axis=1), self._size_sum / np.maximum(self._size_count, 1.0)
+        side, channels = int(by_side.argmax()), self._calibration.channels
+        evidence, size = by_side[:channels].copy(), sizes[:channels].copy()
+        first = channels - self._calibration.signed
+        evidence[first:] += by_side[channels:]
+        size[first:] = np.maximum(size[first:], sizes[channels:])
         return Alarm(
             step=self._step - 1,
-            since=int(self._since[channel]),
-            channel=channel,
-            evidence=by_channel / by_channel.sum(),
-            size=self._size_sum / np.maximum(self._size_count, 1.0),
+            since=int(self._since[side]),
+            channel=side if side < channels else side - self._calibration.signed,
+            evidence=evidence / evidence.sum(),
+            size=size,
         )
 
 
@@ -192,19 +205,33 @@ def steps_between_alarms(false_alarms_per_hour: float, rate_hz: float) -> float:
     return 3600.0 * rate_hz / false_alarms_per_hour
 
 
-def sizes(means: Float64, signed: int) -> Float64:
-    """Means over blocks, the last ``signed`` of them without their sign. Shape: (..., J)."""
-    first = means.shape[-1] - signed
-    out: Float64 = np.concatenate((means[..., :first], np.abs(means[..., first:])), axis=-1)
-    return out
+def _sides(means: Float64, signed: int) -> Float64:
+    """Errors that are bad where they are large: the last ``signed`` of them once more, negated. Shape: (..., J) to
+    (..., J + signed).
+    """
+    return np.concatenate((means, -means[..., means.shape[-1] - signed :]), axis=-1)
+
+
+def _both(channels: NDArray[np.bool_], signed: int) -> NDArray[np.bool_]:
+    """What holds for channels, for their sides. Shape: (J,) to (J + signed,)."""
+    return np.concatenate((channels, channels[len(channels) - signed :]))
+
+
+def _enough(known: NDArray[Any], block: int) -> NDArray[np.bool_]:
+    """Whether the mean of so many known errors of a block counts: of fewer than half it is not like the others."""
+    return np.asarray(2 * known >= block)
 
 
 def _blocks(attempts: Sequence[Float64], block: int) -> Float64:
-    """Means of whole blocks without a missing error, of each channel as many as of the one with fewest: rows of these
-    are not of one time. Shape: (n, J).
+    """Means of blocks, of each channel as many as of the one with fewest: rows of these are not of one time. Shape:
+    (n, J).
     """
-    parts = [a[: len(a) // block * block].reshape(-1, block, a.shape[1]).mean(axis=1) for a in attempts]
-    means: Float64 = np.concatenate(parts) if parts else np.zeros((0, 0))
+    parts = [a[: len(a) // block * block].reshape(-1, block, a.shape[1]) for a in attempts]
+    errors: Float64 = np.concatenate(parts) if parts else np.zeros((0, block, 0))
+    known = np.isfinite(errors)
+    count = known.sum(axis=1)
+    sums = np.where(known, errors, 0.0).sum(axis=1)
+    means = np.where(_enough(count, block), sums / np.maximum(count, 1), np.nan)
     columns = [column[np.isfinite(column)] for column in means.T]
     fewest = min(map(len, columns), default=0)
     if not fewest:
@@ -213,9 +240,11 @@ def _blocks(attempts: Sequence[Float64], block: int) -> Float64:
 
 
 def _e_values(calm: Float64, errors: Float64) -> Float64:
-    """Calibrated k p^(k - 1), p being the share of calm errors and this one as large. (n, J) to (n, J, K)."""
-    n, channels = calm.shape
-    below = np.stack([np.searchsorted(calm[:, j], errors[:, j], side="left") for j in range(channels)], axis=1)
-    p = (n - below + 1.0) / (n + 1.0)
-    e: Float64 = KAPPAS * p[..., None] ** (KAPPAS - 1.0)
+    """Likelihood ratios of shifts for normal scores of ranks, the share of calm errors and this one that are as large
+    being its p-value. (n, J) to (n, J, K).
+    """
+    n, sides = calm.shape
+    below = np.stack([np.searchsorted(calm[:, j], errors[:, j], side="left") for j in range(sides)], axis=1)
+    score = -ndtri((n - below + 1.0) / (n + 1.0))
+    e: Float64 = np.exp(SHIFTS * score[..., None] - 0.5 * SHIFTS**2)
     return e

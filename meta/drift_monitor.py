@@ -14,7 +14,7 @@ from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec
 
 CALM_S = 30.0
 """A change is over once errors have been calm for this long."""
-UNCALM_EVERY_S = 60.0
+UNCALM_EVERY_S = 300.0
 """For that, errors count as calm if the test does not alarm although it may once in this time."""
 HABIT_S = 1800.0
 """After this long of practice a change is what the robot is like now: expectations are learned from it, too."""
@@ -91,7 +91,7 @@ class DriftMonitor:
         """Take a newer expectation; while the robot is changed, and that is no habit, it waits."""
         if expectation is None or (self._newer is not None and expectation.version == self._newer.version):
             return
-        if expectation.calibration.calm.shape[1] != len(self._joints):
+        if expectation.calibration.channels != len(self._joints):
             return  # of an older version, which watched other channels; the next one comes soon
         self._newer = expectation
         if self.condition is not Condition.CHANGED or self._expectation is None:

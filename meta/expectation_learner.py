@@ -26,8 +26,8 @@ class ExpectationConfig:
     """Settings of `ExpectationLearner`."""
 
     model: DynamicsConfig = field(default_factory=lambda: DynamicsConfig(members=3, hidden=(96, 96)))
-    block: int = 5
-    """Steps that are averaged to one error."""
+    block: int = 10
+    """Steps that are averaged to one error: about as long as a stride, or errors of blocks depend on each other."""
     held_back: int = 3
     """One attempt in so many is not learned from, but calibrates."""
     first_steps: int = 8000

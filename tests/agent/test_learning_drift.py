@@ -74,7 +74,7 @@ def test_after_enough_attempts_there_is_an_expectation(tmp_path, home):
     expectation = made.beside[DRIFT].snapshot()
     assert expectation.version == 40
     assert expectation.finite
-    assert expectation.calibration.calm.shape[1] == 1 + 7 * N_JOINTS + CHECKS
+    assert expectation.calibration.channels == 1 + 7 * N_JOINTS + CHECKS
 
 
 def test_a_changed_robot_teaches_the_policy_and_not_what_to_expect(tmp_path, home):

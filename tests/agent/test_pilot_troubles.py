@@ -1,5 +1,6 @@
 """What goes wrong while the robot moves: falls, fences, faults, told as scenarios like those of test_pilot.py."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -153,6 +154,59 @@ class TestFall:
         assert [skill for (skill,) in tried] == stand_ups
         assert made.rows("SELECT kind, recovered FROM self_recoveries") == [("bad_stance", 1)] * len(stand_ups)
         assert made.rows("SELECT count(*) FROM attempts WHERE skill IN ('go', 'back')") == [(2,)]
+
+    @pytest.mark.parametrize(("sinks", "helps"), [(True, "learned"), (True, "script"), (False, "")])
+    def test_a_robot_that_has_sunk_to_the_floor_while_it_cooled_stands_up_first(self, world, sinks, helps):
+        """Its legs, moved to the stance from where they came to lie, might fold through."""
+        made = world(attempts=2, learned_get_up=True)
+        made.stand_ups[0]._seconds = 3.0 if helps == "script" else 1.0
+
+        def script(robot: FakeRobot) -> None:
+            robot.temperature_c = 90.0 if made.path.count("ATTEMPT") == 1 and "LEARN_ONLY" not in made.path else 30.0
+            if made.state is State.LEARN_ONLY and sinks:
+                robot._joints = robot.spec.stand_position_rad + 1.5
+
+        made.run(script)
+        tried = made.rows("SELECT skill FROM attempts WHERE skill IN ('learned', 'stand_up') ORDER BY id")
+        assert [skill for (skill,) in tried] == {"learned": ["learned"], "script": ["learned", "stand_up"], "": []}[
+            helps
+        ]
+        if sinks:
+            assert made.in_order(
+                "LEARN_ONLY", "STANDBY", "ARMING", "FALLING", "RECOVER", "RESET", "STANDBY", "ARMING", "ATTEMPT"
+            )
+        assert made.rows("SELECT count(*) FROM self_recoveries") == [(0,)]
+        assert made.rows("SELECT count(*) FROM interventions") == [(0,)]
+
+    def test_rests_are_no_falls_however_many(self, world):
+        made = world(attempts=2 * LIMITS.falls_per_hour)
+
+        def script(robot: FakeRobot) -> None:
+            hot = made.path.count("ATTEMPT") > made.path.count("LEARN_ONLY") and made.state is not State.RECOVER
+            robot.temperature_c = 90.0 if hot else 30.0
+            if made.state is State.LEARN_ONLY:
+                robot._joints = robot.spec.stand_position_rad + 1.5
+
+        made.run(script)
+        stood_up = made.rows("SELECT count(*) FROM attempts WHERE skill = 'stand_up'")
+        assert stood_up[0][0] > LIMITS.falls_per_hour
+        assert made.rows("SELECT count(*) FROM interventions") == [(0,)]
+
+    def test_legs_that_are_wrong_after_an_attempt_are_sorted_once_and_booked(self, world):
+        made = world(attempts=3)
+
+        def script(robot: FakeRobot) -> None:
+            if made.state is State.ATTEMPT and made.path.count("ATTEMPT") == 2:
+                made.robot.spoil = wrong
+            if made.path.count("ATTEMPT") == 3:
+                made.robot.spoil = lambda reading: reading
+
+        def wrong(reading: Observation) -> Observation:
+            return replace(reading, joint_position=reading.joint_position + 1.5)
+
+        made.run(script)
+        assert made.rows("SELECT kind, recovered FROM self_recoveries") == [("bad_stance", 1)]
+        assert made.rows("SELECT count(*) FROM attempts WHERE skill IN ('go', 'back')") == [(3,)]
 
     def test_after_help_the_self_test_is_downtime(self, world):
         made = world(attempts=2)

@@ -1,11 +1,18 @@
 """The change-point test: false alarms no more often than stated, by simulation; delays for shifts of known size."""
 
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 
-from meta.change_point import KAPPAS, Calibration, ChangeDetector, steps_between_alarms
+from meta.change_point import SHIFTS, Calibration, ChangeDetector, steps_between_alarms
+
+
+def ratio(p):
+    """Density of a normal variable with each mean over that of a standard one, where p lies above. Shape: (..., K)."""
+    z = np.array([NormalDist().inv_cdf(max(1.0 - each, 1e-300)) for each in np.atleast_1d(p)])[:, None]
+    return np.squeeze(np.exp(-0.5 * (z - SHIFTS) ** 2) / np.exp(-0.5 * z**2))
 
 
 def skewed(rng, length, channels=1, shift=0.0):
@@ -60,10 +67,12 @@ class TestFalseAlarms:
 
     def test_bound_is_that_of_the_recursion(self):
         """M <- e (M + 1) with e = 1 grows by 1 a block: it reaches the threshold after exactly so many blocks."""
-        calibration = replace(calibrated(np.random.default_rng(0)), inflation=KAPPAS[None])
-        detector = ChangeDetector(calibration, 25)
-        calmest = calibration.calm[0] - 1.0  # p = 1 and e = k, divided by k
-        assert [detector.update(calmest) is not None for _ in range(25)].index(True) == 24
+        calibration = calibrated(np.random.default_rng(0))
+        middle = len(calibration.calm) // 2
+        p = (len(calibration.calm) - middle + 1.0) / (len(calibration.calm) + 1.0)
+        calibration = replace(calibration, inflation=ratio(p)[None])
+        detector = ChangeDetector(calibration, 25 - 1e-9)
+        assert [detector.update(calibration.calm[middle]) is not None for _ in range(25)].index(True) == 24
 
     def test_ties_with_calm_errors_are_no_evidence(self):
         """A channel that never changes has p = 1 at its own value."""
@@ -129,6 +138,19 @@ class TestSigned:
         assert found.channel == 1
         assert found.step < 300
 
+    @pytest.mark.parametrize("shift", [-0.3, 0.3])
+    def test_a_small_shift_that_stays_is_seen_though_hardly_any_block_is_far_off(self, shift):
+        """A mean is about one deviation off: that adds up with its sign, and hardly without it."""
+        rng = np.random.default_rng(8)
+        detector = self.detector(rng, signed=1)
+        rows = rng.normal((0.0, shift), 1.0, (3000, 2))
+        found = next(alarm for row in rows if (alarm := detector.update(row)))
+        assert found.channel == 1
+        assert found.step < 600
+        assert found.evidence.shape == found.size.shape == (2,)
+        assert found.size[1] == pytest.approx(0.3 * 10**0.5, abs=0.4)
+        assert found.evidence.sum() == pytest.approx(1.0)
+
     def test_a_fall_of_what_is_not_signed_is_no_change_for_the_worse(self):
         rng = np.random.default_rng(6)
         assert not alarms(self.detector(rng, signed=1), rng.normal((-0.8, 0.0), 1.0, (2000, 2)))
@@ -159,6 +181,20 @@ class TestUpdates:
         assert detector.update(np.array([np.nan, np.inf])) is None
         assert np.isfinite(detector.statistic)
 
+    def test_the_mean_of_a_block_counts_where_at_least_half_of_its_errors_are_known(self):
+        rng = np.random.default_rng(6)
+        calibration = calibrated(rng, block=4)
+        part, whole = ChangeDetector(calibration, 4e6), ChangeDetector(calibration, 4e6)
+        for known in (3.0, np.nan, np.nan, 5.0):
+            part.update(np.array([known]))
+        for known in (4.0,) * 4:
+            whole.update(np.array([known]))
+        assert part.statistic == whole.statistic > 0.0
+        before = part.statistic
+        for known in (np.nan, np.nan, np.nan, 1e6):
+            part.update(np.array([known]))
+        assert part.statistic == before
+
     def test_reset_is_a_new_detector(self):
         rng = np.random.default_rng(8)
         calibration = calibrated(rng, block=3)
@@ -188,7 +224,7 @@ class TestCalibration:
             p = (len(calibration.calm) - np.searchsorted(calibration.calm[:, 0], fresh) + 1.0) / (
                 len(calibration.calm) + 1.0
             )
-            means.append((KAPPAS * p[:, None] ** (KAPPAS - 1.0) / calibration.inflation[0]).mean(axis=0))
+            means.append((ratio(p) / calibration.inflation[0]).mean(axis=0))
         assert (np.mean(means, axis=0) <= 1.0).all()
         assert (np.mean(means, axis=0) > 0.6).all()
 
@@ -197,6 +233,14 @@ class TestCalibration:
         calibration = Calibration.of(attempts, 10)
         assert set(calibration.calm[:, 0]) == {float(index) for index in range(0, 200, 2)}
         assert len(calibration.calm) == 200
+
+    def test_blocks_that_are_half_known_calibrate(self):
+        attempts = [np.where(np.arange(20)[:, None] % 4 < 2, float(index), np.nan) for index in range(200)]
+        calibration = Calibration.of(attempts, 4)
+        assert set(calibration.calm[:, 0]) == {float(index) for index in range(0, 200, 2)}
+        sparser = [np.where(np.arange(20)[:, None] % 4 < 1, 1.0, np.nan) for _ in range(200)]
+        with pytest.raises(ValueError, match="calm blocks"):
+            Calibration.of(sparser, 4)
 
     def test_needs_enough_calm_data(self):
         with pytest.raises(ValueError, match="each half needs 100"):

@@ -19,8 +19,8 @@ STATE, ACTION = posture_size(SPEC), action_size(N_JOINTS)
 SENT = np.zeros(N_JOINTS, np.float32)
 
 
-def expects_rest(version=1, calm_size=1.0):
-    """Expects zeros of every state, and errors of about one."""
+def expects_rest(version=1, shift=0.0):
+    """Expects zeros of every state, and errors of about one; of joint 3's velocity, errors around ``shift``."""
     weight = np.zeros((1, STATE + ACTION, 2 * STATE), np.float32)
     weight[0, :STATE, :STATE] = -np.eye(STATE)
     bound = np.zeros((1, 1, STATE), np.float32)
@@ -39,9 +39,10 @@ def expects_rest(version=1, calm_size=1.0):
     for _ in range(8):
         states = np.zeros((501, STATE), np.float32)
         states[:, 2] = 1.0  # upright
-        states[:, 3:] = calm_size * rng.standard_normal((501, STATE - 3))
+        states[:, 3:] = rng.standard_normal((501, STATE - 3))
+        states[:, BODY + N_JOINTS + 3] += shift
         z, expected, _ = model.errors(states[:-1], np.zeros((500, ACTION), np.float32), states[1:])
-        turning = calm_size * rng.standard_normal((501, 3))
+        turning = rng.standard_normal((501, 3))
         checks = np.clip(0.5 * (turning[:-1] + turning[1:]), -MOST_RADPS, MOST_RADPS)
         calm.append(channel_errors(N_JOINTS, z, expected, states[1:], checks))
     calibration = Calibration.of(calm, 5, signed_channels(N_JOINTS))
@@ -121,23 +122,22 @@ def test_a_change_is_over_after_half_a_minute_of_calm_and_no_earlier():
 
 def test_what_was_learned_of_a_changed_robot_does_not_count_until_it_is_what_the_robot_is_like():
     made = Practice(monitor()).go_on(10, shift=1.5)
-    shaken = expects_rest(version=2, calm_size=3.0)  # to which a shift of 1.5 is nothing
-    made.monitor.expect(shaken)
+    made.monitor.expect(expects_rest(version=2, shift=1.5))
     made.go_on(HABIT_S - 60, shift=1.5)
     assert [found.kind for _, found in made.found] == [Finding.CHANGED]
     made.go_on(60, shift=1.5)
     assert [found.kind for _, found in made.found] == [Finding.CHANGED, Finding.HABIT]
     assert made.monitor.condition is Condition.HABIT
     assert made.monitor.changed
-    made.monitor.expect(expects_rest(version=3, calm_size=3.0))
+    made.monitor.expect(expects_rest(version=3, shift=1.5))
     made.go_on(CALM_S + 1.0, shift=1.5)
     assert [found.kind for _, found in made.found][2:] == [Finding.CALM]
 
 
 def test_a_newer_expectation_that_waited_counts_once_the_robot_is_calm_again():
     made = Practice(monitor()).go_on(10, shift=1.5)
-    made.monitor.expect(expects_rest(version=2, calm_size=3.0))
-    made.go_on(CALM_S + 3.0)
+    made.monitor.expect(expects_rest(version=2, shift=1.5))
+    made.go_on(CALM_S)
     assert not made.monitor.changed
     assert not made.go_on(20, shift=1.5).found[2:]
 

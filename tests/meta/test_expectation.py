@@ -15,6 +15,7 @@ from meta.expectation_learner import ExpectationConfig, ExpectationLearner, forw
 torch.set_num_threads(1)
 CONFIG = ExpectationConfig(
     model=DynamicsConfig(members=2, hidden=(24, 24)),
+    block=5,
     first_steps=600,
     held_back=3,
     every=5,
