@@ -161,8 +161,6 @@ class Pilot:
         self._arming_failures = 0
         self._stuck = False
         """Whether a joint that is stuck ended the last attempt."""
-        self._limp = self._got_up = False
-        """Whether the robot was without torque since the last attempt, and whether it got up."""
         self._attempts = 0
         self._cause = ""
         self._help_cause = ""
@@ -243,7 +241,8 @@ class Pilot:
         state = self.operation.state
         if act is not None and not torque_allowed(state, self.loop.reading.robot_s - self._entered_s, self._limits):
             act = None  # I1, whatever a behaviour asks for
-        self._limp = self._limp or act is None
+        if act is None:
+            self._recovery.went_limp()
         if act is not None and state in _BALANCED and not self._lies_down:
             act = self._balanced(act)
         try:
@@ -373,7 +372,7 @@ class Pilot:
         skill, _ = self._next or (None, False)
         if self._lies_down:
             return Event.ARMED
-        self._get_up()
+        self._recovery.get_up()
         now = self._postures.stand(self._settle_s)
         if skill is None:
             return Event.ARM_TIMEOUT
@@ -407,7 +406,7 @@ class Pilot:
 
     def _attempt(self, *, with_care: bool = False) -> Event:
         skill, evaluation = self._next or (self._abilities.tasks[0], False)
-        self._got_up = self._limp = False
+        self._recovery.attempting()
         result = self.practice.attempt(skill, evaluation=evaluation, with_care=with_care)
         self._attempts += 1
         if result.interrupt is not None:
@@ -436,7 +435,7 @@ class Pilot:
             self._person.put_back()
             self.loop.refresh()
             self._scene.changed()
-        self._get_up()
+        self._recovery.get_up()
         left = {skill.name: self._limits.reset_tries for skill in self._abilities.resets}
         if self._checkups is not None and self._checkups.due(self.loop.reading.robot_s):
             self._postures.stand(self._settle_s)
@@ -459,15 +458,6 @@ class Pilot:
             if result.interrupt is not None:
                 raise result.interrupt
             self.practice.come_to_rest()
-
-    def _get_up(self) -> None:
-        """Raise what has the robot stand up where it lies, at most once between two attempts: moved to the stance from
-        where they are, its legs may fold through.
-        """
-        if not self._abilities.stand_ups or self._got_up or self._recovery.legs_under:
-            return
-        self._got_up = True
-        raise self._recovery.from_rest() if self._limp else self._recovery.from_bad_stance()
 
     def _settled_situation(self) -> Situation:
         """What can start, once no sensor is blind for a moment and no limit holds the robot."""

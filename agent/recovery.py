@@ -59,6 +59,8 @@ class Recovery:
         self._ways = ways
         self._limits = limits
         self._kind = FALL
+        self._limp = self._got_up = False
+        """Whether the robot was without torque since the last attempt, and whether it was told to get up."""
         self._fell_s = 0.0
         self._falls_s: deque[float] = deque()
         """Those of the last hour that count."""
@@ -68,16 +70,27 @@ class Recovery:
         self._kind = BAD_STANCE
         return Interrupt(Event.FALL_PREDICTED, BAD_STANCE)
 
-    def from_rest(self) -> Interrupt:
-        """What to raise where a robot that was without torque has sunk to the floor."""
-        self._kind = RESTED
-        return Interrupt(Event.FALL_PREDICTED, RESTED)
+    def attempting(self) -> None:
+        """An attempt begins: the robot is on its feet."""
+        self._limp = self._got_up = False
 
-    @property
-    def legs_under(self) -> bool:
-        """Whether the legs are where the stance can be taken up from: farther away, one may fold through on its way."""
+    def went_limp(self) -> None:
+        """The robot is without torque."""
+        self._limp = True
+
+    def get_up(self) -> None:
+        """Have the robot stand up where its legs are not under it, at most once between two attempts: moved to the
+        stance from so far away, one may fold through.
+
+        Raises:
+            Interrupt: it has to; that is no bad stance where it was without torque, and has sunk to the floor.
+        """
         off = self._loop.reading.observation.joint_position - self._loop.robot.spec.stand_position_rad
-        return float(np.abs(off).max()) < self._limits.legs_under_rad
+        if not self._ways or self._got_up or float(np.abs(off).max()) < self._limits.legs_under_rad:
+            return
+        self._got_up = True
+        self._kind = RESTED if self._limp else BAD_STANCE
+        raise Interrupt(Event.FALL_PREDICTED, self._kind)
 
     def forget_falls(self) -> None:
         """A person has been there: the falls before do not count any more."""
