@@ -31,6 +31,8 @@ from sim.drift_ranges import SIZES, unit_of
 from sim.simulated_robot import SimulatedRobot
 
 CALM_S, LASTS_S, PAUSE_S = 1200.0, 60.0, 90.0
+LEAST_S = 3.0
+"""Shorter attempts, in which a robot has hardly begun to walk, say nothing of what it earns."""
 WATCHED = tuple(kind for kind in SIZES if kind is not DriftKind.BATTERY_VOLTAGE)
 DEFAULT_N = len(WATCHED)
 AFTER_S = 60.0
@@ -51,7 +53,8 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """One run.
 
     Returns:
-        ``drifts`` (of each: ``kind``, ``size``, ``joint``, ``delay_s`` or None where it was not noticed, ``named``),
+        ``drifts`` (of each: ``kind``, ``size``, ``joint``, ``delay_s`` or None where it was not noticed, ``named``, and
+        ``earned``, what a step earned meanwhile over what one of the same skill did while all was calm),
         ``false_alarms`` and ``calm_h`` (practice without drift in which changes were watched for).
     """
     robot = load_robot(settings["robot"], 0)
@@ -107,6 +110,12 @@ def judge(home: Path, drifts: Sequence[Drift]) -> dict[str, Any]:
     named = [Change(at_s, json.loads(detail)["joints"]) for at_s, detail in looked if "joints" in json.loads(detail)]
     practised = _daemon.query(home, "SELECT started_s, ended_s FROM attempts WHERE ended_s IS NOT NULL ORDER BY id")
     spans = np.array(practised).reshape(-1, 2)
+    attempts = _daemon.query(
+        home,
+        "SELECT a.skill, a.started_s, a.ended_s, coalesce(a.return, 0.0) / a.steps FROM attempts a "
+        "JOIN skills k ON k.name = a.skill WHERE k.kind = 'task' AND a.state = 'finished' AND a.steps > 0 "
+        f"AND a.outcome != 'aborted' AND a.ended_s - a.started_s >= {LEAST_S}",
+    )
     found = []
     for drift in drifts:
         inside = [change for change in changes if drift.begins_s <= change.at_s < drift.ends_s]
@@ -119,12 +128,23 @@ def judge(home: Path, drifts: Sequence[Drift]) -> dict[str, Any]:
                 "joint": drift.joints[0] if drift.joints else None,
                 "delay_s": None if first is None else round(_within_s(spans, drift.begins_s, first.at_s), 2),
                 "named": bool(drift.joints and told and list(drift.joints) == list(told[0].joints)),
+                "earned": _earned(attempts, drift),
             }
         )
     ours = [(drift.begins_s, drift.ends_s + AFTER_S) for drift in drifts]
     false = [change for change in changes if not any(begin <= change.at_s < end for begin, end in ours)]
     calm_s = _within_s(spans, 0.0, np.inf) - sum(_within_s(spans, begin, end) for begin, end in ours)
     return {"drifts": found, "false_alarms": len(false), "calm_h": calm_s / 3600.0}
+
+
+def _earned(attempts: Sequence[tuple[str, float, float, float]], drift: Drift) -> float | None:
+    """Share of their usual reward per step that attempts of skill, begin, end and reward earned under a drift."""
+    shares = []
+    for skill, started_s, ended_s, reward in attempts:
+        usual = [each for name, _, end_s, each in attempts if name == skill and end_s < CALM_S]
+        if drift.begins_s <= started_s and ended_s <= drift.ends_s and usual:
+            shares.append(reward / float(np.mean(usual)))
+    return round(float(np.mean(shares)), 3) if shares else None
 
 
 def _within_s(spans: np.ndarray[Any, Any], begin_s: float, end_s: float) -> float:
@@ -138,7 +158,8 @@ def together(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         ``detected_share``, ``delay_s_median`` (of those detected), ``named_share`` (of the detected drifts of a joint,
-        those whose joint was named), ``false_alarms_per_h``, and ``by_kind`` with detected and all of each kind.
+        those whose joint was named), ``false_alarms_per_h``, ``missed_earned`` (what robots earned under drifts that
+        were not noticed, ascending), and ``by_kind`` with detected and all of each kind.
     """
     drifts = [drift for each in cells for drift in each["drifts"]]
     seen = [drift for drift in drifts if drift["delay_s"] is not None]
@@ -149,6 +170,9 @@ def together(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "named_share": sum(drift["named"] for drift in of_joints) / len(of_joints) if of_joints else None,
         "false_alarms_per_h": sum(each["false_alarms"] for each in cells)
         / max(1e-9, sum(each["calm_h"] for each in cells)),
+        "missed_earned": sorted(
+            drift["earned"] for drift in drifts if drift["delay_s"] is None and drift.get("earned") is not None
+        ),
         "by_kind": {
             kind: [
                 sum(drift["kind"] == kind and drift["delay_s"] is not None for drift in drifts),

@@ -83,13 +83,42 @@ def test_a_check_up_knows_the_joint_better(home):
     assert [each["named"] for each in study.judge(root, DRIFTS)["drifts"]] == [False, False, True]
 
 
+def test_what_was_earned_under_a_drift_is_told_in_shares_of_what_was_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "CALM_S", 90.0)
+    made = Home(tmp_path).prepare()
+    with Store.open(made.db) as store:
+        run_id = store.start_run(RunStart(robot="fake", started_s=0.0))
+        for name in ("walk", "turn"):
+            store.register_skill(SkillRow(name=name, kind=SkillKind.TASK), 0.0)
+        for skill, begin_s, lasted_s, earned, outcome in (
+            ("walk", 0.0, 8.0, 100.0, Outcome.SUCCESS),
+            ("turn", 10.0, 8.0, 40.0, Outcome.SUCCESS),
+            ("walk", 95.0, 8.0, 0.0, Outcome.SUCCESS),  # the drift begins in the middle of it
+            ("walk", 110.0, 8.0, 50.0, Outcome.SUCCESS),
+            ("turn", 120.0, 8.0, 40.0, Outcome.TIMEOUT),
+            ("turn", 130.0, 2.0, 0.0, Outcome.SUCCESS),  # too short
+            ("walk", 140.0, 8.0, 0.0, Outcome.ABORTED),
+        ):
+            attempt = store.start_attempt(AttemptStart(run_id=run_id, skill=skill, started_s=begin_s))
+            end_s = begin_s + lasted_s
+            store.finish_attempt(
+                AttemptEnd(attempt_id=attempt, ended_s=end_s, outcome=outcome, steps=10, return_=earned)
+            )
+    found = study.judge(tmp_path, [weak(100.0), weak(250.0)])
+    assert [each["earned"] for each in found["drifts"]] == [0.75, None]
+
+
 def test_runs_are_counted_together():
-    def drift(kind, joint, delay_s, named=False):
-        return {"kind": kind, "size": 1.0, "joint": joint, "delay_s": delay_s, "named": named}
+    def drift(kind, joint, delay_s, named=False, earned=1.0):
+        return {"kind": kind, "size": 1.0, "joint": joint, "delay_s": delay_s, "named": named, "earned": earned}
 
     cells = [
         {"drifts": [drift("a", "knee", 2.0, named=True), drift("b", None, 4.0)], "false_alarms": 1, "calm_h": 0.5},
-        {"drifts": [drift("a", "hip", 3.0), drift("a", "hip", None)], "false_alarms": 0, "calm_h": 1.5},
+        {
+            "drifts": [drift("a", "hip", 3.0), drift("a", "hip", None, earned=0.9)],
+            "false_alarms": 0,
+            "calm_h": 1.5,
+        },
     ]
     figures = study.together(cells)
     assert figures["detected_share"] == 0.75
@@ -97,7 +126,9 @@ def test_runs_are_counted_together():
     assert figures["named_share"] == 0.5
     assert figures["false_alarms_per_h"] == 0.5
     assert figures["by_kind"] == {"a": [2, 3], "b": [1, 1]}
-    nothing = study.together([{"drifts": [drift("a", "hip", None)], "false_alarms": 0, "calm_h": 1.0}])
+    assert figures["missed_earned"] == [0.9]
+    nothing = study.together([{"drifts": [drift("a", "hip", None, earned=None)], "false_alarms": 0, "calm_h": 1.0}])
+    assert nothing["missed_earned"] == []
     assert (nothing["detected_share"], nothing["delay_s_median"], nothing["named_share"]) == (0.0, None, None)
 
 
