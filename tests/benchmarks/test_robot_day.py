@@ -52,8 +52,8 @@ def test_the_robot_wears_all_day_and_is_the_same_when_a_run_goes_on(tmp_path, mo
         robot_day.cell({"robot": "a1", "hours": 24, "set": robot_day.SET}, 5)
     assert asked[0] == asked[1]
     home, hours, told = asked[0]
-    assert (home, hours) == (tmp_path / "robot-day-a1-seed5", 24.0)
-    schedule = tmp_path / "robot-day-a1-seed5.toml"
+    assert (home, hours) == (tmp_path / "robot-day-a1-24h-seed5", 24.0)
+    schedule = tmp_path / "robot-day-a1-24h-seed5.toml"
     assert f'sim.drift="{schedule}"' in told
     assert "hours = 24.0" in schedule.read_text()
 
