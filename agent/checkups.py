@@ -177,6 +177,18 @@ class CheckUps:
             self._compare(before, features, misfit)
         return True
 
+    def undo(self, robot_s: float) -> None:
+        """Make up for nothing any more, where that may be what keeps the robot from standing up: a motor that was
+        repaired meanwhile is driven too hard. If it is still changed it is checked up anew.
+        """
+        if not self._robot.drifts:
+            return
+        undone = [drift.to_dict() for drift in self._robot.drifts]
+        self._robot.compensate(())
+        self._proven, self._settled, self._misfit, self._doubt, self._tries = (), (), None, None, 0
+        self._told(DriftEvent(kind=DIAGNOSED, robot_s=robot_s, detail={"undone": undone, "stand_up": "failed"}))
+        self._watch.diagnosed(())
+
     def _readings(self, tick: Callable[[Act], Tick], periods: range) -> list[Observation]:
         """What is measured after each of these control periods of the motion."""
         readings = []

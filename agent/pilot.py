@@ -152,6 +152,7 @@ class Pilot:
             tick=self._tick,
             ways=abilities.stand_ups,
             limits=limits,
+            undo=checkups.undo if checkups is not None else lambda robot_s: None,
         )
         self._next: tuple[Skill, bool] | None = None
         self._lies_down = all(skill.lies_down for skill in abilities.tasks)

@@ -39,6 +39,7 @@ class Recovery:
         tick: Callable[[Callable[[Observation], Command]], Tick],
         ways: Sequence[ScriptedSkill],
         limits: Limits,
+        undo: Callable[[float], None],
     ) -> None:
         """Watch over one robot.
 
@@ -50,6 +51,7 @@ class Recovery:
             tick: runs a control period; may raise `Interrupt`.
             ways: to stand up, in the order in which they are tried; the last one is tried again.
             limits: of tries, falls and times.
+            undo: has what is known to have drifted made up for no more; called with the time before a second try.
         """
         self._loop = loop
         self._ledger = ledger
@@ -58,6 +60,7 @@ class Recovery:
         self._tick = tick
         self._ways = ways
         self._limits = limits
+        self._undo = undo
         self._kind = FALL
         self._limp = self._got_up = False
         """Whether the robot was without torque since the last attempt, and whether it was told to get up."""
@@ -128,6 +131,7 @@ class Recovery:
         most = self._limits.recover_tries if ways else 0
         for tries in range(1, most + 1):
             if tries > 1:
+                self._undo(self._loop.reading.robot_s)
                 self._relax()
             result = self._practice.attempt(ways[min(tries, len(ways)) - 1])
             if result.interrupt is not None:

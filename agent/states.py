@@ -142,8 +142,8 @@ class Limits:
     arming_tries: int = 3
     arming_tilt_rad: float = 0.2269
     """13 degrees: a robot that leans more is not armed. A Minitaur with two legs folded through leans by 14 to 15."""
-    legs_under_rad: float = 1.0
-    """A robot with a joint farther from its stance is not on its feet."""
+    legs_under_rad: float = 1.6
+    """A robot with a joint farther from its stance is not on its feet; in mid-stride a Minitaur's are up to 1.1 off."""
     reset_s: float = 60.0
     """Longest try to come back; the horizon of a reset skill is no longer."""
     reset_tries: int = 3

@@ -279,6 +279,24 @@ def test_no_more_is_compensated_for_than_so_much():
     assert [drift.joints for drift in world.robot.drifts] == [(name,) for name in SPEC.joint_names[:MOST]]
 
 
+def test_what_may_keep_the_robot_from_standing_up_is_undone_and_it_is_looked_at_anew():
+    world = World(USUAL)
+    world.checkups.undo(5.0)
+    assert not world.rows
+    world.changes(10.0)
+    world.names(WEAK)
+    assert world.run()
+    assert world.robot.drifts == (WEAK,)
+    world.checkups.undo(50.0)
+    assert world.robot.drifts == ()
+    assert world.heard[-1] == ()
+    assert (world.rows[-1].robot_s, world.rows[-1].detail["undone"]) == (50.0, [WEAK.to_dict()])
+    world.robot_s += APART_S
+    world.names(None)
+    assert world.run()  # as one that is still changed, and not made up for
+    assert world.robot.drifts == ()
+
+
 class TestRoutine:
     def test_a_robot_that_seems_to_be_what_it_was_is_looked_at_from_time_to_time(self):
         world, came = World(USUAL), []

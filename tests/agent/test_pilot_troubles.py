@@ -126,6 +126,23 @@ class TestFall:
         assert made.rows("SELECT count(*) FROM attempts WHERE skill = 'learned'") == [(0,)]
         assert made.rows("SELECT count(*) FROM interventions") == [(0,)]
 
+    def test_what_is_made_up_for_is_undone_before_a_second_try_to_stand_up(self, world):
+        undone = []
+        made = world(attempts=1, checkups=SimpleNamespace(due=lambda robot_s: False, undo=undone.append))
+        made.robot.rights_itself = False
+        made.stand_up._seconds = 1.8
+        tip = Once(lambda robot: made.state is State.ATTEMPT, tip_over)
+
+        def script(robot: FakeRobot) -> None:
+            tip(robot)
+            robot.rights_itself = bool(undone)
+
+        made.run(script)
+        tries = made.rows("SELECT outcome, started_s, ended_s FROM attempts WHERE skill = 'stand_up' ORDER BY id")
+        assert [outcome for outcome, *_ in tries] == ["timeout", "success"]
+        assert tries[0][2] <= undone[0] <= tries[1][1]
+        assert len(undone) == 1
+
     def test_a_bad_stance_is_for_the_script(self, world):
         made = world(attempts=1, learned_get_up=True)
 
@@ -147,7 +164,8 @@ class TestFall:
             looks.append(tick(None).robot_s)
             return stands_well
 
-        made = world(attempts=2, learned_get_up=True, checkups=SimpleNamespace(due=lambda robot_s: not looks, run=run))
+        checkups = SimpleNamespace(due=lambda robot_s: not looks, run=run, undo=None)
+        made = world(attempts=2, learned_get_up=True, checkups=checkups)
         made.run()
         assert len(looks) == 1
         tried = made.rows("SELECT skill FROM attempts WHERE skill IN ('learned', 'stand_up')")
@@ -164,7 +182,7 @@ class TestFall:
         def script(robot: FakeRobot) -> None:
             robot.temperature_c = 90.0 if made.path.count("ATTEMPT") == 1 and "LEARN_ONLY" not in made.path else 30.0
             if made.state is State.LEARN_ONLY and sinks:
-                robot._joints = robot.spec.stand_position_rad + 1.5
+                robot._joints = robot.spec.stand_position_rad + 2.0
 
         made.run(script)
         tried = made.rows("SELECT skill FROM attempts WHERE skill IN ('learned', 'stand_up') ORDER BY id")
@@ -185,7 +203,7 @@ class TestFall:
             hot = made.path.count("ATTEMPT") > made.path.count("LEARN_ONLY") and made.state is not State.RECOVER
             robot.temperature_c = 90.0 if hot else 30.0
             if made.state is State.LEARN_ONLY:
-                robot._joints = robot.spec.stand_position_rad + 1.5
+                robot._joints = robot.spec.stand_position_rad + 2.0
 
         made.run(script)
         stood_up = made.rows("SELECT count(*) FROM attempts WHERE skill = 'stand_up'")
@@ -202,7 +220,7 @@ class TestFall:
                 made.robot.spoil = lambda reading: reading
 
         def wrong(reading: Observation) -> Observation:
-            return replace(reading, joint_position=reading.joint_position + 1.5)
+            return replace(reading, joint_position=reading.joint_position + 2.0)
 
         made.run(script)
         assert made.rows("SELECT kind, recovered FROM self_recoveries") == [("bad_stance", 1)]
