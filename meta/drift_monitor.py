@@ -16,7 +16,7 @@ CALM_S = 30.0
 """A change is over once errors have been calm for this long."""
 UNCALM_EVERY_S = 300.0
 """For that, errors count as calm if the test does not alarm although it may once in this time."""
-HABIT_S = 1800.0
+HABIT_S = 600.0
 """After this long of practice a change is what the robot is like now: expectations are learned from it, too."""
 
 

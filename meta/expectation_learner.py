@@ -32,6 +32,8 @@ class ExpectationConfig:
     """One attempt in so many is not learned from, but calibrates."""
     first_steps: int = 8000
     """Steps that are waited for: the scales of the models are those of this data."""
+    least_updates: int = 1200
+    """Updates before the first version: one that knows a robot badly is soon surprised by it, and stays so."""
     capacity: int = 60_000
     """Newest steps that are learned from."""
     held_capacity: int = 12_000
@@ -109,7 +111,7 @@ class ExpectationLearner:
 
     def snapshot(self) -> Expectation | None:
         """The newest version, one in so many attempts; None as long as too little has been seen to calibrate."""
-        if self.updates and self._attempts >= self._due:
+        if self.updates >= self.config.least_updates and self._attempts >= self._due:
             try:
                 self._newest = self._calibrated()
             except ValueError:

@@ -17,6 +17,7 @@ CONFIG = ExpectationConfig(
     model=DynamicsConfig(members=2, hidden=(24, 24)),
     block=5,
     first_steps=600,
+    least_updates=1,
     held_back=3,
     every=5,
     capacity=2400,
@@ -133,6 +134,16 @@ def test_there_is_none_before_there_is_enough_to_learn_from_and_to_calibrate(cal
         assert bool(figures) == enough
         assert learner.snapshot() is None  # 100 blocks of every sixth attempt take 51 attempts
     assert learner.updates == 27
+
+
+def test_there_is_no_version_before_so_many_updates(calm):
+    learner = ExpectationLearner(2, 2, channels, 2, dataclasses.replace(CONFIG, least_updates=30), seed=3)
+    for each in calm:
+        learner.add(each)
+    learner.update(29)
+    assert learner.snapshot() is None
+    learner.update(1)
+    assert learner.snapshot() is not None
 
 
 def test_a_version_stays_until_the_next_is_due(calm):
