@@ -7,7 +7,8 @@ The zoo's policies walk in all directions. ``fixed``: they stay as they are, and
 is learned; ``learning``: they learn on. After twenty calm minutes come drifts of each kind but the battery's voltage,
 which a robot measures, of sizes that no training has, each for a minute, with pauses of a minute and a half. A drift is
 noticed if the daemon says so while it lasts. Delays are in time that the robot practised. Its joint is named by the
-check-up that follows (`agent.checkups`), or else by the errors that gave it away.
+check-up that follows (`agent.checkups`), or else by the errors that gave it away. With ``PERDURE_BENCH_HOMES`` homes
+are kept there, and a run that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     assert isinstance(robot, SimulatedRobot)
     with robot:
         drifts = tuple(schedule(robot.drift_subject, settings["drifts"], seed))
-    with _daemon.kept_home(f"detection-{settings['robot']}-seed{seed}") as home:
+    policy = next(name for name, changes in POLICIES.items() if changes == settings["set"])
+    with _daemon.kept_home(f"detection-{settings['robot']}-{policy}-{len(drifts)}-seed{seed}") as home:
         home.parent.mkdir(parents=True, exist_ok=True)
         file = home.with_suffix(".toml")
         file.write_text(as_toml(drifts))

@@ -81,7 +81,7 @@ class Calibration:
         ``signed`` channels are of either sign.
 
         Raises:
-            ValueError: a block is empty, or there are too few whole blocks without a missing error.
+            ValueError: a block is empty, or there are too few blocks at least half of which is known.
         """
         if block < 1:
             raise ValueError(f"block is {block}; it must be at least 1")
@@ -164,18 +164,18 @@ class ChangeDetector:
 
     def _close_block(self) -> None:
         signed = self._calibration.signed
-        whole = _both(_enough(self._count, self._calibration.block), signed)
-        mean = np.where(whole, _sides(self._sum / np.maximum(self._count, 1), signed), self._calm_mean)
+        known = _both(_enough(self._count, self._calibration.block), signed)
+        mean = np.where(known, _sides(self._sum / np.maximum(self._count, 1), signed), self._calm_mean)
         e = _e_values(self._calibration.calm, mean[None])[0] / self._calibration.inflation
         evidence = np.minimum(e * (self._evidence + 1.0), _MOST)
-        self._evidence = np.where(whole[:, None], evidence, self._evidence)
+        self._evidence = np.where(known[:, None], evidence, self._evidence)
         grown = self._growth + np.log(np.maximum(e.mean(axis=1), _LEAST))
-        begins = whole & (grown <= 0.0)
-        self._growth = np.where(whole, np.maximum(grown, 0.0), self._growth)
+        begins = known & (grown <= 0.0)
+        self._growth = np.where(known, np.maximum(grown, 0.0), self._growth)
         self._since[begins] = self._step
         above = (mean - self._calm_mean) / self._calm_std
-        self._size_sum = np.where(begins, 0.0, self._size_sum + whole * above)
-        self._size_count = np.where(begins, 0.0, self._size_count + whole)
+        self._size_sum = np.where(begins, 0.0, self._size_sum + known * above)
+        self._size_count = np.where(begins, 0.0, self._size_count + known)
         self._begin_block()
 
     def _alarm(self) -> Alarm:

@@ -115,7 +115,7 @@ class ExpectationLearner:
             try:
                 self._newest = self._calibrated()
             except ValueError:
-                return self._newest  # too few whole blocks yet
+                return self._newest  # too few blocks yet
             self._due = self._attempts + self.config.every
         return self._newest
 

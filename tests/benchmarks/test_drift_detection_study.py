@@ -132,6 +132,18 @@ def test_runs_are_counted_together():
     assert (nothing["detected_share"], nothing["delay_s_median"], nothing["named_share"]) == (0.0, None, None)
 
 
+def test_a_home_is_kept_for_each_robot_policy_length_and_seed(tmp_path, monkeypatch):
+    homes = []
+    monkeypatch.setenv("PERDURE_BENCH_HOMES", str(tmp_path))
+    monkeypatch.setattr(study._daemon, "run_until", lambda home, hours, *told: homes.append((home.name, hours)))
+    monkeypatch.setattr(study, "judge", lambda home, drifts: {})
+    for policy in study.POLICIES:
+        study.cell({"robot": "minitaur", "drifts": 2, "set": study.POLICIES[policy]}, 5)
+    hours = pytest.approx(1500.0 / 3600.0)
+    assert homes == [(f"detection-minitaur-{policy}-2-seed5", hours) for policy in ("fixed", "learning")]
+    assert (tmp_path / "detection-minitaur-learning-2-seed5.toml").is_file()
+
+
 def test_a_schedule_is_read_back_as_it_was(subject, tmp_path):
     drifts = list(study.schedule(subject, study.DEFAULT_N, seed=1))
     file = tmp_path / "drift.toml"
