@@ -4,7 +4,8 @@
     python -m benchmarks.zoo HOME
 
 The zoo holds one checkpoint per robot and family: policy, critics, optimiser and multipliers, so that a run can go on
-from it (`perdure run --start zoo`).
+from it (`perdure run --start zoo`). What went on from an entry and takes its place says which one it was
+(``learned_on_from``). Its command was given so many times as it says (``runs``).
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ def export(home: Path) -> Path:
     if newest is None:
         raise ValueError(f"{home} has no checkpoint; let `perdure run` end first")
     config, family = stored_config(home), str(newest.meta["family"])
-    robot, settings = config.run.robot, _settings(config)
+    robot, changes = config.run.robot, _changes(config)
     directory = ZOO / f"{robot}-{family}"
+    before = _before(home, directory)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     saved = save_checkpoint(directory, newest.seq, newest.tensors, newest.meta)
@@ -55,8 +57,10 @@ def export(home: Path) -> Path:
         "updates": newest.meta["updates"],
         "policy_version": policy.version,
         "manifest_sha256": saved.sha256,
-        "command": _command(config, settings),
-        "settings": settings,
+        "command": _command(config, changes),
+        "runs": _daemon.query(home, "SELECT count(*) FROM runs")[0][0],
+        "settings": {name: value for name, value in changes.items() if not name.startswith("sim.")},
+        "learned_on_from": before,
         "chain_head": _daemon.perdure_json(home, "doctor", "--store")["chain_head"],
         "evaluation": _evaluate(config, family, policy),
         "machine": machine_facts(),
@@ -65,18 +69,38 @@ def export(home: Path) -> Path:
     return directory
 
 
-def _settings(config: Config) -> dict[str, Any]:
+def _before(home: Path, directory: Path) -> dict[str, Any] | None:
+    """What is to be known of the entry that a home began with, which is still there; None: it began with none.
+
+    Raises:
+        ValueError: that entry has been replaced meanwhile.
+    """
+    begun = "SELECT origin ->> 'version' FROM policies WHERE origin ->> 'begun' = 'zoo' ORDER BY version LIMIT 1"
+    version = next((version for (version,) in _daemon.query(home, begun)), None)
+    if version is None:
+        return None
+    about = json.loads((directory / ABOUT).read_text(encoding="utf-8"))
+    of_then = (about, about.get("learned_on_from") or {})
+    found = next((each for each in of_then if each.get("policy_version") == version), None)
+    if found is None:
+        raise ValueError(f"{home} went on from version {version} of {directory.name}, which is not in the zoo any more")
+    named = ("robot_s", "updates", "policy_version", "manifest_sha256", "command", "learned_on_from")
+    return {name: found[name] for name in named if found.get(name) is not None}
+
+
+def _changes(config: Config) -> dict[str, Any]:
     """What the run was told, apart from what its robot fills in and from what to run."""
     with load_robot(config.run.robot, 0) as robot:
         changes = Config().for_robot(robot.spec).changes(config)
     return {name: value for name, value in changes.items() if not name.startswith("run.")}
 
 
-def _command(config: Config, settings: Mapping[str, Any]) -> str:
+def _command(config: Config, changes: Mapping[str, Any]) -> str:
     run = config.run
     words = ["perdure run --robot", run.robot, f"--hours {run.hours!r} --seed {run.seed} --speed max"]
+    words += [f"--start {run.start}"] if run.start != Config().run.start else []
     words += [f"--skills {','.join(run.skills)}"] if run.skills else []
-    words += [f"--set {name}={json.dumps(value)}" for name, value in settings.items()]
+    words += [f"--set {name}={json.dumps(value)}" for name, value in changes.items()]
     return " ".join(words)
 
 

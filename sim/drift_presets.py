@@ -201,22 +201,24 @@ def read_drifts(path: Path, subject: DriftSubject) -> tuple[Drift, ...]:
 
 def drifts_from(data: Mapping[str, Any], subject: DriftSubject) -> tuple[Drift, ...]:
     """Drifts from tables: each of ``drift`` has the fields of `Drift` (or ``preset`` in place of ``kind``), and
-    ``random`` the arguments of `sim.drift_ranges.drawn`.
+    ``random``, or each of several, the arguments of `sim.drift_ranges.drawn`.
 
     Raises:
         ValueError: something in it is unknown or not allowed.
     """
     if unknown := data.keys() - {"drift", "random"}:
         raise ValueError(f"unknown table {sorted(unknown)[0]!r}; valid: [[drift]] and [random]")
-    tables = data.get("drift", [])
-    if not isinstance(tables, Sequence) or not all(isinstance(table, Mapping) for table in tables):
-        raise ValueError("'drift' is a list of tables; write [[drift]]")
+    random = data.get("random", [])
+    processes = [random] if isinstance(random, Mapping) else random
+    for name, tables in (("drift", data.get("drift", [])), ("random", processes)):
+        if not isinstance(tables, Sequence) or not all(isinstance(table, Mapping) for table in tables):
+            raise ValueError(f"{name!r} is a list of tables; write [[{name}]]")
     out: list[Drift] = []
-    for table in tables:
+    for table in data.get("drift", []):
         out += _from_table(table, subject)
-    if "random" in data:
+    for process in processes:
         try:
-            out += drawn(subject, **data["random"])
+            out += drawn(subject, **process)
         except TypeError as error:
             raise ValueError(f"[random] {error}") from error
     return tuple(out)

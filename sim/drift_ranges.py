@@ -79,6 +79,7 @@ def drawn(
     wear: bool = True,
     held_out: bool = False,
     dead_motors: bool = False,
+    kinds: Sequence[str] = FAULTS,
     begins_s: float = 0.0,
 ) -> tuple[Drift, ...]:
     """Wear and faults of a robot over some hours; a function of its arguments alone.
@@ -92,28 +93,32 @@ def drawn(
         wear: Whether each kind of `WEAR` comes in slowly, in one joint where it is of joints.
         held_out: Whether sizes are from the range to judge in.
         dead_motors: Whether a fault may also be a dead motor.
+        kinds: Of faults, one as often as another.
         begins_s: When the process begins.
 
     Raises:
-        ValueError: a number is not finite or negative.
+        ValueError: a number is not finite or negative, or there is no such kind, or none at all.
     """
     numbers = (hours, faults_per_hour, begins_s, repaired_after_s or 0.0)
     if not all(math.isfinite(number) and number >= 0.0 for number in numbers):
         raise ValueError(
             f"hours, faults_per_hour, repaired_after_s and begins_s {numbers} must be finite and not negative"
         )
+    if not kinds or (unknown := [kind for kind in kinds if kind not in FAULTS]):
+        named = f"unknown kind {unknown[0]!r}" if kinds else "no kind"
+        raise ValueError(f"kinds of faults has {named}; valid: {', '.join(FAULTS)}")
     rng = np.random.default_rng(np.random.SeedSequence((int(seed), int(held_out))))
     length_s = 3600.0 * hours
     out: list[Drift] = []
     if wear and length_s > 0.0:
         out += [_draw(rng, kind, subject, held_out, begins_s=begins_s, over_s=length_s) for kind in WEAR]
-    kinds: Sequence[DriftKind] = (*FAULTS, DriftKind.DEAD_MOTOR) if dead_motors else FAULTS
+    faults = [*map(DriftKind, kinds), *([DriftKind.DEAD_MOTOR] if dead_motors else [])]
     at_s = 0.0
     while faults_per_hour > 0.0:
         at_s += float(rng.exponential(3600.0 / faults_per_hour))
         if at_s >= length_s:
             break
-        kind = kinds[int(rng.integers(len(kinds)))]
+        kind = faults[int(rng.integers(len(faults)))]
         rest_s = float(rng.exponential(repaired_after_s)) if repaired_after_s else math.inf
         fault_s = begins_s + at_s
         out.append(_draw(rng, kind, subject, held_out, begins_s=fault_s, ends_s=fault_s + rest_s))

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.policies import ZOO
 from sim.a1 import A1, a1_spec
 from sim.drift import KINDS, Drift, DriftKind, DriftSchedule
 from sim.drift_presets import HELD_OUT, PRESETS, TABLE, drifts_from, find_drifts, preset
@@ -105,6 +106,14 @@ class TestText:
         assert (found[1].kind, found[1].begins_s, found[1].over_s) == (DriftKind.FOOT_FRICTION, 30.0, 10.0)
         assert found[2:] == drawn(MINI, seed=3, hours=2, faults_per_hour=4)
 
+    def test_a_file_of_several_processes(self):
+        found = find_drifts(str(ZOO / "faults.toml"), MINI)
+        weak = [drift for drift in found if drift.kind is DriftKind.MOTOR_STRENGTH]
+        assert {drift.kind for drift in found} == set(SIZES)
+        assert 0.5 < len(weak) / len(found) < 0.65  # 100 of 180 an hour, and one in thirteen of the others
+        low, high = SIZES[DriftKind.MOTOR_STRENGTH].training
+        assert all(low <= drift.size <= high for drift in weak)
+
     @pytest.mark.parametrize(
         ("text", "match"),
         [
@@ -115,6 +124,10 @@ class TestText:
             ('[[drift]]\npreset = "half_motor"\nsize = 9', "size"),
             ("[random]\nseeds = 9", "seeds"),
             ("[random]\nseed = 1\nhours = -1", "not negative"),
+            ("[random]\nseed = 1\nkinds = ['stiffness']", "unknown kind 'stiffness'; valid: motor_strength"),
+            ("[random]\nseed = 1\nkinds = ['dead_motor']", "unknown kind 'dead_motor'"),
+            ("[random]\nseed = 1\nkinds = []", "no kind"),
+            ("random = 3", r"write \[\[random\]\]"),
             ("[[drift", "drift.toml"),
         ],
     )
@@ -176,5 +189,7 @@ class TestDraws:
     def test_what_is_not_wanted_does_not_come(self):
         assert drawn(MINI, seed=0, faults_per_hour=0.0, wear=False) == ()
         assert all(drift.ends_s == math.inf for drift in drawn(MINI, seed=0, repaired_after_s=None))
+        found = drawn(MINI, seed=0, hours=10.0, faults_per_hour=5.0, wear=False, kinds=("latency", "payload"))
+        assert {drift.kind for drift in found} == {DriftKind.LATENCY, DriftKind.PAYLOAD}
         found = drawn(MINI, seed=0, hours=500.0, wear=False, dead_motors=True)
         assert DriftKind.DEAD_MOTOR in {drift.kind for drift in found}
