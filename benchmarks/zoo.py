@@ -14,6 +14,7 @@ import argparse
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from persistence.home import Home
 from skills.policy import PolicyWeights
 from skills.registry import learned, skills
 
+_PLACE = ("sim.", "workspace.")
+"""Settings of where a policy was learned, by which it is not run again."""
 ATTEMPTS = 10
 EVALUATION_SEED = 1000
 
@@ -59,10 +62,10 @@ def export(home: Path) -> Path:
         "manifest_sha256": saved.sha256,
         "command": _command(config, changes),
         "runs": _daemon.query(home, "SELECT count(*) FROM runs")[0][0],
-        "settings": {name: value for name, value in changes.items() if not name.startswith("sim.")},
+        "settings": {name: value for name, value in changes.items() if not name.startswith(_PLACE)},
         "learned_on_from": before,
         "chain_head": _daemon.perdure_json(home, "doctor", "--store")["chain_head"],
-        "evaluation": _evaluate(config, family, policy),
+        "evaluation": _evaluate(replace(config, workspace=Config().workspace), family, policy),
         "machine": machine_facts(),
     }
     (directory / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

@@ -1,5 +1,6 @@
 """The tutorial is followed word for word: its commands are run, its file is written, and the skill learns."""
 
+import json
 import re
 import shlex
 import sqlite3
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.policies import ZOO
 from benchmarks import trotting_drifts
 
 TEXT = (Path(__file__).parents[1] / "docs" / "tutorial.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
-(SETTINGS,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+SETTINGS, FAULTS = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
 (CODE,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
@@ -36,7 +38,7 @@ def perdure(folder, command, *more):
 
 def follow(folder, *more):
     """All steps; returns outcomes of the attempts of the skill, in order."""
-    new, check, run = COMMANDS
+    new, check, run, _ = COMMANDS
     perdure(folder, new)
     perdure(folder, check)  # what was written keeps what a skill promises
     (folder / "hop_in_place" / "hop_in_place.py").write_text(CODE)
@@ -64,6 +66,16 @@ def test_a_policy_is_corrected_with_the_settings_that_were_measured():
     advised = {f"learner.{name}": value for name, value in tomllib.loads(SETTINGS)["learner"].items()}
     assert advised
     assert advised.items() <= trotting_drifts.SETTINGS.items()
+
+
+def test_a_robot_with_faults_practises_by_the_schedule_that_the_zoo_learned_with(tmp_path):
+    assert tomllib.loads(FAULTS) == tomllib.loads((ZOO / "faults.toml").read_text(encoding="utf-8"))
+    (tmp_path / "faults.toml").write_text(FAULTS)
+    *_, go_on = COMMANDS
+    perdure(tmp_path, go_on, "--attempts", "1", "--json")
+    with sqlite3.connect(tmp_path / "hopper" / "perdure.db") as store:
+        (config,) = store.execute("SELECT config FROM runs").fetchone()
+    assert json.loads(config)["sim"]["drift"] == "faults.toml"
 
 
 @pytest.mark.slow

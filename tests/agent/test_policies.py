@@ -28,6 +28,9 @@ def test_each_entry_fits_its_robot_and_is_whole(entry, tmp_path):
     assert not newest.refused
     settings = Config.load(None, zoo_settings(about["robot"], about["family"]))
     assert all(f"--set {name}=" in about["command"] for name in about["settings"])
+    before = about.get("learned_on_from")
+    assert (before is not None) is ("--start zoo" in about["command"])
+    assert before is None or before["policy_version"] < about["policy_version"]
     robot = load_robot(about["robot"], 0)
     try:
         for skill in learned(skills(), about["family"]):

@@ -11,7 +11,7 @@ from agent.cli import main
 from agent.config import Config
 from agent.opening import fixed_policies
 from agent.paired_test import paired
-from agent.policies import POLICY_TENSOR, deployed_file, deployment, find_policy
+from agent.policies import POLICY_TENSOR, deployed_file, deployment, find_policy, zoo_version
 from agent.promotion import MARGIN, not_worse, promote, roll_back
 from agent.settings import ConfigError
 from persistence.checkpoints import save_checkpoint
@@ -22,6 +22,7 @@ from skills.policy import PolicyWeights
 from skills.registry import get
 
 SKILL = "walk_forward"
+SHIPPED = zoo_version("minitaur", "walk")
 
 
 def weights(version: int) -> PolicyWeights:
@@ -177,8 +178,8 @@ def test_what_makes_no_sense_says_why(home, world):
 
 
 def test_a_policy_of_the_zoo_is_a_candidate_unless_it_acts_at_other_rates(home, world):
-    world.shares[285292] = 0.9
-    assert decide(home, "zoo", attempts=10)["policy_version"] == 285292
+    world.shares[SHIPPED] = 0.9
+    assert decide(home, "zoo", attempts=10)["policy_version"] == SHIPPED
     with Store.open(Home(home).db) as store:
         config = Config.load(None, {"run.robot": "minitaur", "control.policy_rate_hz": 10}).to_dict()
         run_id = store.start_run(RunStart(robot="minitaur", started_s=0.0, config=config))
@@ -201,7 +202,7 @@ def test_the_commands_tell_it_and_the_exit_code_says_whether_it_was_deployed(hom
 
 
 def test_an_evaluation_of_a_homes_policy_is_stored_and_one_of_the_zoos_is_not(home, world, capsys):
-    world.shares[285292] = 0.9
+    world.shares[SHIPPED] = 0.9
     words = ["skills", "eval", SKILL, "--home", str(home), "--attempts", "5", "--seed", "4", "--json"]
     assert main([*words, "--policy", "20"]) == 0
     facts = json.loads(capsys.readouterr().out)

@@ -39,6 +39,8 @@ from persistence.recovery import CRASH_CAUSE
 from persistence.store import Store
 from skills.registry import get
 
+SHIPPED = zoo_version("minitaur", "walk")
+LATER = SHIPPED + 1000
 TRUSTED = Evidence(attempts=100, calls=0, beyond_limits=0, hours=3.0, falls=30, got_up=30)
 
 
@@ -175,7 +177,7 @@ class TestBooks:
 @pytest.fixture
 def shipped(tmp_path, monkeypatch):
     """A library in which the zoo's policy of walk_forward may be left alone with a Minitaur."""
-    row = evaluation_of(get("walk_forward"), "minitaur", TRUSTED, 285292, "held-out", 0) | {"wall_utc": ""}
+    row = evaluation_of(get("walk_forward"), "minitaur", TRUSTED, SHIPPED, "held-out", 0) | {"wall_utc": ""}
     path = tmp_path / "tiers.json"
     path.write_text(json.dumps([row]), encoding="utf-8")
     monkeypatch.setattr(tier_books, "LIBRARY", path)
@@ -190,19 +192,19 @@ class TestWhoseEvidence:
         assert judge(walk, ("minitaur",), Config(), store).standing.tier is Tier.SIM_ONLY, "it has learned nothing"
         assert judge(walk, ("a1",), self.ZOO, store).standing.tier is Tier.SIM_ONLY
         assert judge(get("turn_left"), ("minitaur",), self.ZOO, store).standing.tier is Tier.SIM_ONLY
-        store.add_policy(PolicyRow(version=300_000, robot_s=1.0, origin={"begun": "zoo", "version": 285292}))
-        store.add_policy(PolicyRow(version=300_100, robot_s=2.0, parent=300_000))
+        store.add_policy(PolicyRow(version=LATER, robot_s=1.0, origin={"begun": "zoo", "version": SHIPPED}))
+        store.add_policy(PolicyRow(version=LATER + 100, robot_s=2.0, parent=LATER))
         found = judge(walk, ("minitaur",), Config(), store)
-        assert (found.version, found.evaluated_version, found.source) == (300_100, 285292, "library")
-        store.add_policy(PolicyRow(version=300_200, robot_s=3.0, origin={"begun": "nothing"}))
+        assert (found.version, found.evaluated_version, found.source) == (LATER + 100, SHIPPED, "library")
+        store.add_policy(PolicyRow(version=LATER + 200, robot_s=3.0, origin={"begun": "nothing"}))
         assert judge(walk, ("minitaur",), self.ZOO, store).standing.tier is Tier.SIM_ONLY, "it is of another line"
 
     def test_the_homes_own_and_newest_goes_before_the_librarys(self, home, store, shipped):
         Books(store)
-        store.add_policy(PolicyRow(version=300_000, robot_s=1.0, origin={"begun": "zoo", "version": 285292}))
+        store.add_policy(PolicyRow(version=LATER, robot_s=1.0, origin={"begun": "zoo", "version": SHIPPED}))
         worse = replace(TRUSTED, calls=3)
         store.close()
-        for evidence, version in ((TRUSTED, 300_000), (worse, 300_000), (TRUSTED, 999)):
+        for evidence, version in ((TRUSTED, LATER), (worse, LATER), (TRUSTED, 999)):
             row = evaluation_of(get("walk_forward"), "minitaur", evidence, version, "held-out", 0)
             request(home.root, Request(kind=EVALUATED, data=row))
         with Store.open(home.db, read_only=True) as books:
@@ -265,7 +267,7 @@ def test_a_trial_is_a_run_of_the_daemon_on_robots_that_differ(tmp_path):
     evidence, version = try_out(
         get("walk_forward"), "minitaur", "zoo", tmp_path, hours=0.01, rounds=2, seed=3, falls=2, told=told.append
     )
-    assert version == 285292
+    assert version == SHIPPED
     assert evidence.attempts > 2
     assert 0.008 < evidence.hours < 0.013
     assert evidence.falls >= 2
@@ -282,7 +284,7 @@ def test_the_command_stores_what_was_earned(home, capsys, monkeypatch):
     words = ["skills", "tier", "--home", str(home.root), "--json"]
     assert main([*words, "walk_forward", "--earn", "--hours", "0.01", "--rounds", "1", "--seed", "3"]) == 0
     earned = json.loads(capsys.readouterr().out)
-    assert (earned["id"], earned["policy_version"], earned["dynamics"]) == (1, 285292, "held-out")
+    assert (earned["id"], earned["policy_version"], earned["dynamics"]) == (1, SHIPPED, "held-out")
     assert main([*words, "walk_forward"]) == 0
     (shown,) = json.loads(capsys.readouterr().out)
     assert (shown["source"], shown["tier"]) == ("home", earned["figures"]["tier"])
