@@ -53,7 +53,8 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     Returns:
         ``motors``: of each ``joint``, ``noticed_s``, ``named_s`` and ``back_s`` (robot time since it weakened; None:
         not before its repair), ``right`` (whether the joint was named), ``share`` (mean of what walks ahead earned,
-        from ``back_s`` on or of all, over the usual; None: there was none to judge by) and ``falls``.
+        from ``back_s`` on or of all, over the usual; None: there was none to judge by) and ``falls``; and ``calls``,
+        how often a person was needed.
     """
     with load_robot(settings["robot"], 0) as robot:
         drifts = tuple(schedule(robot.spec.joint_names, settings["motors"], seed))
@@ -65,7 +66,7 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
         hours = (CALM_S + len(drifts) * (LASTS_S + PAUSE_S)) / 3600.0
         _daemon.run_until(home, hours, "--speed", "max", "--seed", str(seed), "--robot", settings["robot"], *told)
-        return {"motors": judge(home, drifts)}
+        return {"motors": judge(home, drifts), "calls": _daemon.query(home, "SELECT count(*) FROM interventions")[0][0]}
 
 
 def schedule(joints: Sequence[str], n: int, seed: int) -> Iterator[Drift]:
@@ -83,7 +84,7 @@ def schedule(joints: Sequence[str], n: int, seed: int) -> Iterator[Drift]:
 
 
 def judge(home: Path, drifts: Sequence[Drift]) -> list[dict[str, Any]]:
-    """What a home's books say of these. Returns as `cell`."""
+    """What a home's books say of these. Returns ``motors`` of `cell`."""
     attempts = _daemon.query(
         home,
         "SELECT a.skill, a.started_s, a.ended_s, coalesce(a.return, 0.0) / a.steps, a.outcome FROM attempts a "
@@ -149,7 +150,8 @@ def together(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
         ``motors`` and ``noticed`` (how many), ``right`` (of those noticed), ``noticed_s_median``, ``named_s_median``
         and ``back_s_median`` (of those noticed and judged; one that was not back counts as late for ever, and a median
-        of that is None), ``judged``, ``back`` (how many were, or never gone), ``share`` (mean) and ``falls``.
+        of that is None), ``judged``, ``back`` (how many were, or never gone), ``share`` (mean), ``falls`` and
+        ``calls`` (None: not known of all runs).
     """
     motors = [motor for each in cells for motor in each["motors"]]
     noticed = [motor for motor in motors if motor["noticed_s"] is not None]
@@ -165,6 +167,7 @@ def together(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "back": sum(motor["back_s"] is not None for motor in motors),
         "share": float(np.mean([motor["share"] for motor in judged])) if judged else None,
         "falls": sum(motor["falls"] for motor in motors),
+        "calls": sum(each["calls"] for each in cells) if all("calls" in each for each in cells) else None,
     }
 
 

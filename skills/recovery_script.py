@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.robot import Array, Command, CommandMode, Observation, RobotSpec
 from skills.skill import Progress
@@ -31,6 +32,8 @@ class Move:
     """Approach the target over most of the duration instead of at once."""
     damping: float = 1.0
     """Multiplies the robot's velocity gain."""
+    limp: NDArray[np.bool_] | None = None
+    """Legs that are let go meanwhile. Shape: (n_feet,)."""
 
     @property
     def legs(self) -> Array:
@@ -126,7 +129,13 @@ class RecoveryScript(ABC):
             target=spec.stand_position_rad + self._to_joint @ target,
             kp=move.gain * spec.kp,
             kd=move.damping * spec.kd,
+            gain_scale=None if move.limp is None else self._held(move.limp),
         )
+
+    def _held(self, limp: NDArray[np.bool_]) -> Array:
+        """1 for each joint that moves no leg which is let go, else 0."""
+        moved = np.abs(self._to_joint) @ np.tile(limp, self._spec.leg_dofs)
+        return np.where(moved > 0.0, 0.0, 1.0)
 
 
 def roll_of(observation: Observation) -> float:

@@ -8,6 +8,7 @@ up in the body frame:
 * on its side: stretch the free upper legs below the belly and swing them over the back, until the body rocks over to
   either face;
 * on its belly or feet: fold the legs, bring them below the body the unwound way, rise;
+* a leg caught under the body, which does not fold: let it go, lift the body with the others, swing it out;
 * a leg whose linkage has folded through (its foot points the wrong way at healthy joint angles, so the robot stands
   tilted over that corner): flick it past the point where its knees meet, so that the foot flies outward again.
 
@@ -34,6 +35,12 @@ _THRUST = 1.5
 """Position gain of strokes that need all the torque there is, over the robot's own."""
 _REACH_RAD = 0.5
 """Extension of legs that swing fast: far enough from straight not to pass it by overshoot."""
+_STUCK_RAD = 0.8
+"""A leg that is this much longer than it was told to be lies caught under the body."""
+_OUT_SWING_RAD, _OUT_EXTENSION_RAD = 1.5, -0.5
+"""Where it is swung to, away from the body."""
+_RISEN_RAD = 0.4
+"""A robot that has risen and leans more than this has a leg that does not carry."""
 _BELLY_ROLL_RAD, _BACK_ROLL_RAD = 1.1, 2.2
 """Rolls below and above which the robot counts as belly down and as upside down; between them it lies on a side."""
 _CLEAR_LEAN = 0.35
@@ -111,11 +118,12 @@ class StandUpController(RecoveryScript):
         super()._begin()
         self._throws = 0
         self._rocks = 0
+        self._frees = 0
         self._repairs = 0
-        self._stood_badly = False
+        self._last = ""
 
     def _ended(self, name: str) -> None:
-        self._stood_badly = name == "stand"
+        self._last = name
 
     def _overtaken(self, name: str, roll: float) -> bool:
         """Whether the body has moved on while a move for another posture is under way."""
@@ -132,7 +140,7 @@ class StandUpController(RecoveryScript):
             return self._throw_over(observation, legs)
         if abs(roll) > _BELLY_ROLL_RAD:
             return self._rock(observation)
-        return self._rise(observation)
+        return self._rise(observation, legs)
 
     def _throw_over(self, observation: Observation, legs: Array) -> list[Move]:
         """Tuck the legs above the back, thrust with one side, follow through with short legs."""
@@ -169,20 +177,47 @@ class StandUpController(RecoveryScript):
             Move(name="home", duration_s=0.25, swing_rad=zeros, extension_rad=short),
         ]
 
-    def _rise(self, observation: Observation) -> list[Move]:
-        """Fold, rise, stand; before it, repair legs that did not carry the last time."""
+    def _rise(self, observation: Observation, legs: Array) -> list[Move]:
+        """Fold, rise, stand; in between, free legs that did not fold and repair those that do not carry."""
         zeros, short = np.zeros(self._n), np.full(self._n, _SHORT_RAD)
-        moves = [
-            Move(name="fold", duration_s=0.6, swing_rad=zeros, extension_rad=short, ramp=True),
-            Move(name="lift", duration_s=0.5, swing_rad=zeros, extension_rad=zeros, ramp=True),
-            Move(name="stand", duration_s=1.2, swing_rad=zeros, extension_rad=zeros),
-        ]
-        if self._stood_badly:
-            self._stood_badly = False
+        if self._last == "fold":
+            stuck = np.abs(legs[self._n : 2 * self._n] - short) > _STUCK_RAD
+            if 0 < stuck.sum() <= self._n // 2:  # with more there is nothing to stand on
+                return self._free(stuck, legs)
+            return [Move(name="lift", duration_s=0.5, swing_rad=zeros, extension_rad=zeros, ramp=True)]
+        if self._last == "lift" and observation.tilt_rad < _RISEN_RAD:
+            return [Move(name="stand", duration_s=1.2, swing_rad=zeros, extension_rad=zeros)]
+        fold = [Move(name="fold", duration_s=0.6, swing_rad=zeros, extension_rad=short, ramp=True)]
+        if self._last in {"lift", "stand"}:
             bad = self._bad_leg(observation)
             if bad.any():
-                return self._repair(bad) + moves
-        return moves
+                return self._repair(bad) + fold
+        return fold
+
+    def _free(self, stuck: NDArray[np.bool_], legs: Array) -> list[Move]:
+        """Take the weight off legs that are caught under the body, by standing on the others, and swing them out.
+
+        To pull at them would only keep their motors at the limit. Where that was in vain, the others tip the body over.
+        """
+        self._frees += 1
+        zeros = np.zeros(self._n)
+        others = np.full(self._n, 0.0 if self._frees % 2 else _REACH_RAD)
+        return [
+            Move(
+                name="unload",
+                duration_s=0.5,
+                swing_rad=np.where(stuck, legs[: self._n], zeros),
+                extension_rad=np.where(stuck, legs[self._n : 2 * self._n], others),
+                ramp=True,
+                limp=stuck,
+            ),
+            Move(
+                name="swing out",
+                duration_s=0.6,
+                swing_rad=np.where(stuck, _OUT_SWING_RAD * np.sign(legs[: self._n]), zeros),
+                extension_rad=np.where(stuck, _OUT_EXTENSION_RAD, others),
+            ),
+        ]
 
     def _bad_leg(self, observation: Observation) -> NDArray[np.bool_]:
         """The leg below the lowest corner of the body, or all that do not touch the floor when it lies level."""

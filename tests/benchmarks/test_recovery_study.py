@@ -68,7 +68,9 @@ def test_one_that_does_no_harm_and_one_that_does_until_it_is_repaired(home):
         (49.0, None, pytest.approx(0.85 * 6 / 7, abs=1e-3)),  # a fall earns nothing
     ]
     assert not found[1]["right"]
-    together = study.together([{"motors": found}])
+    together = study.together([{"motors": found, "calls": 2}])
+    assert together["calls"] == 2
+    assert study.together([{"motors": found}, {"motors": found, "calls": 2}])["calls"] is None
     assert (together["motors"], together["noticed"], together["right"], together["back"]) == (2, 1, 0, 1)
     assert (together["noticed_s_median"], together["back_s_median"]) == (49.0, None)
 

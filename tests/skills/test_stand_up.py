@@ -198,3 +198,23 @@ def test_leg_below_the_lowest_corner_is_flicked_after_standing_tilted():
     swings = np.array([(to_leg @ (made.act(tilted).target - SPEC.stand_position_rad))[:4] for _ in range(160)])
     assert np.abs(swings[:, 3]).max() > 3.0
     assert np.abs(swings[:, :3]).max() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_leg_that_does_not_fold_is_let_go_while_the_others_lift_the_body_and_then_swung_out():
+    stuck = 1
+    legs = np.full(8, -1.4)
+    legs[:4], legs[stuck], legs[4 + stuck] = 0.0, -0.6, 1.2
+    caught = observation(joints=SPEC.stand_position_rad + SPEC.leg_to_joint @ legs)
+    made = controller(caught)
+    commands = [made.act(caught) for _ in range(90)]
+    to_leg = np.linalg.inv(SPEC.leg_to_joint)
+    let_go = [command for command in commands if command.gain_scale is not None]
+    assert len(let_go) == pytest.approx(0.5 / DT_S, abs=1)
+    joints = np.abs(SPEC.leg_to_joint[:, stuck]) > 0.0
+    assert all(np.array_equal(command.gain_scale == 0.0, joints) for command in let_go)
+    lifted = to_leg @ (let_go[-1].target - SPEC.stand_position_rad)
+    assert np.delete(lifted, (stuck, 4 + stuck)) == pytest.approx(np.zeros(6), abs=1e-9)
+    after = commands[[command is let_go[-1] for command in commands].index(True) + 1 :]
+    swung = to_leg @ (after[0].target - SPEC.stand_position_rad)
+    assert (swung[stuck], swung[4 + stuck]) == pytest.approx((-1.5, -0.5))
+    assert np.delete(swung, (stuck, 4 + stuck)) == pytest.approx(np.zeros(6), abs=1e-9)
