@@ -39,7 +39,9 @@ from skills.trotting import ROBOT, TROT_FORWARD
 DEFAULT_N = 180
 FAULTS = ((60, 120), (DEFAULT_N, 400))
 """Until which minute of learning how many come in an hour."""
-TUNED_MIN = 10
+TUNED_MIN, MOST_MIN = 10, 40
+LATELY, WELL = 20, 0.8
+"""Of so many practice attempts, the newest under a drift, such a share has to succeed."""
 STARTS = 5
 NOMINAL = "nominal"
 KEPT = 0.5
@@ -64,6 +66,8 @@ SETTINGS = {
 """The first correction is none: it begins with little noise and late, and is drawn back to none (decision 0036)."""
 UNDER_DRIFT = {"learner.replay_steps": 20_000, "learner.script_below": 0.0}
 """Only what came last is learned from, and nothing is tried without a correction any more."""
+SLACK = 0.01
+"""Of a piece of learning, by which it may be short."""
 DECIMALS = 3
 Make = Callable[[], LearnedWalker]
 
@@ -72,19 +76,21 @@ def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
     """Learn for ``n`` robot minutes, and then as much less than usual under each drift. Returns what `cell` returns."""
     share = n / DEFAULT_N
     faults = [[share * minutes, per_hour] for minutes, per_hour in FAULTS]
-    return cell({**CORRECTED, "faults": faults, "tuned_min": share * TUNED_MIN}, seed)
+    return cell({**LONGER, "faults": faults, "tuned_min": share * TUNED_MIN, "most_min": share * MOST_MIN}, seed)
 
 
 def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """One seed.
 
     Args:
-        settings: ``faults``, until which minute how many come in an hour; ``tuned_min`` under each drift; ``set`` and
-            ``under_drift``, settings of the daemon, the latter under a drift alone.
+        settings: ``faults``, until which minute how many come in an hour; ``tuned_min`` under each drift, and as much
+            again while it does not do well, up to ``most_min`` (if there is one); ``set`` and ``under_drift``, settings
+            of the daemon, the latter under a drift alone.
         seed: of the run.
 
     Returns:
-        ``alone``, ``corrected`` and ``tuned``, what `summary` returns of them, and ``policy_version`` of ``corrected``.
+        ``alone``, ``corrected`` and ``tuned``, what `summary` returns of them, ``policy_version`` of ``corrected``, and
+        ``minutes`` by drift.
     """
     changes = settings["set"]
     with _daemon.kept_home(f"trotting-drifts-seed{seed}") as home:
@@ -95,10 +101,17 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         weights = find_policy("latest", ROBOT, TROT_FORWARD, home)
         alone, corrected = judge(config, None), judge(config, weights)
         tuned: dict[str, dict[str, Any]] = {}
+        minutes: dict[str, float] = {}
+        piece_min = settings["tuned_min"]
+        most_min = settings.get("most_min", piece_min)
         for drift in TABLE:
             later = _copy(home, drift)
             further = {**changes, **settings["under_drift"], "sim.drift": drift}
-            learn(later, ROBOT, practised_min + settings["tuned_min"], seed, further, drifts=False)
+            pieces = max(0, int((60 * _daemon.practised_h(later) - practised_min) / piece_min + SLACK))
+            while pieces < 1 or (pieces * piece_min < most_min and not does_well(later)):
+                pieces += 1
+                learn(later, ROBOT, practised_min + pieces * piece_min, seed, further, drifts=False)
+            minutes[drift] = pieces * piece_min
             tuned |= judge(config, find_policy("latest", ROBOT, TROT_FORWARD, later), (drift,))
     nominal = alone[NOMINAL]["return"]
     return {
@@ -106,7 +119,18 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         "corrected": summary(corrected, nominal),
         "tuned": summary(tuned, nominal),
         "policy_version": weights.version,
+        "minutes": minutes,
     }
+
+
+def does_well(home: Path) -> bool:
+    """Whether most of what a home attempted lately was a success."""
+    lately = _daemon.query(
+        home,
+        "SELECT outcome = 'success' FROM attempts WHERE state = 'finished' AND outcome != 'aborted' "
+        f"AND skill = '{TROT_FORWARD.name}' ORDER BY id DESC LIMIT {LATELY}",
+    )
+    return len(lately) == LATELY and sum(success for (success,) in lately) >= WELL * LATELY
 
 
 def _copy(home: Path, drift: str) -> Path:
@@ -182,10 +206,11 @@ def summary(found: Mapping[str, Mapping[str, Any]], nominal_return: float) -> di
 
 
 CORRECTED = {"faults": FAULTS, "tuned_min": TUNED_MIN, "set": SETTINGS, "under_drift": UNDER_DRIFT}
+LONGER = {**CORRECTED, "most_min": MOST_MIN}
 STUDY = Study(
     name="trotting-drifts",
     module="benchmarks.trotting_drifts",
-    variants={"corrected": CORRECTED},
+    variants={"corrected": CORRECTED, "longer": LONGER},
     cell=cell,
     figures={
         f"{who}.{figure}": "higher"

@@ -7,7 +7,11 @@ import pytest
 
 from agent.config import Config
 from benchmarks import trotting, trotting_drifts
+from persistence.home import Home
+from persistence.records import AttemptEnd, AttemptStart, Outcome, RunStart, SkillKind, SkillRow
+from persistence.store import Store
 from sim.drift_presets import TABLE
+from skills.trotting import TROT_FORWARD
 
 CONFIG = Config.load(None, {"run.robot": "minitaur_trotting", **trotting_drifts.SETTINGS})
 
@@ -69,6 +73,34 @@ def test_each_drift_is_met_from_where_learning_without_it_ended(tmp_path, monkey
     assert not unfinished.exists()
     assert [figures[who]["survived"] for who in ("alone", "corrected", "tuned")] == [0, 0, 9]
     assert figures["policy_version"] == "first"
+    assert figures["minutes"] == dict.fromkeys(TABLE, 5)
 
     trotting_drifts.cell({**trotting_drifts.CORRECTED, "faults": [[20, 120], [60, 400]], "tuned_min": 5}, 3)
     assert learned["trotting-drifts-seed3-table_mass"][3] == " 120 400 table_mass table_mass"
+
+    asked = []
+    monkeypatch.setattr(trotting_drifts, "does_well", lambda home: asked.append(home.name) or len(asked) > 2)
+    longer = {**trotting_drifts.LONGER, "faults": [[20, 120], [60, 400]], "tuned_min": 5, "most_min": 40}
+    figures = trotting_drifts.cell(longer, 4)
+    first, *others = TABLE
+    assert figures["minutes"] == {first: 15, **dict.fromkeys(others, 5)}
+    assert learned[f"trotting-drifts-seed4-{first}"][0] == 75
+    monkeypatch.setattr(trotting_drifts, "does_well", lambda home: False)
+    assert trotting_drifts.cell(longer, 5)["minutes"] == dict.fromkeys(TABLE, 40)
+
+
+def test_it_does_well_once_most_of_its_last_attempts_succeed(tmp_path):
+    with Store.open(Home(tmp_path).prepare().db) as store:
+        run_id = store.start_run(RunStart(robot="fake", started_s=0.0))
+        store.register_skill(SkillRow(name=TROT_FORWARD.name, kind=SkillKind.TASK), 0.0)
+
+        def attempt(outcome, begin_s):
+            made = store.start_attempt(AttemptStart(run_id=run_id, skill=TROT_FORWARD.name, started_s=begin_s))
+            store.finish_attempt(AttemptEnd(attempt_id=made, ended_s=begin_s + 5.0, outcome=outcome, steps=9))
+
+        outcomes = [Outcome.FALL] * 9 + [Outcome.SUCCESS] * 12 + [Outcome.ABORTED] + [Outcome.SUCCESS] * 4
+        found = []
+        for number, outcome in enumerate(outcomes):
+            attempt(outcome, 10.0 * number)
+            found.append(trotting_drifts.does_well(tmp_path))
+    assert found == [False] * 25 + [True]  # sixteen of the last twenty that were not cut off
