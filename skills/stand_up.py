@@ -35,8 +35,11 @@ _THRUST = 1.5
 """Position gain of strokes that need all the torque there is, over the robot's own."""
 _REACH_RAD = 0.5
 """Extension of legs that swing fast: far enough from straight not to pass it by overshoot."""
-_STUCK_RAD = 0.8
-"""A leg that is this much longer than it was told to be lies caught under the body."""
+_STUCK_RAD, _AT_LIMIT = 0.8, 0.95
+"""A leg that is this far from where it was told to be, or one of whose motors gives this share of its torque, is caught
+under the body."""
+_MOST_FREES = 2
+"""In a row; then the robot rises with what there is."""
 _OUT_SWING_RAD, _OUT_EXTENSION_RAD = 1.5, -0.5
 """Where it is swung to, away from the body."""
 _RISEN_RAD = 0.4
@@ -181,9 +184,11 @@ class StandUpController(RecoveryScript):
         """Fold, rise, stand; in between, free legs that did not fold and repair those that do not carry."""
         zeros, short = np.zeros(self._n), np.full(self._n, _SHORT_RAD)
         if self._last == "fold":
-            stuck = np.abs(legs[self._n : 2 * self._n] - short) > _STUCK_RAD
-            if 0 < stuck.sum() <= self._n // 2:  # with more there is nothing to stand on
+            stuck = self._stuck(observation, legs)
+            # With more than half of them stuck there is nothing to stand on.
+            if 0 < stuck.sum() <= self._n // 2 and self._frees < _MOST_FREES:
                 return self._free(stuck, legs)
+            self._frees = 0
             return [Move(name="lift", duration_s=0.5, swing_rad=zeros, extension_rad=zeros, ramp=True)]
         if self._last == "lift" and observation.tilt_rad < _RISEN_RAD:
             return [Move(name="stand", duration_s=1.2, swing_rad=zeros, extension_rad=zeros)]
@@ -193,6 +198,13 @@ class StandUpController(RecoveryScript):
             if bad.any():
                 return self._repair(bad) + fold
         return fold
+
+    def _stuck(self, observation: Observation, legs: Array) -> NDArray[np.bool_]:
+        """Legs that have not folded, and those of a motor that is at its limit. Shape: (n_feet,)."""
+        extension = legs[self._n : 2 * self._n]
+        at_limit = np.abs(observation.joint_torque) > _AT_LIMIT * self._spec.torque_limit_nm
+        pulling = np.reshape(np.abs(self._to_joint).T @ at_limit > 0.0, (-1, self._n)).any(axis=0)
+        return pulling | (np.abs(extension - _SHORT_RAD) > _STUCK_RAD)
 
     def _free(self, stuck: NDArray[np.bool_], legs: Array) -> list[Move]:
         """Take the weight off legs that are caught under the body, by standing on the others, and swing them out.

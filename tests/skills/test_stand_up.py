@@ -200,21 +200,44 @@ def test_leg_below_the_lowest_corner_is_flicked_after_standing_tilted():
     assert np.abs(swings[:, :3]).max() == pytest.approx(0.0, abs=1e-9)
 
 
-def test_a_leg_that_does_not_fold_is_let_go_while_the_others_lift_the_body_and_then_swung_out():
-    stuck = 1
+def caught(stuck, swing, extension, torque=0.0):
+    """All legs folded but one."""
     legs = np.full(8, -1.4)
-    legs[:4], legs[stuck], legs[4 + stuck] = 0.0, -0.6, 1.2
-    caught = observation(joints=SPEC.stand_position_rad + SPEC.leg_to_joint @ legs)
-    made = controller(caught)
-    commands = [made.act(caught) for _ in range(90)]
+    legs[:4], legs[stuck], legs[4 + stuck] = 0.0, swing, extension
+    o = observation(joints=SPEC.stand_position_rad + SPEC.leg_to_joint @ legs)
+    o.joint_torque[np.flatnonzero(SPEC.leg_to_joint[:, stuck])[0]] = torque
+    return o
+
+
+@pytest.mark.parametrize(
+    ("stuck", "o", "way"),
+    [
+        pytest.param(1, caught(1, -0.6, 1.2), -1.0, id="does not fold"),
+        pytest.param(2, caught(2, 0.3, -1.2, torque=SPEC.torque_limit_nm[0]), 1.0, id="motor at its limit"),
+    ],
+)
+def test_a_caught_leg_is_let_go_while_the_others_lift_the_body_and_then_swung_out(stuck, o, way):
+    made = controller(o)
+    commands = [made.act(o) for _ in range(90)]
     to_leg = np.linalg.inv(SPEC.leg_to_joint)
-    let_go = [command for command in commands if command.gain_scale is not None]
+    let_go = [number for number, command in enumerate(commands) if command.gain_scale is not None]
     assert len(let_go) == pytest.approx(0.5 / DT_S, abs=1)
     joints = np.abs(SPEC.leg_to_joint[:, stuck]) > 0.0
-    assert all(np.array_equal(command.gain_scale == 0.0, joints) for command in let_go)
-    lifted = to_leg @ (let_go[-1].target - SPEC.stand_position_rad)
+    assert all(np.array_equal(commands[number].gain_scale == 0.0, joints) for number in let_go)
+    lifted = to_leg @ (commands[let_go[-1]].target - SPEC.stand_position_rad)
     assert np.delete(lifted, (stuck, 4 + stuck)) == pytest.approx(np.zeros(6), abs=1e-9)
-    after = commands[[command is let_go[-1] for command in commands].index(True) + 1 :]
-    swung = to_leg @ (after[0].target - SPEC.stand_position_rad)
-    assert (swung[stuck], swung[4 + stuck]) == pytest.approx((-1.5, -0.5))
+    swung = to_leg @ (commands[let_go[-1] + 1].target - SPEC.stand_position_rad)
+    assert (swung[stuck], swung[4 + stuck]) == pytest.approx((1.5 * way, -0.5))
     assert np.delete(swung, (stuck, 4 + stuck)) == pytest.approx(np.zeros(6), abs=1e-9)
+
+
+def test_what_stays_caught_does_not_keep_the_robot_from_rising():
+    o = caught(1, -0.6, 1.2)
+    made = controller(o)
+    to_leg = np.linalg.inv(SPEC.leg_to_joint)
+    commands = [made.act(o) for _ in range(260)]
+    let_go = [number for number, command in enumerate(commands) if command.gain_scale is not None]
+    assert len(let_go) == pytest.approx(2 * 0.5 / DT_S, abs=2)
+    tipping = to_leg @ (commands[let_go[-1]].target - SPEC.stand_position_rad)
+    assert np.delete(tipping[4:], 1) == pytest.approx(np.full(3, 0.5))  # the second time the others stretch further
+    assert commands[-1].target == pytest.approx(SPEC.stand_position_rad, abs=1e-9)
