@@ -39,7 +39,7 @@ from skills.trotting import ROBOT, TROT_FORWARD
 DEFAULT_N = 180
 FAULTS = ((60, 120), (DEFAULT_N, 400))
 """Until which minute of learning how many come in an hour."""
-TUNED_MIN, MOST_MIN = 10, 40
+TUNED_MIN, MOST_MIN = 10, 30
 LATELY, WELL = 20, 0.8
 """Of so many practice attempts, the newest under a drift, such a share has to succeed."""
 STARTS = 5
