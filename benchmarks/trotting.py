@@ -31,6 +31,7 @@ from agent.policies import find_policy
 from agent.stored_config import stored_config
 from benchmarks import _daemon
 from benchmarks._study import Study, main
+from sim.drift import Drift, DriftSchedule
 from sim.minitaur_trotting import MINITAUR_TROTTING, TrottingBody, minitaur_trotting_spec
 from sim.robot import Array, Command, CommandMode, RobotSpec
 from sim.sensors import SensorParams
@@ -150,8 +151,15 @@ class Driver:
         self._past: deque[Truth] = deque(maxlen=LATENCY_MS + 1)
         self._sequence = 0
 
-    def walk(self, walker: Walker, offset_rad: Array | None = None) -> Walk:
-        """Drop the robot as the environment does, let it stand for half a second, and walk for `ATTEMPT_S`."""
+    def walk(self, walker: Walker, offset_rad: Array | None = None, drifts: Sequence[Drift] = ()) -> Walk:
+        """Drop the robot as the environment does, let it stand for half a second, and walk for `ATTEMPT_S`.
+
+        Args:
+            walker: what makes it walk.
+            offset_rad: how far off the motors start. Shape: (8,).
+            drifts: what the robot is from when it stands on.
+        """
+        self.robot.follow_drift(DriftSchedule((), self.robot.spec.joint_names))
         half_turn = np.full(8, 0.5 * math.pi)
         start = half_turn + (0.0 if offset_rad is None else offset_rad)
         self.robot.place(Pose(position=(0.0, 0.0, 0.2), joint_position=tuple(start.tolist()), clearance_m=None))
@@ -161,6 +169,7 @@ class Driver:
             hold = Command(mode=CommandMode.POSITION, target=target, kp=spec.kp, kd=spec.kd)
             for ms in range(milliseconds):
                 self._step(hold if ms % 20 == 0 else None)
+        self.robot.follow_drift(DriftSchedule(tuple(drifts), spec.joint_names), self.robot.time_s)
         states = []
         origin_m = float(self._past[0].base_position[0])
         fell, work = False, 0.0
