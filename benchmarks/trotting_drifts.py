@@ -5,12 +5,13 @@
 
 The policy is PyBullet's (`skills.trotting`), in the physics and by the protocol of `benchmarks.trotting`: 6 s from
 standing; return is metres ahead less energy. The drifts are the nine of its published table
-(`sim.drift_presets.TABLE`), there from the start; alone it was measured to survive one of them. The correction learns
-for three hours of robot time with faults of the training ranges that come and go, in the first hour one or two at a
-time, then five (`benchmarks._drifting`). No fault is a drift of the table, but five add up: decision 0036 says how
-often they came to as much. The correction sees a quarter of a second of the past. Then the daemon goes on for some
-minutes under each of the table's drifts, from where it was. Someone puts the robot back after each attempt. With
-``PERDURE_BENCH_HOMES`` homes are kept there, and a run that was cut off goes on.
+(`sim.drift_presets.TABLE`), which come right after the reset, once the robot stands; alone it was measured to survive
+one of them. The correction learns for three hours of robot time with faults of the training ranges that come and go, in
+the first hour one or two at a time, then five (`benchmarks._drifting`). No fault is a drift of the table, but five add
+up: decision 0036 says how often they came to as much. The correction sees a quarter of a second of the past. Then the
+daemon goes on under each of the table's drifts, from where it was: for ten minutes (``corrected``), or for ten at a
+time until it does well in practice, but no more than forty (``longer``). Someone puts the robot back after each
+attempt. With ``PERDURE_BENCH_HOMES`` homes are kept there, and a run that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
     Returns:
         ``alone``, ``corrected`` and ``tuned``, what `summary` returns of them, ``policy_version`` of ``corrected``, and
-        ``minutes`` by drift.
+        ``minutes`` under each drift, which are more where a home had learned on before.
     """
     changes = settings["set"]
     with _daemon.kept_home(f"trotting-drifts-seed{seed}") as home:
@@ -110,7 +111,7 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
             while pieces < 1 or (pieces * piece_min < most_min and not does_well(later)):
                 pieces += 1
                 learn(later, ROBOT, practised_min + pieces * piece_min, seed, further, drifts=False)
-            minutes[drift] = pieces * piece_min
+            minutes[drift] = round(60 * _daemon.practised_h(later) - practised_min, 1)
             tuned |= judge(config, find_policy("latest", ROBOT, TROT_FORWARD, later), (drift,))
     nominal = alone[NOMINAL]["return"]
     return {

@@ -25,7 +25,7 @@ def test_what_survives_a_drift_and_is_worth_it():
     assert figures["return_share"] == pytest.approx((4.0 + 2.4 + 7 * 5.0) / 45.0)
 
 
-def test_alone_it_trots_as_shipped_and_a_drift_is_there_from_the_start(monkeypatch):
+def test_alone_it_trots_as_shipped_and_a_drift_is_there_once_it_stands(monkeypatch):
     monkeypatch.setattr(trotting, "ATTEMPT_S", 1.5)
     found = trotting_drifts.judge(CONFIG, None, ("nominal", "table_leg_fifth"), starts=1)
     driver = trotting.Driver()
@@ -61,6 +61,9 @@ def test_each_drift_is_met_from_where_learning_without_it_ended(tmp_path, monkey
         return SimpleNamespace(version="first" if home.name == "trotting-drifts-seed3" else "later")
 
     monkeypatch.setattr(trotting_drifts, "learn", learn)
+    monkeypatch.setattr(
+        trotting_drifts._daemon, "practised_h", lambda home: learned[home.name][0] / 60 if home.name in learned else 0.0
+    )
     monkeypatch.setattr(trotting_drifts, "judge", judge)
     monkeypatch.setattr(trotting_drifts, "find_policy", find)
     monkeypatch.setattr(trotting_drifts, "stored_config", lambda home: CONFIG)
@@ -76,7 +79,7 @@ def test_each_drift_is_met_from_where_learning_without_it_ended(tmp_path, monkey
     assert figures["minutes"] == dict.fromkeys(TABLE, 5)
 
     trotting_drifts.cell({**trotting_drifts.CORRECTED, "faults": [[20, 120], [60, 400]], "tuned_min": 5}, 3)
-    assert learned["trotting-drifts-seed3-table_mass"][3] == " 120 400 table_mass table_mass"
+    assert learned["trotting-drifts-seed3-table_mass"][3] == " 120 400 table_mass"  # nothing is learned again
 
     asked = []
     monkeypatch.setattr(trotting_drifts, "does_well", lambda home: asked.append(home.name) or len(asked) > 2)
