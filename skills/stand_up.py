@@ -36,8 +36,8 @@ _THRUST = 1.5
 _REACH_RAD = 0.5
 """Extension of legs that swing fast: far enough from straight not to pass it by overshoot."""
 _STUCK_RAD, _AT_LIMIT = 0.8, 0.95
-"""A leg that has folded by so much less than it was told to, or one of whose motors still gives this share of its torque,
-is caught under the body."""
+"""A leg that has folded by so much less than it was told to, or one of whose motors still gives this share of its
+torque, is caught under the body."""
 _MOST_FREES = 2
 """In a row; then the robot rises with what there is."""
 _OUT_SWING_RAD, _OUT_EXTENSION_RAD = 1.5, -0.5
