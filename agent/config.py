@@ -244,8 +244,6 @@ class PersonConfig(Section):
     """How long it takes until the person acts."""
     every_attempt: bool = setting(False)
     """Whether the person puts everything back after each attempt, uncalled and uncounted. To compare with."""
-    untidy_rad: float = setting(0.0, 0.0, 0.5, unit="rad")
-    """How far off its stance each joint is at most when the person has put the robot down: no two starts are alike."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +49,7 @@ from agent.opening import (
 )
 from agent.operation import Operation
 from agent.permit import runtime_dir
-from agent.person import Placeable, SimulatedPerson, untidy_stance
+from agent.person import Placeable, SimulatedPerson
 from agent.perturbations import Perturbations
 from agent.pilot import Goal, Pilot
 from agent.punctual import StopSignal, punctual
@@ -263,11 +262,7 @@ class Run:
         person = None
         if config.person.enabled and isinstance(robot, Placeable):
             p = config.person
-            drawn = np.random.default_rng((config.run.seed, run_id, 4))
-            untidy = partial(untidy_stance, robot.spec, p.untidy_rad, drawn) if p.untidy_rad else None
-            person = SimulatedPerson(
-                robot, p.delay_s, every_attempt=p.every_attempt, untidy=untidy, repair=self._repair
-            )
+            person = SimulatedPerson(robot, p.delay_s, every_attempt=p.every_attempt, repair=self._repair)
         self._jobs = RobotClockJobs(now_s)
         self._checkpoint_seq = resume.checkpoint_seq or 0
         hours = config.run.hours

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
-
-import numpy as np
 
 from agent.drift_ladder import DRIFTED
 from persistence.records import STUCK
-from sim.robot import Array, RobotSpec
 from sim.state import Pose
 
 ASSIST_CAUSES = frozenset(
@@ -54,7 +51,6 @@ class SimulatedPerson:
         delay_s: float,
         *,
         every_attempt: bool = False,
-        untidy: Callable[[], Array] | None = None,
         repair: Callable[[float], None] = lambda robot_s: None,
     ) -> None:
         """Look after one robot.
@@ -63,11 +59,10 @@ class SimulatedPerson:
             robot: it.
             delay_s: how long the person takes to come.
             every_attempt: whether everything is put back after each attempt.
-            untidy: joint angles of a robot that is put down, in rad; None: its stance.
             repair: makes the robot what it was, at a robot time.
         """
         self.every_attempt = every_attempt
-        self._robot, self._untidy, self._repair = robot, untidy, repair
+        self._robot, self._repair = robot, repair
         self._delay_s = delay_s
         self._called_s: float | None = None
 
@@ -91,14 +86,4 @@ class SimulatedPerson:
 
     def put_back(self) -> None:
         """The robot stands in the middle of its workspace, and so does what it handles."""
-        pose = Pose.standing()
-        if self._untidy is not None:
-            pose = replace(pose, joint_position=tuple(self._untidy().tolist()))
-        self._robot.place(pose)
-
-
-def untidy_stance(spec: RobotSpec, off_rad: float, rng: np.random.Generator) -> Array:
-    """A stance in which each joint is up to ``off_rad`` off, within its limits. Shape: (n_joints,), rad."""
-    off = rng.uniform(-off_rad, off_rad, spec.n_joints)
-    stance: Array = np.clip(spec.stand_position_rad + off, spec.position_lower_rad, spec.position_upper_rad)
-    return stance
+        self._robot.place(Pose.standing())

@@ -1,12 +1,9 @@
 """The simulated person: comes when called, after the delay, once."""
 
-from functools import partial
-
-import numpy as np
 import pytest
 from fakes import FakeRobot
 
-from agent.person import ASSIST_CAUSES, Placeable, SimulatedPerson, untidy_stance
+from agent.person import ASSIST_CAUSES, Placeable, SimulatedPerson
 from sim.state import Pose
 
 
@@ -39,19 +36,6 @@ def test_one_who_minds_every_attempt_needs_no_call(robot):
     assert person.every_attempt
     person.put_back()
     assert (robot.x_m, robot.tilt_rad) == (0.0, 0.0)
-
-
-def test_one_who_is_untidy_leaves_every_joint_a_little_off_and_no_two_starts_alike(robot):
-    poses = []
-    robot.place = poses.append
-    rng = np.random.default_rng(0)
-    person = SimulatedPerson(robot, 60.0, untidy=partial(untidy_stance, robot.spec, 0.2, rng))
-    for _ in range(20):
-        person.put_back()
-    off = np.array([pose.joint_position for pose in poses]) - robot.spec.stand_position_rad
-    assert 0.15 < np.abs(off).max() <= 0.2
-    assert len(np.unique(off[:, 0])) == 20
-    assert poses[0].position == (0.0, 0.0, 0.0)
 
 
 def test_one_call_is_answered_once(robot):

@@ -10,7 +10,7 @@ from benchmarks import trotting, trotting_drifts
 from persistence.home import Home
 from persistence.records import AttemptEnd, AttemptStart, Outcome, RunStart, SkillKind, SkillRow
 from persistence.store import Store
-from sim.drift_presets import TABLE
+from sim.drift_presets import TABLE, preset
 from skills.trotting import TROT_FORWARD
 
 CONFIG = Config.load(None, {"run.robot": "minitaur_trotting", **trotting_drifts.SETTINGS})
@@ -29,8 +29,14 @@ def test_alone_it_trots_as_shipped_and_a_drift_is_there_once_it_stands(monkeypat
     monkeypatch.setattr(trotting, "ATTEMPT_S", 1.5)
     found = trotting_drifts.judge(CONFIG, None, ("nominal", "table_leg_fifth"), starts=1)
     driver = trotting.Driver()
-    with driver.robot:
-        shipped = driver.walk(trotting.ShippedWalker(residual=True), trotting.start_offsets_rad(1)[0])
+    offset = trotting.start_offsets_rad(1)[0]
+    with driver.robot as robot:
+        weak = preset("table_leg_fifth", robot.drift_subject)
+        drifted = driver.walk(trotting.ShippedWalker(residual=True), offset, weak)
+        shipped = driver.walk(trotting.ShippedWalker(residual=True), offset)
+    # The drift comes after the reset, and is gone with the next one.
+    assert drifted.states[0].joint_position == pytest.approx(shipped.states[0].joint_position, abs=1e-6)
+    assert drifted.speed_mps < 0.5 * shipped.speed_mps
     assert found["nominal"]["falls"] == 0
     assert found["nominal"]["speed_mps"] == pytest.approx(shipped.speed_mps, abs=0.15)
     assert found["nominal"]["return"] == pytest.approx(shipped.return_, abs=0.25)
