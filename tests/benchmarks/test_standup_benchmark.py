@@ -1,4 +1,4 @@
-"""The stand-up benchmark: a leg that is caught under the body, and tries that end as they do in the daemon."""
+"""The stand-up benchmark: how a leg comes to be caught under the body, and tries that end as they do in the daemon."""
 
 import importlib
 from pathlib import Path
@@ -18,7 +18,7 @@ def test_every_benchmark_can_be_started(module):
     importlib.import_module(f"benchmarks.{module}")
 
 
-def test_a_leg_is_caught_under_a_level_body_and_is_freed():
+def test_a_leg_is_caught_under_a_level_body_which_gets_up():
     with load_robot("minitaur", 0) as robot:
         sequence = standup.catch_leg(robot, robot.dynamics, np.random.default_rng(0), 0)
         spec = robot.spec
