@@ -54,7 +54,7 @@ def run_daemon(home: Path, *arguments: str) -> dict[str, Any]:
 
 def _stop_with_study() -> None:
     """A daemon whose study was killed stops in order, and the study goes on from there when it is run again."""
-    die_with_parent(signal.SIGINT)
+    die_with_parent(signal.SIGTERM)  # a Python that is only starting up may swallow SIGINT
 
 
 def run_until(home: Path, hours: float, *arguments: str) -> None:

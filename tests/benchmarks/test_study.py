@@ -61,16 +61,11 @@ def test_runs_each_cell_in_a_process_of_its_own_and_only_once(study, tmp_path):
 
 
 def sleep(settings, seed):
-    daemon = subprocess.Popen([sys.executable, "-c", SLEEPER], preexec_fn=_daemon._stop_with_study)
+    daemon = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60.0)"], preexec_fn=_daemon._stop_with_study
+    )
     Path(settings["pids"]).write_text(f"{os.getpid()} {daemon.pid}")
     time.sleep(60.0)
-
-
-SLEEPER = """
-import signal, sys, time
-signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
-time.sleep(60.0)
-"""
 
 
 def endless(pids):
