@@ -143,8 +143,10 @@ class LearnerConfig(Section):
     """How much is learned from each step; fixed in lockstep mode."""
     idle_updates_per_step: float = setting(8.0, 0.0, 100.0, unit="updates per policy step")
     """In realtime mode spare time goes into updates, up to this many per stored step."""
-    algorithm: str = setting("sac", choices=("sac", "ars"))
-    """``sac``: off-policy, from every stored step; ``ars``: random search over the policy, from attempts' returns."""
+    algorithm: str = setting("sac", choices=("sac", "ars", "offsets"))
+    """``sac``: off-policy, from every stored step; ``ars``: random search over the policy, from attempts' returns;
+    ``offsets``: the policy that is there is held, and one offset of each action is searched for from attempts' returns,
+    for a robot that has changed so much that it falls at once."""
     population: tuple[str, ...] = setting(())
     """Further learners on the same stored steps, each by what it changes, as ``"lr=1e-3,gamma=0.97"``; the robot acts
     with the best by its attempts' returns."""
@@ -228,7 +230,7 @@ class LearnerConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.algorithm == "ars" and self.population:
+        if self.algorithm != "sac" and self.population:
             raise ConfigError('population needs algorithm = "sac"; leave one of them out')
         if not self.hidden:
             raise ConfigError("hidden = [] has no layer; give one or more widths, such as [256, 256]")
@@ -243,7 +245,8 @@ class PersonConfig(Section):
     delay_s: float = setting(60.0, 0.0, 86400.0, unit="s of robot time")
     """How long it takes until the person acts."""
     every_attempt: bool = setting(False)
-    """Whether the person puts everything back after each attempt, uncalled and uncounted. To compare with."""
+    """Whether the person puts everything back after each attempt, a robot that fell on its feet, uncalled and
+    uncounted. To compare with."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,7 @@ class LearnerJob:
     settings: dict[str, Any]
     """Fields of `SacConfig`."""
     algorithm: str = "sac"
-    """``sac`` or ``ars``."""
+    """``sac``, ``ars`` or ``offsets``."""
     population: tuple[dict[str, Any], ...] = ()
     """Settings by which further learners on the same replay memory differ; empty: one learner alone."""
     past_actions: bool = True

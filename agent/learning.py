@@ -27,6 +27,7 @@ from skills.learners.config import SacConfig
 from skills.learners.falls import FallConfig, FallLearner, Walk
 from skills.learners.learner import AttemptSummary, Learner, Replay
 from skills.learners.offline import shown
+from skills.learners.offsets import OffsetSearch
 from skills.learners.population import PopulationLearner
 from skills.learners.risk import RiskConfig, RiskLearner
 from skills.learners.sac import SacLearner
@@ -292,6 +293,11 @@ class Studies:
             if job.population:
                 raise ValueError("learner.population needs learner.algorithm = sac; leave out one of them")
             return ArsLearner(replay, names, len(self._skills[0].command), seed=job.seed)
+        if job.algorithm == "offsets":
+            if job.population:
+                raise ValueError("learner.population needs learner.algorithm = sac; leave out one of them")
+            below = self._gradient_learner(replay, job.settings, job.seed)
+            return OffsetSearch(below, names, replay.actions, job.seed)
         if not job.population:
             return self._gradient_learner(replay, job.settings, job.seed)
         seeds = np.random.SeedSequence(job.seed).generate_state(len(job.population))

@@ -58,7 +58,7 @@ class SimulatedPerson:
         Args:
             robot: it.
             delay_s: how long the person takes to come.
-            every_attempt: whether everything is put back after each attempt.
+            every_attempt: whether everything is put back after each attempt, a robot that fell too.
             repair: makes the robot what it was, at a robot time.
         """
         self.every_attempt = every_attempt

@@ -99,6 +99,10 @@ class Recovery:
         """A person has been there: the falls before do not count any more."""
         self._falls_s.clear()
 
+    def helped(self) -> None:
+        """Somebody who stands by has put the robot on its feet: nothing is entered into the books."""
+        self._kind = FALL
+
     def lie_still(self) -> None:
         """Damp until the robot lies still; a stiff leg would break."""
         self._fell_s = self._loop.reading.robot_s

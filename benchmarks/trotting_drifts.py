@@ -16,6 +16,7 @@ attempt. With ``PERDURE_BENCH_HOMES`` homes are kept there, and a run that was c
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -64,8 +65,13 @@ SETTINGS = {
     "safety.saturation_share": 1.0,
 }
 """The first correction is none: it begins with little noise and late, and is drawn back to none (decision 0036)."""
-UNDER_DRIFT = {"learner.replay_steps": 20_000, "learner.script_below": 0.0}
-"""Only what came last is learned from, and nothing is tried without a correction any more."""
+UNDER_DRIFT = {
+    "learner.algorithm": "offsets",
+    "learner.script_below": 0.0,
+    "safety.fall_tilt_rad": math.acos(TROT_FORWARD.fallen_up_z),
+    "safety.fall_hold_s": 0.0,
+}
+"""The correction is held, and an offset of it is searched for; a fall is what the protocol takes for one."""
 SLACK = 0.01
 """Of a piece of learning, by which it may be short."""
 DECIMALS = 3

@@ -153,6 +153,7 @@ class Trot(Walk):
 
     family = TROTTING
     on_request = True
+    fallen_up_z = 0.85  # minitaur_gym_env.py, is_fallen
 
     def prior_action(self, spec: RobotSpec) -> Array:
         """No correction."""

@@ -87,6 +87,8 @@ class Walk(LearnedSkill):
     kind = SkillKind.TASK
     family: Family = GAIT
     horizon_s = 10.0
+    fallen_up_z = FALLEN_UP_Z
+    """Height of the body's up vector below which the robot has tipped, and walking is over."""
 
     def __init__(
         self,
@@ -153,8 +155,9 @@ class Walk(LearnedSkill):
         }
 
     def terminated(self, transition: Transition) -> NDArray[np.bool_]:
-        """Walking is over once the robot has tipped by more than 50 degrees."""
-        return transition.next_frame.up[..., 2] < FALLEN_UP_Z
+        """Walking is over once the robot has tipped."""
+        fallen: NDArray[np.bool_] = transition.next_frame.up[..., 2] < self.fallen_up_z
+        return fallen
 
     def costs(self, transition: Transition, spec: RobotSpec) -> dict[str, FloatArray]:
         """roll, pitch, power and jerk beyond their limits, relative to them."""

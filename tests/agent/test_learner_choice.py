@@ -9,6 +9,7 @@ from agent.learning import Studies
 from persistence.home import Home
 from sim.minitaur import minitaur_spec
 from skills.learners.ars import ArsLearner
+from skills.learners.offsets import OffsetSearch
 from skills.learners.population import MEMBER_STRIDE, PopulationLearner
 from skills.learners.sac import SacLearner
 from skills.walk import WALKING_SKILLS
@@ -37,6 +38,18 @@ def test_random_search_has_a_policy_for_each_skill_as_it_is_and_to_try(tmp_path)
     assert all(offered.count(name) > 1 for name in NAMES)
 
 
+def test_a_search_for_offsets_begins_on_top_of_what_the_gradients_have_left(tmp_path):
+    arrays, meta = learner(tmp_path / "before").state()
+    arrays["bank"] += 1.0
+    made, after = learner(tmp_path, algorithm="offsets"), learner(tmp_path / "after")
+    assert isinstance(made, OffsetSearch)
+    for each in (made, after):
+        each.load_state(arrays, meta)
+    offered = [weights.skill for weights in made.candidates()]
+    assert list(dict.fromkeys(offered)) == NAMES
+    np.testing.assert_array_equal(made.candidates()[0].to_flat(), after.candidates()[0].to_flat())
+
+
 class TestPopulation:
     def test_the_first_member_is_the_learner_of_a_run_without_one(self, tmp_path):
         alone = learner(tmp_path / "alone").candidates()[0]
@@ -55,6 +68,7 @@ class TestPopulation:
         made.standings.attempted(0, 0, 0.5)
         assert [weights.version for weights in made.candidates()][1] == MEMBER_STRIDE
 
-    def test_random_search_has_none(self, tmp_path):
+    @pytest.mark.parametrize("algorithm", ["ars", "offsets"])
+    def test_searches_have_none(self, tmp_path, algorithm):
         with pytest.raises(ValueError, match='algorithm = "sac"'):
-            learner(tmp_path, algorithm="ars", population=["lr=1e-3"])
+            learner(tmp_path, algorithm=algorithm, population=["lr=1e-3"])

@@ -29,6 +29,15 @@ class TestFall:
         assert ended_s - started_s > LIMITS.base_still_s + LIMITS.upright_s
         assert made.rows("SELECT count(*) FROM interventions") == [(0,)]
 
+    def test_a_person_who_minds_every_attempt_picks_the_robot_up(self, world):
+        made = world(attempts=2, every_attempt=True)
+        made.robot.rights_itself = False
+        made.run(Once(lambda robot: made.state is State.ATTEMPT and robot.time_s > 1.0, tip_over))
+        assert made.in_order("ATTEMPT", "FALLING", "RECOVER", "RESET", "STANDBY", "ARMING", "ATTEMPT")
+        assert made.rows("SELECT outcome FROM attempts ORDER BY id") == [("fall",), ("success",)]
+        for table in ("self_recoveries", "interventions"):
+            assert made.rows(f"SELECT count(*) FROM {table}") == [(0,)]
+
     def test_while_falling_it_only_damps(self, world):
         made = world(attempts=2)
         modes = set()
