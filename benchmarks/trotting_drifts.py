@@ -1,4 +1,4 @@
-"""A trotting policy that is left as it is, on a robot that drifts: alone, corrected, and corrected on after the drift.
+"""A trotting policy that is left as it is, on a robot that drifts: alone, corrected, and searched on after the drift.
 
     python -m benchmarks.trotting_drifts --seeds 0 1 2
     perdure bench trotting-drifts --seed 0 --n 180         # n: robot minutes of learning
@@ -9,9 +9,9 @@ standing; return is metres ahead less energy. The drifts are the nine of its pub
 one of them. The correction learns for three hours of robot time with faults of the training ranges that come and go, in
 the first hour one or two at a time, then five (`benchmarks._drifting`). No fault is a drift of the table, but five add
 up: decision 0036 says how often they came to as much. The correction sees a quarter of a second of the past. Then the
-daemon goes on under each of the table's drifts, from where it was: for ten minutes (``corrected``), or for ten at a
-time until it does well in practice, but no more than forty (``longer``). Someone puts the robot back after each
-attempt. With ``PERDURE_BENCH_HOMES`` homes are kept there, and a run that was cut off goes on.
+daemon goes on under each of the table's drifts, from where it was: for three minutes as it is, and where it does not do
+well in them, it searches for offsets of the correction (`skills.learners.offsets`) until forty are over. Someone puts
+the robot back after each attempt. With ``PERDURE_BENCH_HOMES`` homes are kept there, and runs that were cut off go on.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from skills.trotting import ROBOT, TROT_FORWARD
 DEFAULT_N = 180
 FAULTS = ((60, 120), (DEFAULT_N, 400))
 """Until which minute of learning how many come in an hour."""
-TUNED_MIN, MOST_MIN = 10, 40
-LATELY, WELL = 20, 0.8
-"""Of so many practice attempts, the newest under a drift, such a share has to succeed."""
+TRIAL_MIN, SEARCH_MIN = 3, 37
+WELL = 0.8
+"""Share of the attempts of the trial that have to succeed."""
 STARTS = 5
 NOMINAL = "nominal"
 KEPT = 0.5
@@ -66,14 +66,13 @@ SETTINGS = {
 }
 """The first correction is none: it begins with little noise and late, and is drawn back to none (decision 0036)."""
 UNDER_DRIFT = {
-    "learner.algorithm": "offsets",
+    "learner.hold_policy": True,
     "learner.script_below": 0.0,
     "safety.fall_tilt_rad": math.acos(TROT_FORWARD.fallen_up_z),
     "safety.fall_hold_s": 0.0,
 }
-"""The correction is held, and an offset of it is searched for; a fall is what the protocol takes for one."""
-SLACK = 0.01
-"""Of a piece of learning, by which it may be short."""
+"""The correction is what it was; a fall is what the protocol takes for one."""
+SEARCH = {"learner.hold_policy": False, "learner.algorithm": "offsets"}
 DECIMALS = 3
 Make = Callable[[], LearnedWalker]
 
@@ -82,21 +81,21 @@ def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
     """Learn for ``n`` robot minutes, and then as much less than usual under each drift. Returns what `cell` returns."""
     share = n / DEFAULT_N
     faults = [[share * minutes, per_hour] for minutes, per_hour in FAULTS]
-    return cell({**LONGER, "faults": faults, "tuned_min": share * TUNED_MIN, "most_min": share * MOST_MIN}, seed)
+    return cell({**SEARCHED, "faults": faults, "trial_min": share * TRIAL_MIN, "search_min": share * SEARCH_MIN}, seed)
 
 
 def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """One seed.
 
     Args:
-        settings: ``faults``, until which minute how many come in an hour; ``tuned_min`` under each drift, and as much
-            again while it does not do well, up to ``most_min`` (if there is one); ``set`` and ``under_drift``, settings
-            of the daemon, the latter under a drift alone.
+        settings: ``faults``, until which minute how many come in an hour; ``trial_min`` and ``search_min``, minutes of
+            both under a drift; ``set``, ``under_drift`` and ``search``, settings of the daemon, of all, of what is
+            under a drift, and of the search.
         seed: of the run.
 
     Returns:
-        ``alone``, ``corrected`` and ``tuned``, what `summary` returns of them, ``policy_version`` of ``corrected``, and
-        ``minutes`` under each drift, which are more where a home had learned on before.
+        ``alone``, ``corrected`` and ``searched``, what `summary` returns of them, ``policy_version`` of ``corrected``,
+        and of each drift the ``minutes`` under it and ``attempts`` of the search.
     """
     changes = settings["set"]
     with _daemon.kept_home(f"trotting-drifts-seed{seed}") as home:
@@ -106,37 +105,52 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         config = stored_config(home)
         weights = find_policy("latest", ROBOT, TROT_FORWARD, home)
         alone, corrected = judge(config, None), judge(config, weights)
-        tuned: dict[str, dict[str, Any]] = {}
+        searched: dict[str, dict[str, Any]] = {}
         minutes: dict[str, float] = {}
-        piece_min = settings["tuned_min"]
-        most_min = settings.get("most_min", piece_min)
+        attempts: dict[str, int] = {}
         for drift in TABLE:
             later = _copy(home, drift)
-            further = {**changes, **settings["under_drift"], "sim.drift": drift}
-            pieces = max(0, int((60 * _daemon.practised_h(later) - practised_min) / piece_min + SLACK))
-            while pieces < 1 or (pieces * piece_min < most_min and not does_well(later)):
-                pieces += 1
-                learn(later, ROBOT, practised_min + pieces * piece_min, seed, further, drifts=False)
+            adapt(later, drift, settings, seed)
             minutes[drift] = round(60 * _daemon.practised_h(later) - practised_min, 1)
-            tuned |= judge(config, find_policy("latest", ROBOT, TROT_FORWARD, later), (drift,))
+            attempts[drift] = len(_tried(later, practised_min + settings["trial_min"]))
+            searched |= judge(config, find_policy("latest", ROBOT, TROT_FORWARD, later), (drift,))
     nominal = alone[NOMINAL]["return"]
     return {
         "alone": summary(alone, nominal),
         "corrected": summary(corrected, nominal),
-        "tuned": summary(tuned, nominal),
+        "searched": summary(searched, nominal),
         "policy_version": weights.version,
         "minutes": minutes,
+        "attempts": attempts,
     }
 
 
-def does_well(home: Path) -> bool:
-    """Whether most of what a home attempted lately was a success."""
-    lately = _daemon.query(
+def adapt(home: Path, drift: str, settings: Mapping[str, Any], seed: int) -> None:
+    """Try a correction under a drift, and search for offsets of it where it does not do well, or go on with that.
+
+    Args:
+        home: where it learned.
+        drift: name of the preset.
+        settings: as of `cell`.
+        seed: of the run.
+    """
+    practised_min = settings["faults"][-1][0]
+    trial_min = practised_min + settings["trial_min"]
+    further = {**settings["set"], **settings["under_drift"], "sim.drift": drift}
+    learn(home, ROBOT, trial_min, seed, further, drifts=False)
+    tried = _tried(home, practised_min, trial_min)
+    if sum(tried) < WELL * max(1, len(tried)):
+        learn(home, ROBOT, trial_min + settings["search_min"], seed, {**further, **settings["search"]}, drifts=False)
+
+
+def _tried(home: Path, from_min: float, to_min: float = math.inf) -> list[bool]:
+    """Which attempts of a time were successes."""
+    rows = _daemon.query(
         home,
-        "SELECT outcome = 'success' FROM attempts WHERE state = 'finished' AND outcome != 'aborted' "
-        f"AND skill = '{TROT_FORWARD.name}' ORDER BY id DESC LIMIT {LATELY}",
+        "SELECT started_s, outcome = 'success' FROM attempts WHERE state = 'finished' AND outcome != 'aborted' "
+        f"AND skill = '{TROT_FORWARD.name}'",
     )
-    return len(lately) == LATELY and sum(success for (success,) in lately) >= WELL * LATELY
+    return [bool(success) for started_s, success in rows if from_min <= started_s / 60 < to_min]
 
 
 def _copy(home: Path, drift: str) -> Path:
@@ -210,16 +224,22 @@ def summary(found: Mapping[str, Mapping[str, Any]], nominal_return: float) -> di
     }
 
 
-CORRECTED = {"faults": FAULTS, "tuned_min": TUNED_MIN, "set": SETTINGS, "under_drift": UNDER_DRIFT}
-LONGER = {**CORRECTED, "most_min": MOST_MIN}
+SEARCHED = {
+    "faults": FAULTS,
+    "trial_min": TRIAL_MIN,
+    "search_min": SEARCH_MIN,
+    "set": SETTINGS,
+    "under_drift": UNDER_DRIFT,
+    "search": SEARCH,
+}
 STUDY = Study(
     name="trotting-drifts",
     module="benchmarks.trotting_drifts",
-    variants={"corrected": CORRECTED, "longer": LONGER},
+    variants={"searched": SEARCHED},
     cell=cell,
     figures={
         f"{who}.{figure}": "higher"
-        for who in ("alone", "corrected", "tuned")
+        for who in ("alone", "corrected", "searched")
         for figure in ("survived", "kept", "return_share")
     }
     | {f"{who}.drifts.{NOMINAL}.speed_mps": "higher" for who in ("alone", "corrected")},

@@ -29,6 +29,9 @@ ON_OFFER = 2
 """Offsets of a skill that are offered at once: one may be under way while the next attempt begins."""
 LOG_STD = -10.0
 """Log standard deviation of the actions: none to speak of, since the offset is what explores."""
+NEWEST_SHARE = 0.2
+"""Of the newest mean in the offset that is held for the best: a mean over about the last nine generations. Attempts are
+noisy, and the means wander (averaging of iterates: Polyak and Juditsky 1992)."""
 LEAST_STEPS = 25
 """Shorter attempts are not judged by, unless they were over by themselves."""
 FIRST_VERSION, VERSIONS_EACH = 10**11, 10**4
@@ -65,6 +68,8 @@ class OffsetSearch:
         self._searches = [Evolution(self._actions, STEP) for _ in self._skills]
         self._scores = np.full((len(self._skills), tries), np.nan)
         """Of the generations under way; NaN: not tried yet. Shape: (K, P)."""
+        self._best = np.zeros((len(self._skills), self._actions))
+        """The offsets held for the best. Shape: (K, A)."""
         self._longest = np.ones(len(self._skills))
         """Steps of the longest attempt so far. Shape: (K,)."""
         self._next_version = FIRST_VERSION + VERSIONS_EACH * self._policy.version
@@ -90,10 +95,10 @@ class OffsetSearch:
         """Change nothing; what moves the searches are attempts. Returns figures of each skill."""
         del n, offline
         figures = {}
-        for name, search in zip(self._skills, self._searches, strict=True):
+        for name, search, best in zip(self._skills, self._searches, self._best, strict=True):
             figures[f"generations.{name}"] = float(search.scale[1])
             figures[f"offset_step.{name}"] = float(search.scale[0])
-            figures[f"offset.{name}"] = float(np.linalg.norm(search.mean))
+            figures[f"offset.{name}"] = float(np.linalg.norm(best))
         return figures
 
     def attempted(self, summary: AttemptSummary) -> None:
@@ -114,15 +119,17 @@ class OffsetSearch:
         steps = summary.steps if summary.fell else self._longest[skill]
         self._scores[skill, tried] = steps * summary.mean_reward
         if np.isfinite(self._scores[skill]).all():
-            self._searches[skill].follow(self._samples(skill), self._scores[skill])
+            search = self._searches[skill]
+            search.follow(self._samples(skill), self._scores[skill])
+            self._best[skill] += max(NEWEST_SHARE, 1.0 / search.scale[1]) * (search.mean - self._best[skill])
             self._begin_generation(skill)
 
     def candidates(self) -> tuple[PolicyWeights, ...]:
-        """For each skill the policy with the mean offset, then with the next offsets to try."""
+        """For each skill the policy with the best offset, then with the next offsets to try."""
         policy, offered = self._policy, []
-        for skill, search in enumerate(self._searches):
+        for skill, best in enumerate(self._best):
             samples = self._samples(skill)
-            offered.append(self._with_offset(policy, skill, search.mean, 0))
+            offered.append(self._with_offset(policy, skill, best, 0))
             untried = np.flatnonzero(np.isnan(self._scores[skill]))[:ON_OFFER]
             offered += [self._with_offset(policy, skill, samples[each], 1 + int(each)) for each in untried]
         return tuple(offered)
@@ -169,7 +176,12 @@ class OffsetSearch:
             for skill, search in zip(self._skills, self._searches, strict=True)
             for name, array in search.arrays.items()
         }
-        mine = {"scores": self._scores, "longest": self._longest, "first_version": self._first_version}
+        mine = {
+            "scores": self._scores,
+            "best": self._best,
+            "longest": self._longest,
+            "first_version": self._first_version,
+        }
         return {**searches, **mine}
 
     def _samples(self, skill: int) -> NDArray[np.float64]:

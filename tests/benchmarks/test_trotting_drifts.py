@@ -1,5 +1,6 @@
 """The study of the trotting policy under drifts: what counts as survived, and that alone it is the shipped policy."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,16 +45,23 @@ def test_alone_it_trots_as_shipped_and_a_drift_is_there_once_it_stands(monkeypat
     assert np.isfinite(found["table_leg_fifth"]["return"])
 
 
+MINUTES = {**trotting_drifts.SEARCHED, "faults": [[20, 120], [60, 400]], "trial_min": 3, "search_min": 30}
+
+
 def test_each_drift_is_met_from_where_learning_without_it_ended(tmp_path, monkeypatch):
     monkeypatch.setenv("PERDURE_BENCH_HOMES", str(tmp_path))
     learned = {}
+    hard = {"table_motors", "table_leg_half"}
 
     def learn(home, robot, minutes, seed, settings, *, drifts, faults_per_hour=0):
         del robot, seed
+        if home.name in learned and learned[home.name][0] >= minutes:
+            return
         home.mkdir(exist_ok=True)
         past = (home / "past").read_text() if (home / "past").exists() else ""
-        (home / "past").write_text(f"{past} {settings.get('sim.drift', faults_per_hour)}")
-        learned[home.name] = (minutes, drifts, settings.get("learner.replay_steps"), (home / "past").read_text())
+        what = f"{settings.get('sim.drift', faults_per_hour)} {settings.get('learner.algorithm', '')}".strip()
+        (home / "past").write_text(f"{past}, {what}".removeprefix(", "))
+        learned[home.name] = (minutes, drifts, settings.get("learner.hold_policy"), (home / "past").read_text())
 
     def judge(config, weights, drifts=("nominal", *TABLE)):
         del config
@@ -66,50 +74,60 @@ def test_each_drift_is_met_from_where_learning_without_it_ended(tmp_path, monkey
         del version, robot, skill
         return SimpleNamespace(version="first" if home.name == "trotting-drifts-seed3" else "later")
 
+    def tried(home, from_min, to_min=math.inf):
+        if to_min < math.inf:
+            assert (from_min, to_min) == (60, 63)
+            return [not home.name.endswith(tuple(hard))] * 10
+        return [False] * (learned[home.name][0] - from_min)
+
     monkeypatch.setattr(trotting_drifts, "learn", learn)
-    monkeypatch.setattr(
-        trotting_drifts._daemon, "practised_h", lambda home: learned[home.name][0] / 60 if home.name in learned else 0.0
-    )
+    monkeypatch.setattr(trotting_drifts, "_tried", tried)
+    monkeypatch.setattr(trotting_drifts._daemon, "practised_h", lambda home: learned[home.name][0] / 60)
     monkeypatch.setattr(trotting_drifts, "judge", judge)
     monkeypatch.setattr(trotting_drifts, "find_policy", find)
     monkeypatch.setattr(trotting_drifts, "stored_config", lambda home: CONFIG)
     unfinished = tmp_path / "trotting-drifts-seed3-table_mass-unfinished"
     unfinished.mkdir()
-    figures = trotting_drifts.cell({**trotting_drifts.CORRECTED, "faults": [[20, 120], [60, 400]], "tuned_min": 5}, 3)
-    assert learned.pop("trotting-drifts-seed3") == (60, True, None, " 120 400")
-    steps = trotting_drifts.UNDER_DRIFT["learner.replay_steps"]
-    assert learned == {f"trotting-drifts-seed3-{drift}": (65, False, steps, f" 120 400 {drift}") for drift in TABLE}
+    figures = trotting_drifts.cell(MINUTES, 3)
+    assert learned.pop("trotting-drifts-seed3") == (60, True, None, "120, 400")
+    assert learned == {
+        f"trotting-drifts-seed3-{drift}": (93, False, False, f"120, 400, {drift}, {drift} offsets")
+        if drift in hard
+        else (63, False, True, f"120, 400, {drift}")
+        for drift in TABLE
+    }
     assert not unfinished.exists()
-    assert [figures[who]["survived"] for who in ("alone", "corrected", "tuned")] == [0, 0, 9]
+    assert [figures[who]["survived"] for who in ("alone", "corrected", "searched")] == [0, 0, 9]
     assert figures["policy_version"] == "first"
-    assert figures["minutes"] == dict.fromkeys(TABLE, 5)
+    assert figures["minutes"] == {drift: 33 if drift in hard else 3 for drift in TABLE}
+    assert figures["attempts"] == {drift: 30 if drift in hard else 0 for drift in TABLE}
 
-    trotting_drifts.cell({**trotting_drifts.CORRECTED, "faults": [[20, 120], [60, 400]], "tuned_min": 5}, 3)
-    assert learned["trotting-drifts-seed3-table_mass"][3] == " 120 400 table_mass"  # nothing is learned again
+    learned["trotting-drifts-seed3"] = (60, True, None, "")
+    trotting_drifts.cell(MINUTES, 3)
+    assert learned["trotting-drifts-seed3-table_mass"][3] == "120, 400, table_mass"  # nothing is learned again
 
+
+@pytest.mark.parametrize(("successes", "searched"), [(7, True), (8, False)])
+def test_it_is_searched_where_less_than_most_of_the_trial_succeeds(tmp_path, monkeypatch, successes, searched):
     asked = []
-    monkeypatch.setattr(trotting_drifts, "does_well", lambda home: asked.append(home.name) or len(asked) > 2)
-    longer = {**trotting_drifts.LONGER, "faults": [[20, 120], [60, 400]], "tuned_min": 5, "most_min": 40}
-    figures = trotting_drifts.cell(longer, 4)
-    first, *others = TABLE
-    assert figures["minutes"] == {first: 15, **dict.fromkeys(others, 5)}
-    assert learned[f"trotting-drifts-seed4-{first}"][0] == 75
-    monkeypatch.setattr(trotting_drifts, "does_well", lambda home: False)
-    assert trotting_drifts.cell(longer, 5)["minutes"] == dict.fromkeys(TABLE, 40)
-
-
-def test_it_does_well_once_most_of_its_last_attempts_succeed(tmp_path):
+    monkeypatch.setattr(
+        trotting_drifts, "learn", lambda home, robot, minutes, seed, settings, *, drifts: asked.append(minutes)
+    )
     with Store.open(Home(tmp_path).prepare().db) as store:
         run_id = store.start_run(RunStart(robot="fake", started_s=0.0))
-        store.register_skill(SkillRow(name=TROT_FORWARD.name, kind=SkillKind.TASK), 0.0)
+        for name in (TROT_FORWARD.name, "stand_up"):
+            store.register_skill(SkillRow(name=name, kind=SkillKind.TASK), 0.0)
 
-        def attempt(outcome, begin_s):
-            made = store.start_attempt(AttemptStart(run_id=run_id, skill=TROT_FORWARD.name, started_s=begin_s))
+        def attempt(outcome, begin_s, skill=TROT_FORWARD.name):
+            made = store.start_attempt(AttemptStart(run_id=run_id, skill=skill, started_s=begin_s))
             store.finish_attempt(AttemptEnd(attempt_id=made, ended_s=begin_s + 5.0, outcome=outcome, steps=9))
 
-        outcomes = [Outcome.FALL] * 9 + [Outcome.SUCCESS] * 12 + [Outcome.ABORTED] + [Outcome.SUCCESS] * 4
-        found = []
-        for number, outcome in enumerate(outcomes):
-            attempt(outcome, 10.0 * number)
-            found.append(trotting_drifts.does_well(tmp_path))
-    assert found == [False] * 25 + [True]  # sixteen of the last twenty that were not cut off
+        for begin_s, outcome, many in ((3500.0, Outcome.FALL, 9), (3790.0, Outcome.FALL, 9)):  # before it, and after
+            for _ in range(many):
+                attempt(outcome, begin_s)
+        for number in range(10):
+            attempt(Outcome.SUCCESS if number < successes else Outcome.FALL, 3610.0 + number)
+        attempt(Outcome.ABORTED, 3650.0)
+        attempt(Outcome.FALL, 3660.0, "stand_up")
+    trotting_drifts.adapt(tmp_path, TABLE[0], MINUTES, 0)
+    assert asked == ([63, 93] if searched else [63])

@@ -127,6 +127,17 @@ class TestSearch:
             one_generation(made, lambda tried: -float(np.sum((tried - best) ** 2)))
         np.testing.assert_allclose(offset(made, of(made)[0]), best, atol=0.05)
 
+    def test_the_best_is_a_mean_over_the_newest_generations(self):
+        made, means = search(), []
+        for _ in range(8):
+            one_generation(made, lambda tried: float(np.sin(9.0 * tried).sum()))
+            means.append(made._searches[0].mean.copy())
+        expected = np.mean(means[:5], axis=0)  # as many as weigh the same before the newest counts a fifth
+        for mean in means[5:]:
+            expected += 0.2 * (mean - expected)
+        np.testing.assert_allclose(offset(made, of(made)[0]), expected, atol=1e-5)
+        assert np.abs(expected - means[-1]).max() > 1e-3
+
     def test_versions_never_come_twice(self):
         made, seen = search(), set()
         for _ in range(3):
