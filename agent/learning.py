@@ -289,13 +289,11 @@ class Studies:
 
     def _new_learner(self, replay: Replay) -> Learner:
         job, names = self._job, [skill.name for skill in self._skills]
+        if job.algorithm != "sac" and job.population:
+            raise ValueError("learner.population needs learner.algorithm = sac; leave out one of them")
         if job.algorithm == "ars":
-            if job.population:
-                raise ValueError("learner.population needs learner.algorithm = sac; leave out one of them")
             return ArsLearner(replay, names, len(self._skills[0].command), seed=job.seed)
         if job.algorithm == "offsets":
-            if job.population:
-                raise ValueError("learner.population needs learner.algorithm = sac; leave out one of them")
             below = self._gradient_learner(replay, job.settings, job.seed)
             return OffsetSearch(below, names, replay.actions, job.seed)
         if not job.population:
