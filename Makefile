@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LEARN2LEARN := $(VENV)/learn2learn
 ARGS ?=
+JOBS ?= 2
 ROBOT ?=
 export OMP_NUM_THREADS ?= 1
 
@@ -13,8 +14,8 @@ export OMP_NUM_THREADS ?= 1
 run: $(READY)  ## Set up, then run the daemon on a simulated robot (ARGS="--hours 1"; another one: ROBOT=kuka ARGS="--home kuka").
 	$(BIN)/perdure run $(if $(ROBOT),--robot $(ROBOT)) $(ARGS)
 
-test: $(READY) lint $(LEARN2LEARN)/.tried  ## Set up, then lint, type check and test.
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) lint $(LEARN2LEARN)/.tried  ## Set up, then lint, type check and test, in JOBS processes.
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 test-slow: $(READY)  ## Tests that take longer than ten seconds each.
 	$(BIN)/python -m pytest -m slow --timeout=1800 $(ARGS)

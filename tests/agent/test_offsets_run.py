@@ -11,7 +11,7 @@ from skills.walk import WALKING_SKILLS
 
 SKILL = WALKING_SKILLS[0]
 SETTINGS = {
-    "learner.hidden": [16],
+    "learner.hidden": [8],
     "learner.batch": 16,
     "learner.warmup_steps": 100,
     "learner.predict_falls": False,
