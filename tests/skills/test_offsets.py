@@ -40,7 +40,33 @@ class TestEvolution:
         spread = np.sqrt(np.linalg.eigvalsh(found.covariance))
         assert spread[-1] / spread[0] > 20.0
 
-    def test_it_goes_the_same_way_wherever_zero_is_and_whatever_scores_mean(self):
+    def test_one_generation_is_that_of_the_tutorial(self):
+        """Its figure 6 written out, for the first generation in three dimensions."""
+        search, rng = Evolution(3, 0.5), np.random.default_rng(2)
+        samples = search.samples(rng)
+        scores = rng.standard_normal(len(samples))
+        search.follow(samples, scores)
+        n, mu = 3, 3
+        w = np.log(mu + 0.5) - np.log([1, 2, 3])
+        w /= w.sum()
+        mueff = 1 / (w**2).sum()
+        y = samples[np.argsort(scores)[::-1][:mu]] / 0.5
+        c_s = (mueff + 2) / (n + mueff + 5)
+        c_c = (4 + mueff / n) / (n + 4 + 2 * mueff / n)
+        c_1 = 2 / ((n + 1.3) ** 2 + mueff)
+        c_mu = min(1 - c_1, 2 * (mueff - 2 + 1 / mueff) / ((n + 2) ** 2 + mueff))
+        p_s = np.sqrt(c_s * (2 - c_s) * mueff) * w @ y
+        chi = np.sqrt(n) * (1 - 1 / (4 * n) + 1 / (21 * n**2))
+        h = np.linalg.norm(p_s) / np.sqrt(1 - (1 - c_s) ** 2) < (1.4 + 2 / (n + 1)) * chi
+        p_c = h * np.sqrt(c_c * (2 - c_c) * mueff) * w @ y
+        spread = sum(weight * np.outer(each, each) for weight, each in zip(w, y, strict=True))
+        kept = 1 - c_1 - c_mu + (1 - h) * c_1 * c_c * (2 - c_c)
+        damping = 1 + 2 * max(0, np.sqrt((mueff - 1) / (n + 1)) - 1) + c_s
+        np.testing.assert_allclose(search.mean, 0.5 * w @ y)
+        np.testing.assert_allclose(search.covariance, kept * np.eye(n) + c_1 * np.outer(p_c, p_c) + c_mu * spread)
+        assert search.scale[0] == pytest.approx(0.5 * np.exp(c_s / damping * (np.linalg.norm(p_s) / chi - 1)))
+
+    def test_it_goes_the_same_way_whatever_scores_mean(self):
         """Ranks alone count (a monotonic transformation changes nothing)."""
         plain = minimise(lambda x: float(x @ x - x.sum()), 4, 20)
         bent = minimise(lambda x: float(np.exp(x @ x - x.sum())), 4, 20)
@@ -141,12 +167,14 @@ class TestSearch:
     def test_versions_never_come_twice(self):
         made, seen = search(), set()
         for _ in range(3):
-            versions = [weights.version for weights in of(made)]
-            assert len(set(versions)) == len(versions)
-            first = versions[0]
-            assert first not in seen
-            seen.add(first)
-            one_generation(made, lambda tried: 0.0)
+            generation = {of(made)[0].version}
+            for _ in range(population(ACTIONS)):
+                version = of(made)[1].version
+                assert version not in generation
+                generation.add(version)
+                made.attempted(attempt(version, 0.0))
+            assert not generation & seen
+            seen |= generation
 
     def test_an_attempt_that_was_cut_short_counts_as_if_it_had_gone_on(self):
         made = search()

@@ -10,6 +10,7 @@ from agent.opening import abilities_of
 from sim.a1 import a1_spec
 from sim.minitaur_trotting import minitaur_trotting_spec
 from sim.robot import CommandMode, FrameLayout, Frames
+from skills.skill import Transition
 from skills.trotting import (
     CORRECTION_RAD,
     FREQUENCY_HZ,
@@ -25,6 +26,7 @@ from skills.trotting import (
     generator_legs_rad,
     leg_command,
 )
+from skills.walk import WALKING_SKILLS
 
 SPEC = minitaur_trotting_spec()
 DT_S = 0.01
@@ -96,6 +98,16 @@ def test_what_was_shipped_is_modulated():
         np.testing.assert_allclose(target, leg_command(SPEC, wanted).target, atol=1e-9)
         hz = FREQUENCY_HZ + (FREQUENCY_SPAN_HZ if index == 0 else 0.0)
         assert turned == pytest.approx(2.0 * np.pi * hz * DT_S)
+
+
+@pytest.mark.parametrize(("lean_deg", "fallen"), [(31.0, False), (33.0, True)])
+def test_it_has_fallen_where_its_environment_says_so(lean_deg, fallen):
+    """minitaur_gym_env.py: the body's up axis below 0.85 of the world's; other walks have not fallen yet."""
+    layout = FrameLayout.of(SPEC)
+    seen = Frames(layout.pack(leaning(np.sin(np.radians(lean_deg) / 2.0)))[None], layout)
+    step = Transition(seen, STILL[None], STILL[None], seen, np.array([0.04]))
+    assert TROT_FORWARD.terminated(step).tolist() == [fallen]
+    assert not WALKING_SKILLS[0].terminated(step).any()
 
 
 def test_no_correction_is_what_it_advises_everywhere():
