@@ -48,6 +48,8 @@ _PUBLISH_EVERY_S = 2.0
 _CATCH_UP_STEPS = 500
 _MOST_UPDATES_BESIDE = 2000
 """Updates by which a starting learner makes up for all attempts, in what learns a bit from each."""
+_UPDATES_BESIDE_AT_ONCE = 100
+"""Between two signs of life."""
 _ALIVE_EVERY = 200
 """Attempts that a starting learner reads between two signs of life."""
 _SNAPSHOTS_KEPT = 4
@@ -253,8 +255,12 @@ class _Worker:
         """
         figures: dict[str, float] = {}
         for learner, updates in self._studies.by_attempt:
-            figures |= learner.update(min(updates * attempts, _MOST_UPDATES_BESIDE))
-            self._refused = learner.refused_reason or self._refused
+            owed = min(updates * attempts, _MOST_UPDATES_BESIDE)
+            for begin in range(0, owed, _UPDATES_BESIDE_AT_ONCE):
+                if begin:
+                    self._connection.send(Alive())
+                figures |= learner.update(min(_UPDATES_BESIDE_AT_ONCE, owed - begin))
+                self._refused = learner.refused_reason or self._refused
         self._refused = self._studies.new_mistakes() or self._refused
         return figures
 
