@@ -432,7 +432,10 @@ class Pilot:
         """
         if self._lies_down:
             return Event.RESET_OK
-        self._put_back_if_attended()
+        if self._person is not None and self._person.every_attempt:
+            self._person.put_back()
+            self.loop.refresh()
+            self._scene.changed()
         self._recovery.get_up()
         left = {skill.name: self._limits.reset_tries for skill in self._abilities.resets}
         if self._checkups is not None and self._checkups.due(self.loop.reading.robot_s):
@@ -457,15 +460,6 @@ class Pilot:
                 raise result.interrupt
             self.practice.come_to_rest()
 
-    def _put_back_if_attended(self) -> bool:
-        """Whether a person stands by who puts everything back after each attempt, and has done so now."""
-        if self._person is None or not self._person.every_attempt:
-            return False
-        self._person.put_back()
-        self.loop.refresh()
-        self._scene.changed()
-        return True
-
     def _settled_situation(self) -> Situation:
         """What can start, once no sensor is blind for a moment and no limit holds the robot."""
         now = self._postures.stand(self._settle_s)
@@ -484,9 +478,9 @@ class Pilot:
         return Event.BASE_STILL
 
     def _in_recover(self) -> Event:
-        if self._put_back_if_attended():
+        if self._person is not None and self._person.every_attempt:
             self._recovery.helped()
-            return Event.UPRIGHT
+            return Event.UPRIGHT  # the reset that follows puts it back
         self._cause = self._recovery.stand_up()
         return Event.RECOVER_FAIL if self._cause else Event.UPRIGHT
 

@@ -100,7 +100,7 @@ class Recovery:
         self._falls_s.clear()
 
     def helped(self) -> None:
-        """Somebody who stands by has put the robot on its feet: nothing is entered into the books."""
+        """Somebody who stands by puts the robot on its feet: nothing is entered into the books."""
         self._kind = FALL
 
     def lie_still(self) -> None:

@@ -29,8 +29,10 @@ class Evolution:
         self.covariance: Float64 = np.eye(n)
         self.step_path: Float64 = np.zeros(n)
         self.shape_path: Float64 = np.zeros(n)
-        self.scale: Float64 = np.array([step, 0.0])
-        """Standard deviation, and the number of generations so far. Shape: (2,)."""
+        self.step: Float64 = np.array([step])
+        """Standard deviation. Shape: (1,)."""
+        self.generations: Float64 = np.zeros(1)
+        """How many there were so far. Shape: (1,)."""
         parents = population(n) // 2
         weights = math.log(parents + 0.5) - np.log(np.arange(1, parents + 1))
         self._weights: Float64 = weights / weights.sum()
@@ -53,7 +55,8 @@ class Evolution:
             "covariance": self.covariance,
             "step_path": self.step_path,
             "shape_path": self.shape_path,
-            "scale": self.scale,
+            "step": self.step,
+            "generations": self.generations,
         }
 
     def samples(self, rng: np.random.Generator) -> Float64:
@@ -61,7 +64,7 @@ class Evolution:
         n = len(self.mean)
         spread, axes = self._axes()
         white = rng.standard_normal((population(n), n))
-        out: Float64 = self.mean + self.scale[0] * (white * spread) @ axes.T
+        out: Float64 = self.mean + self.step[0] * (white * spread) @ axes.T
         return out
 
     def follow(self, samples: Float64, scores: Float64) -> None:
@@ -71,18 +74,18 @@ class Evolution:
             samples: what `samples` gave. Shape: (population, n).
             scores: how good each is, more being better. Shape: (population,).
         """
-        n, step = len(self.mean), self.scale[0]
+        n, step = len(self.mean), self.step[0]
         spread, axes = self._axes()
         best = np.argsort(-scores, kind="stable")[: len(self._weights)]
         moves = (samples[best] - self.mean) / step
         move = self._weights @ moves
         self.mean += step * move
-        self.scale[1] += 1.0
+        self.generations[0] += 1.0
         c = self._step_rate
         self.step_path *= 1.0 - c
         self.step_path += math.sqrt(c * (2.0 - c) * self._selected) * axes @ ((axes.T @ move) / spread)
         length = float(np.linalg.norm(self.step_path))
-        settled = length / math.sqrt(1.0 - (1.0 - c) ** (2.0 * self.scale[1]))
+        settled = length / math.sqrt(1.0 - (1.0 - c) ** (2.0 * self.generations[0]))
         steady = float(settled < (1.4 + 2.0 / (n + 1.0)) * self._length)  # h_sigma
         c = self._path_rate
         self.shape_path *= 1.0 - c
@@ -91,7 +94,7 @@ class Evolution:
         self.covariance *= kept
         self.covariance += self._one_rate * np.outer(self.shape_path, self.shape_path)
         self.covariance += self._mean_rate * (moves.T * self._weights) @ moves
-        self.scale[0] *= math.exp(self._step_rate / self._damping * (length / self._length - 1.0))
+        self.step[0] *= math.exp(self._step_rate / self._damping * (length / self._length - 1.0))
 
     def _axes(self) -> tuple[Float64, Float64]:
         """Standard deviations along the main axes of the shape, and the axes in columns. Shapes: (n,), (n, n)."""

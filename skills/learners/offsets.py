@@ -96,8 +96,8 @@ class OffsetSearch:
         del n, offline
         figures = {}
         for name, search, best in zip(self._skills, self._searches, self._best, strict=True):
-            figures[f"generations.{name}"] = float(search.scale[1])
-            figures[f"offset_step.{name}"] = float(search.scale[0])
+            figures[f"generations.{name}"] = float(search.generations[0])
+            figures[f"offset_step.{name}"] = float(search.step[0])
             figures[f"offset.{name}"] = float(np.linalg.norm(best))
         return figures
 
@@ -121,7 +121,7 @@ class OffsetSearch:
         if np.isfinite(self._scores[skill]).all():
             search = self._searches[skill]
             search.follow(self._samples(skill), self._scores[skill])
-            self._best[skill] += max(NEWEST_SHARE, 1.0 / search.scale[1]) * (search.mean - self._best[skill])
+            self._best[skill] += max(NEWEST_SHARE, 1.0 / search.generations[0]) * (search.mean - self._best[skill])
             self._begin_generation(skill)
 
     def candidates(self) -> tuple[PolicyWeights, ...]:
@@ -187,7 +187,7 @@ class OffsetSearch:
     def _samples(self, skill: int) -> NDArray[np.float64]:
         """Offsets of the generation under way. Shape: (P, A)."""
         search = self._searches[skill]
-        return search.samples(np.random.default_rng((self._seed, skill, int(search.scale[1]))))
+        return search.samples(np.random.default_rng((self._seed, skill, int(search.generations[0]))))
 
     def _begin_generation(self, skill: int) -> None:
         self._scores[skill] = np.nan

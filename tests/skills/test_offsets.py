@@ -64,7 +64,7 @@ class TestEvolution:
         damping = 1 + 2 * max(0, np.sqrt((mueff - 1) / (n + 1)) - 1) + c_s
         np.testing.assert_allclose(search.mean, 0.5 * w @ y)
         np.testing.assert_allclose(search.covariance, kept * np.eye(n) + c_1 * np.outer(p_c, p_c) + c_mu * spread)
-        assert search.scale[0] == pytest.approx(0.5 * np.exp(c_s / damping * (np.linalg.norm(p_s) / chi - 1)))
+        assert search.step[0] == pytest.approx(0.5 * np.exp(c_s / damping * (np.linalg.norm(p_s) / chi - 1)))
 
     def test_it_goes_the_same_way_whatever_scores_mean(self):
         """Ranks alone count (a monotonic transformation changes nothing)."""
@@ -73,8 +73,8 @@ class TestEvolution:
         np.testing.assert_array_equal(plain.mean, bent.mean)
 
     def test_steps_grow_where_it_goes_on_and_on_and_shrink_where_it_has_arrived(self):
-        assert minimise(lambda x: float(x.sum()), 4, 30).scale[0] > 3.0
-        assert minimise(lambda x: float(x @ x), 4, 60).scale[0] < 0.01
+        assert minimise(lambda x: float(x.sum()), 4, 30).step[0] > 3.0
+        assert minimise(lambda x: float(x @ x), 4, 60).step[0] < 0.01
 
 
 def learner(seed=0):
