@@ -1,4 +1,4 @@
-"""A trotting policy that is left as it is, on a robot that drifts: alone, corrected, and searched on after the drift.
+"""A trotting policy that is left as it is, on a robot that drifts: alone, corrected, and with offsets searched for.
 
     python -m benchmarks.trotting_drifts --seeds 0 1 2
     perdure bench trotting-drifts --seed 0 --n 180         # n: robot minutes of learning
