@@ -9,9 +9,10 @@ as far as a step takes, from which a policy can tell what has drifted (rapid mot
 network). ``grbal``: what the robot of ``randomised`` has stored teaches meta-learned models, and walks are planned on
 these as the last moments have adapted them (`benchmarks._planned_walk`). ``zoo``: the policy that perdure brings along,
 whose seeds are of its walks alone; ``checked``: the same, and what a check-up (`meta.checkup`) finds of the drift is
-compensated for from its beginning on, as if it took no time, and the battery always. ``finetuned``: the same policy
-before the drift, and from its beginning on one that has learned on from it under this drift for five robot minutes; it
-stays as it is where a run refuses the battery.
+compensated for from its beginning on, as if it took no time, and the battery always. ``faults`` and
+``faults-checked``: the same of further policies, a seed each, that learned from nothing and then with faults for as
+long as the zoo's did. ``finetuned``: the zoo's policy before the drift, and from its beginning on one that has learned
+on from it under this drift for five robot minutes; it stays as it is where a run refuses the battery.
 
 Each then walks forward: ten seconds, then a drift of a kind and size that no training had comes in, then thirty more.
 Return is the mean reward of a step; after a fall it is zero. With ``PERDURE_BENCH_HOMES`` a home is kept there, and a
@@ -37,7 +38,7 @@ from agent.clock import SimulatedClock
 from agent.compensated_robot import CompensatedRobot
 from agent.config import Config
 from agent.loop import Act, ControlLoop, Tick
-from agent.policies import find_policy, zoo_settings
+from agent.policies import ZOO, find_policy, zoo_settings
 from agent.postures import Postures
 from agent.robots import load_robot
 from agent.safety import ActionGate, Monitors
@@ -86,6 +87,15 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "context": {"drift": True, "set": {"learner.history": LONG_HISTORY}},
     "grbal": {"drift": True, "set": {}, "meta_steps": 2000},
 }
+FAULTS: Mapping[str, Mapping[str, Any]] = {
+    "minitaur": {"alone_min": 60, "faults_min": 180, "set": {"learner.updates_per_step": 1.0}},
+    "a1": {
+        "alone_min": 15,
+        "faults_min": 60,
+        "set": {"learner.updates_per_step": 1.0, "workspace.size_m": 1000.0},
+    },
+}
+"""How the zoo's policies learned: so long alone, then with faults and other settings."""
 Float = NDArray[np.float64]
 Make = Callable[[Walk, RobotSpec, Config, int], DecisionController]
 """Makes the controller of one walk, whose number is the last argument."""
@@ -118,6 +128,10 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
                 {drift: judge(robot, make, config, seeds, drifts=(drift,))[drift] for drift, make in makes.items()}
             )
         return summary(judge(robot, by_policy(weights), config, seeds, checked=settings.get("checked", False)))
+    if faults := settings.get("faults"):
+        with _daemon.kept_home(f"adaptation-{robot}-faults-seed{seed}") as home:
+            weights, config = _learned_with_faults(home, robot, faults, seed)
+        return summary(judge(robot, by_policy(weights), config, checked=settings.get("checked", False)))
     way = "-".join((robot, "drifts" if settings["drift"] else "none", *map(str, settings["set"].values())))
     with _daemon.kept_home(f"adaptation-{way}-seed{seed}") as home:
         learn(home, robot, settings["minutes"], seed, settings["set"], drifts=settings["drift"])
@@ -128,6 +142,14 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
             make = by_policy(find_policy("latest", robot, WALK, home))
         found = judge(robot, make, stored_config(home), seeds)
     return summary(found)
+
+
+def _learned_with_faults(home: Path, robot: str, way: Mapping[str, Any], seed: int) -> tuple[PolicyWeights, Config]:
+    """A policy that learned in a way of `FAULTS`, and the settings of its last run."""
+    learn(home, robot, way["alone_min"], seed, {}, drifts=False)
+    changes = {**way["set"], "sim.drift": str(ZOO / "faults.toml")}
+    learn(home, robot, way["alone_min"] + way["faults_min"], seed, changes, drifts=False)
+    return find_policy("latest", robot, WALK, home), stored_config(home)
 
 
 def _finetuned(robot: str, drift: str, minutes: float, seed: int) -> PolicyWeights:
@@ -338,6 +360,8 @@ STUDY = Study(
     }
     | {f"{robot}-zoo": {"robot": robot, "zoo": True} for robot in ROBOTS}
     | {f"{robot}-checked": {"robot": robot, "zoo": True, "checked": True} for robot in ROBOTS}
+    | {f"{robot}-faults": {"robot": robot, "faults": FAULTS[robot]} for robot in ROBOTS}
+    | {f"{robot}-faults-checked": {"robot": robot, "faults": FAULTS[robot], "checked": True} for robot in ROBOTS}
     | {f"{robot}-finetuned": {"robot": robot, "zoo": True, "finetuned_min": 5} for robot in ROBOTS},
     cell=cell,
     figures={**dict.fromkeys(FIGURES, "higher"), "recovery_s_median": "lower", "falls": "lower"},

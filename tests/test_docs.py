@@ -4,6 +4,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pytest
 import typer
 
 from agent.cli_app import app
@@ -50,10 +51,6 @@ class TestReadme:
             assert words[0] in groups
             assert words[0] in known or " ".join(words[:2]) in known
 
-    def test_links_and_pictures_exist(self):
-        for target in re.findall(r"\]\((?!http)([^)#]+)\)", self.TEXT):
-            assert (ROOT / target).exists(), target
-
     def test_every_make_target_it_names_exists(self):
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
         for target in re.findall(r"\bmake ([a-z-]+)", self.TEXT):
@@ -62,3 +59,22 @@ class TestReadme:
     def test_every_decision_record_has_a_status(self):
         for path in (ROOT / "docs" / "decisions").glob("*.md"):
             assert "Status: " in path.read_text(encoding="utf-8"), path.name
+
+
+@pytest.mark.parametrize(
+    "path", (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))), ids=lambda path: str(path.relative_to(ROOT))
+)
+class TestPage:
+    def test_links_and_pictures_exist(self, path):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), target
+
+    def test_decisions_it_names_exist(self, path):
+        for name in re.findall(r"\b\d{4}-[a-z-]+\.md", path.read_text(encoding="utf-8")):
+            assert (ROOT / "docs" / "decisions" / name).exists(), name
+
+    def test_benchmarks_it_names_exist(self, path):
+        text = path.read_text(encoding="utf-8")
+        named = re.findall(r"python\s-m\sbenchmarks\.([a-z_]+)|perdure bench ([a-z-]+)\b", text)
+        for module in (module or name.replace("-", "_") for module, name in named):
+            assert (ROOT / "benchmarks" / f"{module}.py").exists(), module
