@@ -18,7 +18,7 @@ import numpy as np
 
 from agent.clearance import Clearance
 from agent.learner_link import LearnerLink
-from agent.learner_messages import DRIFT, FALLS, SHIELD, UNDO, Snapshot
+from agent.learner_messages import DRIFT, FALLS, OFFSETS, SHIELD, UNDO, Snapshot
 from agent.selection import Selection
 from meta.drift_monitor import Condition
 from meta.expectation import Expectation
@@ -26,6 +26,7 @@ from sim.robot import Observation, RobotSpec
 from skills.decisions import DecisionController, by_script
 from skills.fall_predictor import FallPredictor, FallPredictorWeights
 from skills.family import Script
+from skills.offsets import Offsets
 from skills.policy import PolicyWeights
 from skills.policy_control import policy_controller
 from skills.shield import Shield, ShieldWeights
@@ -120,7 +121,8 @@ class Brain:
         self._clearance = clearance
         self._loaded: Snapshot | None = None
         self._shield: Shield | None = None
-        self._selection = Selection()
+        self._selection, self._offset_selection = Selection(), Selection()
+        self._offsets = Offsets()
         self._pending: deque[tuple[Future[Path | None], Condition]] = deque()
         self._last_ticket = 0
 
@@ -135,8 +137,13 @@ class Brain:
         self._refresh(skill)
         return not self._candidates or bool(self._cleared())
 
-    def controller(self, skill: Skill, *, explore: bool) -> tuple[Controller, int | None]:
+    def controller(self, skill: Skill, *, explore: bool, known_drift: str = "") -> tuple[Controller, int | None]:
         """A controller for one attempt, and the policy version behind it (None for a script).
+
+        Args:
+            skill: what to attempt.
+            explore: whether to try anything new.
+            known_drift: what the robot is known to have drifted by.
 
         Raises:
             PolicyUnavailableError: there is no policy at all.
@@ -159,6 +166,8 @@ class Brain:
             )
         figures = self._link.progress.metrics if self._link else {}
         weights = self._selection.choose(skill.name, able, explore=explore, figures=figures)
+        if self._clearance is None and (moved := self._offsets.candidates(weights, skill.name, known_drift)):
+            weights = self._offset_selection.choose(skill.name, moved, explore=explore, figures={})
         self.policy_version = weights.version
         rng = np.random.default_rng((self._seed, self._count)) if explore else None
         controller = policy_controller(
@@ -275,13 +284,16 @@ class Brain:
             falls = self._read(newest, FALLS, FallPredictorWeights.from_bytes)
             undo = self._read(newest, UNDO, UndoCriticWeights.from_bytes)
             expectation = self._read(newest, DRIFT, Expectation.from_bytes)
+            offsets = self._read(newest, OFFSETS, Offsets.from_bytes)
         except OSError:
             return  # already replaced by newer ones, which the next attempt gets
-        if all(weights.finite for weights in (*candidates, shield, falls, undo, expectation) if weights is not None):
+        read = (*candidates, shield, falls, undo, expectation, offsets)
+        if all(weights.finite for weights in read if weights is not None):
             self._candidates, self._loaded = candidates, newest
             self._shield = Shield(shield) if shield is not None else None
             self.fall_predictor = FallPredictor(self._spec, falls) if falls is not None else None
             self.expectation = expectation
+            self._offsets = offsets or Offsets()
             if undo is not None:
                 self.undo_critic = UndoCritic(self._spec, skill.family, undo)
 

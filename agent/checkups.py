@@ -319,7 +319,7 @@ def same_place(one: Drift | None, other: Drift | None) -> bool:
     """Whether two drifts are the same but for how much; None is none."""
     if one is None or other is None:
         return one is other
-    return (one.kind, one.joints, one.axis) == (other.kind, other.joints, other.axis)
+    return one.place == other.place
 
 
 def drift_of(cause: Cause) -> Drift:

@@ -435,6 +435,7 @@ class Run:
         if self._link is not None:
             self._notes.skipped(self._link.progress.skipped)
             self._notes.refused(self._link.progress.refused)
+            self._notes.searched(self._link.progress.searches)
         for name in self._jobs.run_due(now_s):
             self._log.info("job.done", job=name, robot_s=now_s)
         if self._realtime:

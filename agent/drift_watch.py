@@ -72,6 +72,8 @@ class DriftWatch:
         self._since_s = before.since_s if before is not None else None
         self._joint = before.joint if before is not None else ""
         self._cause = ""
+        self.known = ""
+        """What check-ups have found to have drifted, sizes aside; empty: nothing."""
 
     @property
     def changed(self) -> bool:
@@ -97,8 +99,8 @@ class DriftWatch:
         """Check-ups say what has drifted, the clearest first."""
         if drifts:
             self._joint = drifts[0].joints[0] if drifts[0].joints else ""
-        parts = [(drift.kind.value, *drift.joints, drift.axis, f"{drift.size:.2g}") for drift in drifts]
-        self._cause = ", ".join(" ".join(part for part in each if part) for each in parts)
+        self.known = ", ".join(sorted(drift.place for drift in drifts))
+        self._cause = ", ".join(f"{drift.place} {drift.size:.2g}" for drift in drifts)
 
     def settle(self, robot_s: float) -> None:
         """What had changed is made up for: what follows is compared with the usual robot, and a repair is seen."""

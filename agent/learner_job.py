@@ -70,6 +70,7 @@ def learner_job(
         false_alarms_per_min=c.false_alarms_per_min if c.predict_falls else None,
         hopeless_below=c.hopeless_below or None,
         watch_drift=c.watch_drift,
+        search_offsets=c.watch_drift and c.search_offsets and not c.hold_policy,
         hold_policy=c.hold_policy,
         goals={name: goal.weights for name, goal in (goals or {}).items()},
         rewards={name: reward.weights for name, reward in (rewards or {}).items()},

@@ -25,6 +25,7 @@ from agent.learner_messages import (
 )
 from agent.learner_process import learner_main
 from meta.drift_monitor import Condition
+from skills.learners.drift_offsets import SearchNews
 
 START_TIMEOUT_S = 60.0
 """Importing torch and rebuilding the replay memory may take this long before a lockstep run gives up waiting."""
@@ -53,6 +54,8 @@ class LearnerProgress:
     refused: list[str] = field(default_factory=list)
     """Why updates were undone; emptied by whoever writes it down."""
     restored_seq: int | None = None
+    searches: list[SearchNews] = field(default_factory=list)
+    """Searches for offsets that have begun or ended; emptied by whoever writes it down."""
 
 
 class LearnerLink:
@@ -209,6 +212,7 @@ class LearnerLink:
             p.metrics = message.metrics or p.metrics
             p.updates_per_s = message.updates_per_s
             p.skipped.extend(message.skipped)
+            p.searches.extend(message.searches)
             if message.refused:
                 p.refused.append(message.refused)
             if message.ticket == 0:

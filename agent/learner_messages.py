@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 from agent.ancestry import Ancestry
 from meta.drift_monitor import Condition
 from sim.robot import RobotSpec
+from skills.learners.drift_offsets import SearchNews
 
 if TYPE_CHECKING:
     from skills.learned_reward import RewardWeights
     from skills.success_classifier import SuccessWeights
 
-SHIELD, FALLS, UNDO, DRIFT = "shield", "falls", "undo", "drift"
-"""What may be learned beside the policy: safety critic and recovery policy, fall predictor, undo critic, and what the
-robot is expected to do."""
+SHIELD, FALLS, UNDO, DRIFT, OFFSETS = "shield", "falls", "undo", "drift", "offsets"
+"""What may be learned beside the policy: safety critic and recovery policy, fall predictor, undo critic, what the
+robot is expected to do, and offsets for what it is known to have drifted by."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class LearnerJob:
     """Whether the policy stays as it is."""
     watch_drift: bool = False
     """Whether it is learned what the robot is expected to do."""
+    search_offsets: bool = False
+    """Whether offsets are searched for where a known drift makes a skill earn less."""
     goals: Mapping[str, SuccessWeights] = field(default_factory=dict)
     """What tells the success of skills in the place of their own rules, by name."""
     rewards: Mapping[str, RewardWeights] = field(default_factory=dict)
@@ -158,6 +161,8 @@ class Done:
     """Why updates were undone since the last message; empty if none were."""
     restored_seq: int | None = None
     """Checkpoint that a starting learner went on from."""
+    searches: tuple[SearchNews, ...] = ()
+    """Searches for offsets that have begun or ended since the last message."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ from collections import deque
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.ancestry import CHECKPOINT, PRIOR_DATA, ZOO, Ancestry
 from agent.learner_messages import (
     DRIFT,
     FALLS,
+    OFFSETS,
     SHIELD,
     UNDO,
     Alive,
@@ -35,14 +36,17 @@ from agent.learner_messages import (
 )
 from agent.parent import die_with_parent
 from meta.drift_monitor import Condition
+from skills.learners.drift_offsets import FIRST_VERSION, SearchNews
 
 if TYPE_CHECKING:
     from agent.learning import Weights
     from persistence.checkpoints import Checkpoint
+    from skills.learners.drift_offsets import DriftOffsets
     from skills.learners.learner import Arrays, AttemptSummary, Meta
+    from skills.learners.risk import RiskLearner
 
-RISK = "risk/"
-"""Beginning of the names of a safety critic's tensors in a checkpoint."""
+RISK, DRIFT_OFFSETS = "risk", "drift_offsets"
+"""Of a safety critic's state and of that of searches for offsets in a checkpoint; their tensors' names begin so."""
 _IDLE_UPDATES = 25
 _PUBLISH_EVERY_S = 2.0
 _CATCH_UP_STEPS = 500
@@ -87,6 +91,7 @@ class _Worker:
         self._studies = Studies(job)
         self._buffer, self._learner = self._studies.buffer, self._studies.learner
         self._risk = self._studies.risk
+        self._offsets = self._studies.offsets
         self._update_seconds = 0.0
         self._updates_made = 0
         """By this process, as those are what the seconds were spent on."""
@@ -155,7 +160,7 @@ class _Worker:
             else:
                 skipped.extend(loaded.refused)
                 self._learner.load_state(loaded.tensors, loaded.meta["learner"])
-                self._restore_risk(loaded)
+                self._restore_beside(loaded)
                 restored = loaded.seq
                 self._ancestry = self._ancestry.begun(CHECKPOINT, loaded.meta.get("policy_version"), seq=loaded.seq)
                 # Checkpoints of older versions say after how many steps they were written, not after how many attempts.
@@ -171,14 +176,13 @@ class _Worker:
         elif self._job.prior_episodes and not lived:
             self._learn_offline()
         for summary in lived[done:]:
-            if summary is not None:
-                self._learner.attempted(summary)
+            self._credit(summary)
         # Without a checkpoint all of them are owed: the run before ended before its first.
         for begin in range(steps_after[done], self._buffer.steps_added, _CATCH_UP_STEPS):
             self._update_for(min(_CATCH_UP_STEPS, self._buffer.steps_added - begin))
             self._connection.send(Alive())
         self._learn_beside(len(lived))
-        for name in ("policy", SHIELD, FALLS, UNDO, DRIFT):
+        for name in ("policy", SHIELD, FALLS, UNDO, DRIFT, OFFSETS):
             for stale in self._job.snapshot_dir.glob(f"{name}-*"):
                 stale.unlink()
         self._send_done({}, tuple(skipped), restored)
@@ -191,20 +195,38 @@ class _Worker:
         if self._job.offline_updates:
             self._ancestry = self._ancestry.begun(PRIOR_DATA, updates=self._job.offline_updates)
 
-    def _restore_risk(self, loaded: Checkpoint) -> None:
-        """Go on with the safety critic of a checkpoint; where it had none, or one of an older kind, begin anew."""
-        if self._risk is not None and loaded.meta.get("risk", {}).get("format") == self._risk.STATE_FORMAT:
-            mine = {name.removeprefix(RISK): array for name, array in loaded.tensors.items() if name.startswith(RISK)}
-            self._risk.load_state(mine, loaded.meta["risk"])
+    @property
+    def _kept_beside(self) -> dict[str, RiskLearner | DriftOffsets]:
+        """What is learned beside the policy and goes into checkpoints, by the name that its state has there."""
+        all_ = {RISK: self._risk, DRIFT_OFFSETS: self._offsets}
+        return {name: study for name, study in all_.items() if study is not None}
+
+    def _restore_beside(self, loaded: Checkpoint) -> None:
+        """Go on with what a checkpoint has beside the learner; where that is not there, or of an older kind, anew."""
+        for name, study in self._kept_beside.items():
+            if loaded.meta.get(name, {}).get("format") == study.STATE_FORMAT:
+                of_it = {key: array for key, array in loaded.tensors.items() if key.startswith(f"{name}/")}
+                mine = {key.removeprefix(f"{name}/"): array for key, array in of_it.items()}
+                study.load_state(mine, loaded.meta[name])
+
+    def _credit(self, summary: AttemptSummary | None) -> None:
+        """Tell those who go by attempts of one."""
+        if summary is None:
+            return
+        if self._offsets is not None:
+            self._offsets.attempted(summary)
+            if (summary.policy_version or 0) >= FIRST_VERSION:
+                summary = replace(summary, policy_version=None)  # of none of the learner's policies
+        self._learner.attempted(summary)
 
     def _ingest(self, message: Ingest) -> None:
         before = self._buffer.steps_added
         self._attempts += 1
         self._follow(message.condition)
         note, summary = self._add(message.path, message.condition)
-        if summary is not None:
-            self._learner.attempted(summary)
+        self._credit(summary)
         metrics = self._update_for(self._buffer.steps_added - before) | self._learn_beside(1)
+        metrics |= self._offsets.figures if self._offsets is not None else {}
         self._ticket = message.ticket
         self._send_done(metrics, (note,) if note else ())
 
@@ -295,7 +317,13 @@ class _Worker:
                 stale.unlink(missing_ok=True)
         refused, self._refused = self._refused, ""
         rate = self._updates_made / self._update_seconds if self._update_seconds else 0.0
-        self._connection.send(Done(self._ticket, updates, snapshot, updates, metrics, rate, skipped, refused, restored))
+        searches: tuple[SearchNews, ...] = ()
+        if self._offsets is not None:
+            searches = tuple(self._offsets.news)
+            self._offsets.news.clear()
+        self._connection.send(
+            Done(self._ticket, updates, snapshot, updates, metrics, rate, skipped, refused, restored, searches)
+        )
 
     def _publish(self, weights: Weights, name: str) -> Path:
         path = self._job.snapshot_dir / f"{name}.safetensors"
@@ -317,12 +345,12 @@ class _Worker:
         for weights in reversed(candidates):  # the best of each skill comes first among them
             name = POLICY_TENSOR if weights.skill is None else f"{POLICY_TENSOR}.{weights.skill}"
             tensors = {**tensors, name: np.frombuffer(weights.to_bytes(), np.uint8)}
-        risk_meta = {}
-        if self._risk is not None:
-            risk_tensors, risk_meta["risk"] = self._risk.state()
-            tensors = {**tensors, **{RISK + name: array for name, array in risk_tensors.items()}}
+        meta: dict[str, Any] = {}
+        for name, study in self._kept_beside.items():
+            more, meta[name] = study.state()
+            tensors = {**tensors, **{f"{name}/{key}": array for key, array in more.items()}}
         meta = {
-            **risk_meta,
+            **meta,
             "learner": learner_meta,
             "updates": self._learner.updates,
             "steps_added": self._steps_added,

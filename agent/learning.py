@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learner_messages import DRIFT, FALLS, SHIELD, UNDO
+from agent.learner_messages import DRIFT, FALLS, OFFSETS, SHIELD, UNDO
 from meta.drift_monitor import Condition
 from meta.expectation_learner import ExpectationConfig, ExpectationLearner
 from meta.robot_steps import action_size, channel_errors, posture_size, signed_channels, steps_of
@@ -24,6 +24,7 @@ from skills.experience import AttemptArrays, Experience, cost_names, experience,
 from skills.learned_reward import LearnedReward
 from skills.learners.ars import ArsLearner
 from skills.learners.config import SacConfig
+from skills.learners.drift_offsets import DriftOffsets
 from skills.learners.falls import FallConfig, FallLearner, Walk
 from skills.learners.learner import AttemptSummary, Learner, Replay
 from skills.learners.offline import shown
@@ -54,7 +55,7 @@ class Beside(Protocol):
 
     @property
     def updates(self) -> int:
-        """Gradient updates taken so far."""
+        """How often it has learned so far; 0: there is nothing to act with."""
 
     def snapshot(self) -> Weights | None:
         """A copy of it as it is now; None: there is none yet."""
@@ -122,6 +123,8 @@ class Studies:
         """Attempts that were learned from what to expect."""
         self.drift = self._new_expectation_learner()
         """What learns what the robot is expected to do, if that is wanted and it has feet."""
+        self.offsets = self._new_drift_offsets(replay)
+        """What searches for offsets under known drifts, if that is wanted."""
 
     def new_mistakes(self) -> str:
         """What skills did wrong here for the first time, by which they are in quarantine; empty: nothing."""
@@ -144,6 +147,7 @@ class Studies:
     def beside(self) -> dict[str, Beside]:
         """All that is learned beside the policy, by its name."""
         all_: dict[str, Beside | None] = {SHIELD: self.risk, FALLS: self.falls, UNDO: self.undo, DRIFT: self.drift}
+        all_[OFFSETS] = self.offsets
         return {name: learner for name, learner in all_.items() if learner is not None}
 
     def ingest(self, path: Path, condition: Condition = Condition.USUAL) -> AttemptSummary | None:
@@ -184,6 +188,8 @@ class Studies:
             mean_costs=steps.costs.mean(axis=0, dtype=np.float64) if self._costs else np.zeros(0),
             fell=bool(steps.terminated[-1, index]),
             evaluation=episode.evaluation,
+            known_drift=episode.known_drift,
+            changed=condition is not Condition.USUAL,
         )
 
     def _favour(self, condition: Condition) -> None:
@@ -341,6 +347,12 @@ class Studies:
         return ExpectationLearner(
             posture_size(job.spec), action_size(sent), channels, signed_channels(n), config, job.seed
         )
+
+    def _new_drift_offsets(self, replay: Replay) -> DriftOffsets | None:
+        job = self._job
+        if not job.search_offsets or job.algorithm != "sac" or job.population:
+            return None
+        return DriftOffsets([skill.name for skill in self._skills], replay.actions, job.seed)
 
     def _as_steps(self, episode: Episode, steps: Experience) -> AttemptSteps:
         """An attempt as dynamics models learn from it; what happened while a fall was caught was not decided."""

@@ -166,6 +166,7 @@ class Ledger:
         self_recoveries: Sequence[SelfRecovery] = (),
         *,
         evaluation: bool = False,
+        known_drift: str = "",
     ) -> Future[Path | None]:
         """Note how an attempt ended; the future has the path of its episode file, if it has one."""
         self._cut(end.ended_s)
@@ -177,7 +178,9 @@ class Ledger:
         def write(store: Store) -> Path | None:
             stored, path = end, None
             if arrays is not None:
-                file = write_episode(home, _episode(end, skill, policy_version, arrays, evaluation))
+                file = write_episode(
+                    home, _episode(end, skill, policy_version, arrays, evaluation=evaluation, known_drift=known_drift)
+                )
                 stored = replace(end, episode_file=file.name, episode_sha256=file.sha256)
                 path = home.episodes / file.name
             store.finish_attempt(stored, rows, self_recoveries)
@@ -294,7 +297,13 @@ class Ledger:
 
 
 def _episode(
-    end: AttemptEnd, skill: str, policy_version: int | None, arrays: AttemptArrays, evaluation: bool
+    end: AttemptEnd,
+    skill: str,
+    policy_version: int | None,
+    arrays: AttemptArrays,
+    *,
+    evaluation: bool,
+    known_drift: str,
 ) -> Episode:
     """An attempt in the store's words."""
     return Episode(
@@ -312,4 +321,5 @@ def _episode(
         evaluation=evaluation,
         cut_short=end.end_reason == CANNOT_BE_UNDONE,
         caught=arrays.caught,
+        known_drift=known_drift,
     )

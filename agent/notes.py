@@ -14,6 +14,10 @@ from agent.pushes import PUSH
 from agent.success_watch import SUCCESS_WITHOUT_CAUSE, Jump
 from persistence.records import CheckpointRow, DriftEvent, PolicyRow
 from sim.robot import Clock
+from skills.learners.drift_offsets import SearchNews
+
+SEARCH_BEGUN, SEARCH_OVER = "offset_search_begun", "offset_search_over"
+"""Kinds of rows among the drift events: what a skill earns under a known drift is searched to be bettered."""
 
 
 class Notes:
@@ -72,6 +76,15 @@ class Notes:
     def degraded(self, done_well: float) -> None:
         """A changed robot does badly: only this share of its attempts is done well."""
         self._log.warning("drift.degraded", done_well=done_well, robot_s=self._clock.now_s())
+
+    def searched(self, news: list[SearchNews]) -> None:
+        """Offsets are searched for under a drift, or no more. Empties ``news``."""
+        for each in news:
+            kind = SEARCH_OVER if each.over else SEARCH_BEGUN
+            detail = {"drift": each.drift, "skill": each.skill, "share": round(each.share, 3)}
+            self._log.info(f"drift.{kind}", **detail)
+            self._ledger.drift(DriftEvent(kind=kind, robot_s=self._clock.now_s(), detail=detail))
+        news.clear()
 
     def pushed(self, robot_s: float) -> None:
         """Somebody has knocked the robot."""

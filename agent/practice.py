@@ -117,7 +117,9 @@ class Practice:
             # A learner takes seconds to start; in real time the robot waits on its feet.
             self._tick(self._postures.stance)
             self._brain.poll()
-        controller, version = self._brain.controller(skill, explore=not (evaluation or with_care))
+        known_drift = self._drift_watch.known if self._drift_watch is not None else ""
+        explore = not (evaluation or with_care)
+        controller, version = self._brain.controller(skill, explore=explore, known_drift=known_drift)
         if self._drift_watch is not None:
             self._drift_watch.expect(self._brain.expectation)
         self._controller = controller
@@ -164,6 +166,7 @@ class Practice:
             version,
             result.arrays,
             evaluation=evaluation,
+            known_drift=known_drift,
         )
         condition = self._drift_watch.condition if self._drift_watch is not None else Condition.USUAL
         success, judged = result.outcome is Outcome.SUCCESS, result.outcome is not Outcome.ABORTED

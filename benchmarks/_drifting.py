@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from sim.drift import Drift
 
 FAULTS = {"hours": 24, "faults_per_hour": 120, "repaired_after_s": 45, "wear": False}
 """One or two at a time (`sim.drift_ranges.drawn`)."""
+LEAST_S = 3.0
+"""Shorter walks, in which a robot has hardly begun to walk, say nothing of what it earns."""
 
 
 def learn(
@@ -48,6 +51,35 @@ def learn(
         changes["sim.drift"] = str(file)
     told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
     _daemon.run_until(home, minutes / 60, "--speed", "max", "--seed", str(seed), "--robot", robot, *told)
+
+
+@dataclass(frozen=True)
+class Walked:
+    """An attempt of a task that says how well a robot walks."""
+
+    skill: str
+    started_s: float
+    ended_s: float
+    earned: float
+    """Mean reward of a step; 0 where it fell, or had earned less."""
+    fell: bool
+
+
+def walks(home: Path) -> list[Walked]:
+    """Attempts of tasks that were not aborted, in order; those that were over within `LEAST_S`, in which a robot has
+    hardly begun to walk, only where it fell.
+    """
+    rows = _daemon.query(
+        home,
+        "SELECT a.skill, a.started_s, a.ended_s, coalesce(a.return, 0.0) / a.steps, a.outcome = 'fall' FROM attempts a "
+        "JOIN skills k ON k.name = a.skill WHERE k.kind = 'task' AND a.state = 'finished' AND a.steps > 0 "
+        "AND a.outcome != 'aborted' ORDER BY a.id",
+    )
+    return [
+        Walked(skill, started_s, ended_s, 0.0 if fell else max(0.0, earned), bool(fell))
+        for skill, started_s, ended_s, earned, fell in rows
+        if fell or ended_s - started_s >= LEAST_S
+    ]
 
 
 def as_toml(drifts: Iterable[Drift]) -> str:

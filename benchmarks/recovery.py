@@ -24,14 +24,14 @@ import numpy as np
 from agent.checkups import DIAGNOSED
 from agent.robots import load_robot
 from benchmarks import _daemon
-from benchmarks._drifting import as_toml
+from benchmarks._drifting import as_toml, walks
 from benchmarks._study import Cells, Study, main
 from meta.drift_monitor import Finding
 from sim.drift import Drift, DriftKind
 
 CALM_S, LASTS_S, PAUSE_S = 1200.0, 120.0, 90.0
 STRENGTH = 0.5
-JUDGED, LEAST_S = "walk_forward", 3.0
+JUDGED = "walk_forward"
 BACK = 0.9
 DEFAULT_N = 8
 SET = {
@@ -85,24 +85,11 @@ def schedule(joints: Sequence[str], n: int, seed: int) -> Iterator[Drift]:
 
 def judge(home: Path, drifts: Sequence[Drift]) -> list[dict[str, Any]]:
     """What a home's books say of these. Returns ``motors`` of `cell`."""
-    attempts = _daemon.query(
-        home,
-        "SELECT a.skill, a.started_s, a.ended_s, coalesce(a.return, 0.0) / a.steps, a.outcome FROM attempts a "
-        "JOIN skills k ON k.name = a.skill WHERE k.kind = 'task' AND a.state = 'finished' AND a.steps > 0 "
-        "ORDER BY a.id",
-    )
-    walks = [
-        (started_s, ended_s, earned, outcome)
-        for skill, started_s, ended_s, earned, outcome in attempts
-        if skill == JUDGED and (ended_s - started_s >= LEAST_S or outcome == "fall")
-    ]
-    usual = float(np.mean([earned for _, ended_s, earned, _ in walks if ended_s < CALM_S]))
-    shares = [
-        (started_s, max(0.0, earned / usual) if outcome != "fall" else 0.0)
-        for started_s, _, earned, outcome in walks
-        if outcome != "aborted"
-    ]
-    begun = [started_s for _, started_s, *_ in attempts]
+    walked = [walk for walk in walks(home) if walk.skill == JUDGED]
+    usual = float(np.mean([walk.earned for walk in walked if walk.ended_s < CALM_S]))
+    shares = [(walk.started_s, walk.earned / usual) for walk in walked]
+    tasks = "SELECT a.started_s FROM attempts a JOIN skills k ON k.name = a.skill WHERE k.kind = 'task'"
+    begun = [at_s for (at_s,) in _daemon.query(home, f"{tasks} AND a.state = 'finished' AND a.steps > 0 ORDER BY a.id")]
     noticed = [at_s for (at_s,) in _rows(home, Finding.CHANGED.value, "robot_s")]
     named = [
         (at_s, json.loads(detail)["joints"])

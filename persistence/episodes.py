@@ -52,6 +52,8 @@ class Episode:
     """True when the policy acted without exploration, to be judged."""
     caught: tuple[int, ...] = ()
     """Steps in which a fall was caught, and nothing was done for the skill."""
+    known_drift: str = ""
+    """What was known of the robot to have drifted; empty: nothing."""
 
     @property
     def steps(self) -> int:
@@ -87,6 +89,7 @@ def write_episode(home: Home, episode: Episode) -> EpisodeFile:
     metadata["evaluation"] = str(int(episode.evaluation))
     metadata["cut_short"] = str(int(episode.cut_short))
     metadata["caught"] = " ".join(str(step) for step in episode.caught)
+    metadata["known_drift"] = episode.known_drift
     if problem := _problem(tensors, metadata):
         raise EpisodeError(f"episode {episode.uid} cannot be stored: {problem}")
     data = dump_tensors(tensors, metadata)
@@ -132,6 +135,7 @@ def read_episode(path: Path, sha256: str | None = None) -> Episode:
         evaluation=metadata.get("evaluation") == "1",
         cut_short=metadata.get("cut_short") == "1",
         caught=caught,
+        known_drift=metadata.get("known_drift", ""),
     )
 
 

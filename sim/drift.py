@@ -147,6 +147,11 @@ class Drift:
                 "give finite numbers, an end after the beginning, and no negative duration"
             )
 
+    @property
+    def place(self) -> str:
+        """What drifts, whatever its size: kind, joints and axis."""
+        return " ".join(part for part in (self.kind.value, *self.joints, self.axis) if part)
+
     def share(self, robot_s: float) -> float:
         """How much of it is there at a time: 0 none, 1 all; rises in `STAIRS` steps, ends at once."""
         if robot_s < self.begins_s or robot_s >= self.ends_s:

@@ -33,6 +33,10 @@ class AttemptSummary:
     """Whether it was over by itself: by a fall, or since it was done."""
     evaluation: bool = False
     """Whether the policy acted without exploration, to be judged."""
+    known_drift: str = ""
+    """What was known of the robot to have drifted; empty: nothing."""
+    changed: bool = False
+    """Whether it moved as it was not expected to."""
 
 
 class TransitionBatch(Protocol):

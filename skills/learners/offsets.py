@@ -9,8 +9,7 @@ over a policy's parameters, Yu et al. (2020, arXiv 1909.12995) by one over what 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,17 +17,16 @@ from numpy.typing import NDArray
 
 from skills.learners.evolution import Evolution, population
 from skills.learners.learner import Arrays, Meta
+from skills.offsets import with_offset
 from skills.policy import PolicyWeights
 
 if TYPE_CHECKING:
     from skills.learners.learner import AttemptSummary, Learner
 
 STEP = 0.3
-"""Standard deviation of the first offsets, before the squashing."""
+"""Standard deviation of the first offsets, before the squashing, where a robot falls without any."""
 ON_OFFER = 2
 """Offsets of a skill that are offered at once: one may be under way while the next attempt begins."""
-LOG_STD = -10.0
-"""Log standard deviation of the actions: none to speak of, since the offset is what explores."""
 NEWEST_SHARE = 0.2
 """Of the newest mean in the offset that is held for the best: a mean over about the last nine generations. Attempts are
 noisy, and the means wander (averaging of iterates: Polyak and Juditsky 1992)."""
@@ -38,7 +36,100 @@ FIRST_VERSION, VERSIONS_EACH = 10**11, 10**4
 """Policies with offsets have versions from here on, so many for each version of the policy below them."""
 NAME = "offsets"
 """Of the search in the state of a learner."""
-STATE_FORMAT = 1
+STATE_FORMAT = 2
+
+
+class SkillSearch:
+    """A search for the offset of one skill. Each of its generations has versions of its own: the first is of the offset
+    held for the best, the others of those that are tried.
+    """
+
+    def __init__(
+        self, actions: int, seed: Sequence[int], step: float = STEP, begin: NDArray[np.float64] | None = None
+    ) -> None:
+        """Begin.
+
+        Args:
+            actions: width A of an action.
+            seed: of the offsets that are tried.
+            step: standard deviation of the first ones.
+            begin: around which; None: none. Shape: (A,).
+        """
+        self.search = Evolution(actions, step)
+        self.seed = tuple(seed)
+        self.scores = np.full(population(actions), np.nan)
+        """Of the generation under way; NaN: not tried yet. Shape: (P,)."""
+        self.best = np.zeros(actions)
+        """The offset held for the best. Shape: (A,)."""
+        self._longest = np.ones(1)
+        """Steps of the longest attempt so far."""
+        self._first_version = np.zeros(1, np.int64)
+        if begin is not None:
+            self.search.mean[:] = self.best[:] = begin
+
+    @property
+    def generations(self) -> int:
+        """How many are over."""
+        return int(self.search.generations[0])
+
+    @property
+    def longest(self) -> float:
+        """Steps of the longest attempt so far; at least 1."""
+        return float(self._longest[0])
+
+    @property
+    def arrays(self) -> Arrays:
+        """All that changes, by name; who writes into them changes it."""
+        mine = {"scores": self.scores, "best": self.best, "longest": self._longest}
+        return {**self.search.arrays, **mine, "first_version": self._first_version}
+
+    def begin_generation(self, first_version: int) -> int:
+        """Versions from here on are those of the generation under way. Returns the first that is not."""
+        self._first_version[0] = first_version
+        return first_version + 1 + len(self.scores)
+
+    def attempted(self, summary: AttemptSummary) -> float | None:
+        """Credit an attempt to the offset that acted in it; the last one of a generation moves the search.
+
+        Its score is its return. An attempt that was cut short, not by a fall, counts as if it had gone on as long as
+        the longest. Those with any other policy are passed over.
+
+        Returns:
+            The mean score of a generation that is over with it, which needs versions anew; None: none is.
+        """
+        if not telling(summary):
+            return None
+        tried = (summary.policy_version or 0) - int(self._first_version[0]) - 1
+        if not 0 <= tried < len(self.scores):
+            return None
+        self._longest[0] = max(self.longest, summary.steps)
+        steps = summary.steps if summary.fell else self.longest
+        self.scores[tried] = steps * summary.mean_reward
+        if not np.isfinite(self.scores).all():
+            return None
+        mean = float(self.scores.mean())
+        self.search.follow(self._samples(), self.scores)
+        self.best += max(NEWEST_SHARE, 1.0 / self.generations) * (self.search.mean - self.best)
+        self.scores[:] = np.nan
+        return mean
+
+    def offered(self) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        """Version and offset of the best, then of the next ones to try."""
+        version, samples = int(self._first_version[0]), self._samples()
+        yield version, self.best
+        for tried in np.flatnonzero(np.isnan(self.scores))[:ON_OFFER]:
+            yield version + 1 + int(tried), samples[tried]
+
+    def _samples(self) -> NDArray[np.float64]:
+        """Offsets of the generation under way. Shape: (P, A)."""
+        return self.search.samples(np.random.default_rng((*self.seed, self.generations)))
+
+
+def telling(summary: AttemptSummary) -> bool:
+    """Whether an attempt by a policy says how good that is."""
+    if summary.policy_version is None or not math.isfinite(summary.mean_reward):
+        return False
+    return summary.steps >= LEAST_STEPS or summary.fell
 
 
 class OffsetSearch:
@@ -64,18 +155,10 @@ class OffsetSearch:
 
     def _begin(self) -> None:
         """Search anew on top of what is below now."""
-        tries = population(self._actions)
-        self._searches = [Evolution(self._actions, STEP) for _ in self._skills]
-        self._scores = np.full((len(self._skills), tries), np.nan)
-        """Of the generations under way; NaN: not tried yet. Shape: (K, P)."""
-        self._best = np.zeros((len(self._skills), self._actions))
-        """The offsets held for the best. Shape: (K, A)."""
-        self._longest = np.ones(len(self._skills))
-        """Steps of the longest attempt so far. Shape: (K,)."""
+        self._searches = [SkillSearch(self._actions, (self._seed, skill)) for skill in range(len(self._skills))]
         self._next_version = FIRST_VERSION + VERSIONS_EACH * self._policy.version
-        self._first_version = np.zeros(len(self._skills), np.int64)
-        for skill in range(len(self._skills)):
-            self._begin_generation(skill)
+        for search in self._searches:
+            self._next_version = search.begin_generation(self._next_version)
 
     @property
     def _policy(self) -> PolicyWeights:
@@ -95,44 +178,26 @@ class OffsetSearch:
         """Change nothing; what moves the searches are attempts. Returns figures of each skill."""
         del n, offline
         figures = {}
-        for name, search, best in zip(self._skills, self._searches, self._best, strict=True):
-            figures[f"generations.{name}"] = float(search.generations[0])
-            figures[f"offset_step.{name}"] = float(search.step[0])
-            figures[f"offset.{name}"] = float(np.linalg.norm(best))
+        for name, each in zip(self._skills, self._searches, strict=True):
+            figures[f"generations.{name}"] = float(each.generations)
+            figures[f"offset_step.{name}"] = float(each.search.step[0])
+            figures[f"offset.{name}"] = float(np.linalg.norm(each.best))
         return figures
 
     def attempted(self, summary: AttemptSummary) -> None:
-        """Credit an attempt to the offset that acted in it; the last one of a generation moves the search.
-
-        Its score is its return. An attempt that was cut short, not by a fall, counts as if it had gone on as long as
-        the longest. Those with any other policy are passed over.
-        """
-        if summary.policy_version is None or not math.isfinite(summary.mean_reward):
-            return
-        if summary.steps < LEAST_STEPS and not summary.fell:
-            return
-        skill = summary.skill
-        tried = summary.policy_version - int(self._first_version[skill]) - 1
-        if not 0 <= tried < self._scores.shape[1]:
-            return
-        self._longest[skill] = max(self._longest[skill], summary.steps)
-        steps = summary.steps if summary.fell else self._longest[skill]
-        self._scores[skill, tried] = steps * summary.mean_reward
-        if np.isfinite(self._scores[skill]).all():
-            search = self._searches[skill]
-            search.follow(self._samples(skill), self._scores[skill])
-            self._best[skill] += max(NEWEST_SHARE, 1.0 / search.generations[0]) * (search.mean - self._best[skill])
-            self._begin_generation(skill)
+        """See `SkillSearch.attempted`."""
+        search = self._searches[summary.skill]
+        if search.attempted(summary) is not None:
+            self._next_version = search.begin_generation(self._next_version)
 
     def candidates(self) -> tuple[PolicyWeights, ...]:
         """For each skill the policy with the best offset, then with the next offsets to try."""
-        policy, offered = self._policy, []
-        for skill, best in enumerate(self._best):
-            samples = self._samples(skill)
-            offered.append(self._with_offset(policy, skill, best, 0))
-            untried = np.flatnonzero(np.isnan(self._scores[skill]))[:ON_OFFER]
-            offered += [self._with_offset(policy, skill, samples[each], 1 + int(each)) for each in untried]
-        return tuple(offered)
+        policy = self._policy
+        return tuple(
+            with_offset(policy, offset, name, version)
+            for name, search in zip(self._skills, self._searches, strict=True)
+            for version, offset in search.offered()
+        )
 
     def state(self) -> tuple[Arrays, Meta]:
         """That of the learner below, and the searches; offsets that are tried follow from seed and counters."""
@@ -151,12 +216,13 @@ class OffsetSearch:
         if about is not None:
             self._check(arrays, about)
         self._below.load_state(arrays, meta)
+        self._seed = self._seed if about is None else int(about["seed"])
         self._begin()
         if about is None:
             return
         for name, array in self._arrays().items():
             array[:] = arrays[f"{NAME}.{name}"]
-        self._seed, self._next_version = int(about["seed"]), int(meta["next_version"])
+        self._next_version = int(meta["next_version"])
 
     def _check(self, arrays: Arrays, about: Meta) -> None:
         for key, needed in (("format", STATE_FORMAT), ("skills", list(self._skills))):
@@ -167,44 +233,12 @@ class OffsetSearch:
             if given is None or given.shape != array.shape or given.dtype != array.dtype:
                 found = "nothing" if given is None else f"{given.dtype} {given.shape}"
                 raise ValueError(f"search for offsets has {found} as {name}; {array.dtype} {array.shape} is needed")
-            if name != "scores" and not np.isfinite(given).all():
+            if not name.endswith(".scores") and not np.isfinite(given).all():
                 raise ValueError(f"search for offsets holds NaN or infinity in {name}; load an older checkpoint")
 
     def _arrays(self) -> Arrays:
-        searches = {
+        return {
             f"{skill}.{name}": array
             for skill, search in zip(self._skills, self._searches, strict=True)
             for name, array in search.arrays.items()
         }
-        mine = {
-            "scores": self._scores,
-            "best": self._best,
-            "longest": self._longest,
-            "first_version": self._first_version,
-        }
-        return {**searches, **mine}
-
-    def _samples(self, skill: int) -> NDArray[np.float64]:
-        """Offsets of the generation under way. Shape: (P, A)."""
-        search = self._searches[skill]
-        return search.samples(np.random.default_rng((self._seed, skill, int(search.generations[0]))))
-
-    def _begin_generation(self, skill: int) -> None:
-        self._scores[skill] = np.nan
-        self._first_version[skill] = self._next_version
-        self._next_version += 1 + self._scores.shape[1]
-
-    def _with_offset(
-        self, policy: PolicyWeights, skill: int, offset: NDArray[np.float64], number: int
-    ) -> PolicyWeights:
-        """The policy below with an offset of its mean, version ``number`` of its generation."""
-        *others, (weight, bias) = policy.layers
-        moved = bias + np.concatenate((offset, np.zeros(self._actions))).astype(np.float32)
-        return replace(
-            policy,
-            version=int(self._first_version[skill]) + number,
-            layers=(*others, (weight, moved)),
-            log_std_min=LOG_STD,
-            log_std_max=LOG_STD,
-            skill=self._skills[skill],
-        )

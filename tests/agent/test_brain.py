@@ -20,6 +20,7 @@ from meta.robot_steps import posture_size
 from meta.transitions import Scales
 from skills.fall_predictor import FallPredictorWeights
 from skills.gait import GAIT
+from skills.offsets import Offset, Offsets
 from skills.policy import PolicyWeights
 from skills.registry import get
 from skills.shield import ShieldWeights
@@ -269,6 +270,53 @@ class TestFallPredictor:
         self.publish(link, tmp_path / "broken", replace(self.predictor(0.6), slope=math.nan))
         made.controller(get("walk_forward"), explore=False)
         assert made.fall_predictor.alarm(observation())  # by the last good one
+
+
+class TestOffsets:
+    ROWS = tuple(
+        Offset(drift="weak left", skill="walk_forward", version=version, values=np.full(12, value))
+        for version, value in ((50, 0.1), (51, 0.2), (52, 0.3))
+    )
+
+    @pytest.fixture
+    def made(self, link, tmp_path):
+        path = tmp_path / "offsets"
+        path.write_bytes(Offsets(self.ROWS).to_bytes())
+        link.progress.snapshots[0] = Snapshot(link.progress.snapshots[0].policies, {"offsets": path})
+        return brain(link)
+
+    def versions(self, made, n, drift="weak left", skill="walk_forward", *, explore=True):
+        return [made.controller(get(skill), explore=explore, known_drift=drift)[1] for _ in range(n)]
+
+    def test_what_is_to_be_tried_acts_once_and_else_the_best(self, made):
+        assert self.versions(made, 3) == [51, 52, 50]
+
+    def test_without_exploration_the_best_acts(self, made):
+        assert self.versions(made, 2, explore=False) == [50, 50]
+
+    @pytest.mark.parametrize(
+        "other", [{"drift": ""}, {"drift": "weak right"}, {"skill": "walk_backward"}], ids=["none", "another", "skill"]
+    )
+    def test_for_any_other_drift_and_skill_the_policy_acts(self, made, other):
+        assert self.versions(made, 2, **other) == [0, 0]
+
+    def test_they_move_what_the_policy_does(self, made):
+        plain = first_action(made, explore=False)
+        controller, _ = made.controller(get("walk_forward"), explore=False, known_drift="weak left")
+        controller.start(observation())
+        controller.act(observation())
+        np.testing.assert_allclose(np.arctanh(controller.decision.proposed) - np.arctanh(plain), 0.1, atol=1e-5)
+
+    def test_once_they_are_gone_the_policy_acts(self, made, link):
+        assert self.versions(made, 1, explore=False) == [50]
+        link.publish(0, 7)
+        assert self.versions(made, 1, explore=False) == [7]
+
+    def test_where_policies_have_to_be_cleared_none_acts(self, made):
+        verdict: Future[Verdict] = Future()
+        verdict.set_result(Verdict(version=0, attempts=1, failures=0, passed=True))
+        made._clearance = Clearance(lambda weights: verdict, every=3, lockstep=False)
+        assert self.versions(made, 2) == [0, 0]
 
 
 def test_the_undo_critic_that_the_learner_publishes_judges_what_comes(link, tmp_path):

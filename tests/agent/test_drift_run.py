@@ -6,6 +6,7 @@ from agent.daemon import run_daemon
 from agent.drift_watch import DriftWatch
 from agent.status import read_status
 from meta.drift_monitor import Condition, Finding
+from persistence.episodes import read_episode
 from persistence.records import DriftEvent
 from persistence.store import Store
 
@@ -31,3 +32,17 @@ def test_a_run_begins_with_what_the_last_one_knew(tmp_path, monkeypatch):
     assert (status.drift_since_s, status.drift_joint) == (end_s, "front_left_left")
     assert seen[0] is Condition.USUAL
     assert seen[-1] is Condition.CHANGED
+
+
+def test_what_is_known_to_have_drifted_goes_with_each_attempt(tmp_path, monkeypatch):
+    monkeypatch.setattr(CheckUps, "due", lambda self, robot_s: False)
+    begins = DriftWatch.begins
+
+    def named_meanwhile(self, controller):
+        self.known = "motor_strength front_left_left"
+        begins(self, controller)
+
+    monkeypatch.setattr(DriftWatch, "begins", named_meanwhile)
+    run_daemon(Config.load(None, TINY | {"run.attempts": 2, "learner.watch_drift": True}), tmp_path)
+    episodes = [read_episode(path) for path in sorted((tmp_path / "episodes").iterdir())]
+    assert [episode.known_drift for episode in episodes] == ["", "motor_strength front_left_left"]

@@ -13,6 +13,7 @@ from meta.drift_monitor import Condition, Finding, Found
 from persistence.home import Home
 from persistence.records import DriftEvent
 from persistence.store import Store
+from sim.drift import Drift, DriftKind
 from skills.decisions import Decision
 
 SPEC = fake_spec()
@@ -92,6 +93,20 @@ def test_a_change_of_the_body_names_no_joint(monitor, rows, watch):
     watch.decided(observation(), DECISION, 10.0)
     assert rows[0].detail["joints"] == []
     assert watch.status.joint == ""
+
+
+def test_what_check_ups_have_named_is_known_by_its_places(monitor, watch):
+    assert watch.known == ""
+    watch.diagnosed(
+        (
+            Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.5, joints=(SPEC.joint_names[1],)),
+            Drift(kind=DriftKind.GYRO_BIAS, size=0.2, axis="y"),
+        )
+    )
+    assert watch.known == f"gyro_bias y, motor_strength {SPEC.joint_names[1]}"
+    assert watch.status.cause == f"motor_strength {SPEC.joint_names[1]} 0.5, gyro_bias y 0.2"
+    watch.diagnosed(())
+    assert (watch.known, watch.status.cause) == ("", "")
 
 
 def test_what_was_last_found_is_known_to_the_next_run(monitor, tmp_path):

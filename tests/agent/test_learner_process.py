@@ -1,9 +1,14 @@
-"""What a starting learner does beside its policy, and that it says that it lives meanwhile."""
+"""What a learner does beside its policy, that it says that it lives meanwhile, and what of it comes back."""
 
 from types import SimpleNamespace
 
-from agent.learner_messages import Alive
+import numpy as np
+from learner_kit import learner_job
+
+from agent.learner_messages import Alive, Done, SaveCheckpoint
 from agent.learner_process import _Worker
+from skills.learners.drift_offsets import FEWEST, FIRST_VERSION, JUDGED
+from skills.learners.learner import AttemptSummary
 
 
 class Counting:
@@ -46,3 +51,53 @@ def test_after_one_attempt_it_is_made_at_once():
     made, _, said = worker(60)
     made._learn_beside(1)
     assert said == [60]
+
+
+def attempt(version, mean_reward, drift=""):
+    fields = {"steps": 100, "mean_costs": np.zeros(0), "fell": False, "known_drift": drift}
+    return AttemptSummary(skill=0, policy_version=version, mean_reward=mean_reward, **fields)
+
+
+def searching(tmp_path, **changes):
+    """A worker that searches for offsets, or will."""
+    said = []
+    job = learner_job(tmp_path, tmp_path, search_offsets=True, **changes)
+    return _Worker(SimpleNamespace(send=said.append), job), said
+
+
+def test_a_search_for_offsets_goes_on_from_the_checkpoint(tmp_path):
+    made, _ = searching(tmp_path)
+    for earned, drift, times in ((2.0, "", FEWEST), (1.0, "weak", JUDGED)):
+        for _ in range(times):
+            made._credit(attempt(3, earned, drift))
+    _, tried, *_ = made._offsets.snapshot().rows
+    made._credit(attempt(tried.version, 1.5, "weak"))
+    made._save(SaveCheckpoint(1, 60.0))
+    other, _ = searching(tmp_path, max_checkpoint_seq=1)
+    other._restore()
+    assert other._offsets.snapshot().to_bytes() == made._offsets.snapshot().to_bytes()
+    without, _ = searching(tmp_path / "other")
+    assert without._offsets.snapshot().rows == ()
+
+
+def test_the_learner_is_told_of_no_policy_that_is_not_its_own(tmp_path):
+    made, _ = searching(tmp_path)
+    told = []
+    made._learner.attempted = told.append
+    for version in (3, FIRST_VERSION + 1, None):
+        made._credit(attempt(version, 1.0))
+    made._credit(None)
+    assert [summary.policy_version for summary in told] == [3, None, None]
+
+
+def test_what_is_searched_for_is_said_once(tmp_path):
+    made, said = searching(tmp_path)
+    for earned, drift, times in ((2.0, "", FEWEST), (1.0, "weak", JUDGED)):
+        for _ in range(times):
+            made._credit(attempt(3, earned, drift))
+    for _ in range(2):
+        made._send_done({})
+    first, second = (message for message in said if isinstance(message, Done))
+    assert [(news.drift, news.skill, news.over) for news in first.searches] == [("weak", "walk_forward", False)]
+    assert second.searches == ()
+    assert "offsets" in first.snapshot.beside

@@ -87,6 +87,27 @@ def test_a_changed_robot_teaches_the_policy_and_not_what_to_expect(tmp_path, hom
     assert [each.attempt for each in seen] == [1]
 
 
+def test_what_was_known_to_have_drifted_is_told_of_an_attempt(tmp_path, home):
+    made = studies(tmp_path)
+    usual, known = made.ingest(attempt(home, 1)), made.ingest(attempt(home, 2, known_drift="weak"), Condition.CHANGED)
+    assert (usual.known_drift, usual.changed) == ("", False)
+    assert (known.known_drift, known.changed) == ("weak", True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "searched"),
+    [
+        ({"search_offsets": True}, True),
+        ({}, False),
+        ({"search_offsets": True, "algorithm": "ars"}, False),
+        ({"search_offsets": True, "algorithm": "offsets"}, False),
+        ({"search_offsets": True, "population": ({"hidden": (16,), "batch": 16},)}, False),
+    ],
+)
+def test_offsets_are_searched_for_where_one_learner_goes_by_gradients(tmp_path, changes, searched):
+    assert (Studies(learner_job(tmp_path, tmp_path, **changes)).offsets is not None) is searched
+
+
 def test_what_happened_during_a_catch_and_after_a_fall_is_left_out(tmp_path, home):
     made = studies(tmp_path)
     seen = heard(made)

@@ -6,8 +6,9 @@ import pytest
 
 from agent.ancestry import Ancestry
 from agent.learner_messages import Saved
-from agent.notes import Notes
+from agent.notes import SEARCH_BEGUN, SEARCH_OVER, Notes
 from agent.success_watch import Jump
+from skills.learners.drift_offsets import SearchNews
 
 
 class Ledger:
@@ -54,6 +55,15 @@ def test_what_had_to_be_started_again_is_a_fault(notes, ledger, what, kind):
     getattr(notes, what)("it died")
     assert notes.last_error == "it died"
     assert ledger.written == [("fault", (kind, 7.0, "soft"), {})]
+
+
+def test_searches_for_offsets_are_rows_and_told_once(notes, ledger):
+    told = [SearchNews("weak left", "walk", False, 0.6789), SearchNews("weak left", "walk", True, 0.95)]
+    notes.searched(told)
+    assert told == []
+    rows = [row for _, (row,), _ in ledger.written]
+    assert [(row.kind, row.robot_s) for row in rows] == [(SEARCH_BEGUN, 7.0), (SEARCH_OVER, 7.0)]
+    assert rows[0].detail == {"drift": "weak left", "skill": "walk", "share": 0.679}
 
 
 def test_a_push_was_done_to_the_robot(notes, ledger):

@@ -30,6 +30,7 @@ def episode(steps: int = 5, uid: str = "attempt-00000001") -> Episode:
         evaluation=steps == 1,
         cut_short=steps > 2,
         caught=(0, 3) if steps > 3 else (),
+        known_drift="motor_strength left, joint_offset right" if steps > 1 else "",
     )
 
 

@@ -135,7 +135,7 @@ class TestSearch:
         best, *tries = of(made)
         for weights in tries:
             np.testing.assert_allclose(action(weights) - action(best), offset(made, weights), atol=1e-3)
-        tried = made._samples(0)
+        tried = made._searches[0]._samples()
         assert np.sqrt(np.mean(tried**2)) == pytest.approx(STEP, rel=0.5)
         np.testing.assert_allclose(np.stack([offset(made, weights) for weights in tries]), tried[:2], atol=1e-6)
 
@@ -157,7 +157,7 @@ class TestSearch:
         made, means = search(), []
         for _ in range(8):
             one_generation(made, lambda tried: float(np.sin(9.0 * tried).sum()))
-            means.append(made._searches[0].mean.copy())
+            means.append(made._searches[0].search.mean.copy())
         expected = np.mean(means[:5], axis=0)  # as many as weigh the same before the newest counts a fifth
         for mean in means[5:]:
             expected += 0.2 * (mean - expected)
@@ -180,7 +180,7 @@ class TestSearch:
         made = search()
         for steps, fell in ((200, False), (50, True), (50, False), (300, False)):
             made.attempted(attempt(of(made)[1].version, 0.1 * steps, steps=steps, fell=fell))
-        np.testing.assert_allclose(made._scores[0, :4], (20.0, 5.0, 20.0, 30.0))
+        np.testing.assert_allclose(made._searches[0].scores[:4], (20.0, 5.0, 20.0, 30.0))
 
     @pytest.mark.parametrize(
         "summary",
@@ -197,7 +197,7 @@ class TestSearch:
         if summary.policy_version == 0:
             summary = attempt(of(made)[1].version, summary.mean_reward * summary.steps, steps=summary.steps)
         made.attempted(summary)
-        assert np.isnan(made._scores).all()
+        assert np.isnan(made._searches[0].scores).all()
 
     def test_the_policy_below_is_left_alone(self):
         made = search()
@@ -251,7 +251,7 @@ class TestState:
         [
             (lambda arrays, meta: meta["offsets"].update(skills=["other"]), "skills"),
             (lambda arrays, meta: meta["offsets"].update(format=99), "format"),
-            (lambda arrays, meta: arrays.pop("offsets.scores"), "nothing as scores"),
+            (lambda arrays, meta: arrays.pop(f"offsets.{NAMES[0]}.scores"), "nothing as skill0.scores"),
             (lambda arrays, meta: arrays.update({f"offsets.{NAMES[0]}.mean": np.full(ACTIONS, np.nan)}), "NaN"),
             (lambda arrays, meta: meta.update(kind="other"), "kind"),
         ],
