@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from agent.checkups import CheckUps, stored_checkups
 from agent.compensated_robot import CompensatedRobot
 from agent.config import LearnerConfig
-from agent.drift_ladder import DriftLadder
+from agent.drift_ladder import DriftLadder, stored_usual
 from agent.drift_watch import DriftWatch, stored_status
 from agent.notes import Notes
 from meta.checkup import CheckUp
@@ -49,7 +49,8 @@ def drift_care(
         robot.spec, false_alarms_per_h=config.false_drifts_per_h, condition=before.condition or Condition.USUAL
     )
     watch = DriftWatch(monitor, robot.spec, family, notes.drift_found, before)
-    ladder, checkups = DriftLadder(watch, notes.degraded), None
+    ladder = DriftLadder(watch, notes.degraded, writer.submit(stored_usual).result())
+    checkups = None
     if isinstance(robot, CompensatedRobot):
         motion = CheckUp(robot.spec, dt_s)
         usual = writer.submit(lambda store: stored_checkups(store, motion)).result()

@@ -6,9 +6,16 @@ worst tenth of those, and of a robot that still can do it hardly more are.
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
+
+from agent.drift_watch import LAST_FINDING
+from agent.success_watch import TELLING
+from meta.drift_monitor import Finding
+from persistence.records import Outcome
+from persistence.transactions import StoreBase
 
 WINDOW = 20
 """Newest attempts of a changed robot that are judged together (reliability figures: performance below a floor for as
@@ -21,6 +28,10 @@ FLOOR = 0.5
 """Where a smaller share of attempts is done well, the robot is degraded."""
 CALLS = 1
 """Calls of a changed robot that a person may answer by putting it back; a further one is for a repair."""
+_EARLIER = f"""
+SELECT a.skill, a.outcome, a.return / a.steps AS mean_reward FROM attempts a
+WHERE a.steps > 0 AND a.return IS NOT NULL AND coalesce(({LAST_FINDING}), ?1) = ?1 ORDER BY a.id
+"""
 DRIFTED = "drifted"
 """Cause of an intervention: the robot is not what it was, and cannot do what it could."""
 
@@ -32,16 +43,43 @@ class Watch(Protocol):
     def changed(self) -> bool:
         """Whether it is not."""
 
+    @property
+    def known(self) -> str:
+        """What is known to have drifted, made up for or not; empty: nothing."""
+
+
+def stored_usual(store: StoreBase) -> dict[str, deque[float]]:
+    """Mean rewards of the newest attempts of each skill in which nothing had been found of the robot, or that it was as
+    usual again; oldest first, minus infinity for a fall.
+    """
+    found: dict[str, deque[float]] = {}
+    for row in store.rows(_EARLIER, (Finding.CALM,)):
+        if row["outcome"] in TELLING:
+            earned = -math.inf if row["outcome"] == Outcome.FALL else row["mean_reward"]
+            found.setdefault(row["skill"], deque(maxlen=MOST)).append(earned)
+    return found
+
 
 class DriftLadder:
     """How far down a changed robot is."""
 
-    def __init__(self, watch: Watch, told: Callable[[float], None] = lambda share: None) -> None:
-        """Begin at the top. ``told`` gets the share of attempts done well when the robot begins to be degraded."""
+    def __init__(
+        self,
+        watch: Watch,
+        told: Callable[[float], None] = lambda share: None,
+        usual: Mapping[str, deque[float]] | None = None,
+    ) -> None:
+        """Begin at the top.
+
+        Args:
+            watch: says whether the robot is what it was.
+            told: gets the share of attempts done well when the robot begins to be degraded.
+            usual: what `stored_usual` knows from runs before.
+        """
         self.degraded = False
         """Whether attempts are to be made with care."""
         self._watch, self._told = watch, told
-        self._usual: dict[str, deque[float]] = {}
+        self._usual = dict(usual or {})
         """Mean rewards of the newest attempts of each skill while the robot was as usual."""
         self._well: deque[bool] = deque(maxlen=WINDOW)
         """Whether the newest attempts of the changed robot were done well."""
@@ -55,14 +93,16 @@ class DriftLadder:
         return self.degraded and self._with_care >= WINDOW
 
     def attempted(self, skill: str, mean_reward: float) -> None:
-        """An attempt is over that nothing cut short, or that ended in a fall."""
+        """An attempt is over that nothing cut short, or that ended in a fall, whose reward is minus infinity."""
         usual = self._usual.setdefault(skill, deque(maxlen=MOST))
         if not self._watch.changed:
             self._calls = 0
-            usual.append(mean_reward)
+            if not self._watch.known:  # else it is not what it was, however well that is made up for
+                usual.append(mean_reward)
             self.start_over()
         elif len(usual) >= FEWEST:
-            self._well.append(mean_reward >= sorted(usual)[int(WORST * len(usual))])
+            fell = mean_reward == -math.inf
+            self._well.append(not fell and mean_reward >= sorted(usual)[int(WORST * len(usual))])
             self._judge()
 
     def called(self, cause: str) -> str:

@@ -17,7 +17,13 @@ from skills.decisions import Decision, DecisionController
 
 FINDINGS = tuple(Finding)
 """Kinds of its rows among the drift events."""
-_AFTER = {Finding.CHANGED: Condition.CHANGED, Finding.HABIT: Condition.HABIT, Finding.CALM: Condition.USUAL}
+AFTER = {Finding.CHANGED: Condition.CHANGED, Finding.HABIT: Condition.HABIT, Finding.CALM: Condition.USUAL}
+"""Condition of a robot of which this was found last."""
+LAST_FINDING = f"""
+SELECT d.kind FROM drift_events d WHERE d.kind IN ({", ".join(f"'{kind}'" for kind in FINDINGS)})
+AND d.robot_s <= a.ended_s ORDER BY d.id DESC LIMIT 1
+"""
+"""Query for what had been found last when an attempt ``a`` ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +44,7 @@ def stored_status(store: StoreBase) -> DriftStatus:
     """What was last found in a home: a robot that was changed may still be, or has been repaired meanwhile."""
     marks = ", ".join("?" * len(FINDINGS))
     rows = store.rows(f"SELECT kind, robot_s, detail FROM drift_events WHERE kind IN ({marks}) ORDER BY id", FINDINGS)
-    condition = _AFTER[Finding(rows[-1]["kind"])] if rows else Condition.USUAL
+    condition = AFTER[Finding(rows[-1]["kind"])] if rows else Condition.USUAL
     changes = [row for row in rows if row["kind"] == Finding.CHANGED]
     if condition is Condition.USUAL or not changes:
         return DriftStatus(condition=Condition.USUAL, since_s=None, joint="")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import Config, LearnerConfig
-from agent.drift_watch import FINDINGS
+from agent.drift_watch import AFTER, LAST_FINDING
 from agent.learner_messages import LearnerJob, StoredAttempts
 from agent.policies import zoo_directory
 from agent.settings import ConfigError
@@ -26,10 +26,6 @@ SHIELD_UPDATES_PER_STEP = 1.0
 """Updates of a safety critic per policy step."""
 SHIELD_DISCOUNT = 0.9
 """Harm that is k policy steps away counts this to the power of k: about half a second at 25 Hz."""
-_LAST_FINDING = f"""
-SELECT d.kind FROM drift_events d WHERE d.kind IN ({", ".join("?" * len(FINDINGS))}) AND d.robot_s <= a.ended_s
-ORDER BY d.id DESC LIMIT 1
-"""
 
 
 def learner_job(
@@ -150,9 +146,8 @@ def prior_episodes(root: Path, steps: int) -> tuple[Path, ...]:
 def stored_attempts(store: Store, home: Home, steps: int) -> StoredAttempts:
     """The newest attempts that can be learned from, of ``steps`` policy steps together: what is older is left out."""
     rows = store.rows(
-        f"SELECT a.episode_file, a.steps, ({_LAST_FINDING}) = ? AS changed FROM attempts a "
-        "WHERE a.state = 'finished' AND a.episode_file IS NOT NULL ORDER BY a.id",
-        (*FINDINGS, Finding.CHANGED),
+        f"SELECT a.episode_file, a.steps, ({LAST_FINDING}) AS found FROM attempts a "
+        "WHERE a.state = 'finished' AND a.episode_file IS NOT NULL ORDER BY a.id"
     )
     first, held = len(rows), 0
     while first > 0 and held + rows[first - 1]["steps"] <= steps:
@@ -160,6 +155,8 @@ def stored_attempts(store: Store, home: Home, steps: int) -> StoredAttempts:
         held += rows[first]["steps"]
     return StoredAttempts(
         paths=tuple(home.episodes / row["episode_file"] for row in rows[first:]),
-        unusual=frozenset(home.episodes / row["episode_file"] for row in rows[first:] if row["changed"]),
+        conditions={
+            home.episodes / row["episode_file"]: AFTER[Finding(row["found"])] for row in rows[first:] if row["found"]
+        },
         left_out=first,
     )

@@ -48,8 +48,8 @@ class StoredAttempts:
     """Oldest first."""
     left_out: int = 0
     """Number of older ones."""
-    unusual: frozenset[Path] = frozenset()
-    """Those in which the robot was not what it was expected to be."""
+    conditions: Mapping[Path, Condition] = field(default_factory=dict)
+    """Of the robot in them; as usual where nothing is said."""
 
 
 @dataclass(frozen=True, kw_only=True)

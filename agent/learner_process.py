@@ -139,9 +139,7 @@ class _Worker:
         lived: list[AttemptSummary | None] = []
         steps_after = [0]
         for index, path in enumerate(self._job.episodes.paths):
-            note, summary = self._add(
-                path, Condition.CHANGED if path in self._job.episodes.unusual else Condition.USUAL
-            )
+            note, summary = self._add(path, self._job.episodes.conditions.get(path, Condition.USUAL))
             skipped += [note] if note else []
             lived.append(summary)
             steps_after.append(self._buffer.steps_added)

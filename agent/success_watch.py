@@ -21,7 +21,7 @@ SIGNIFICANT = 1e-4
 """A jump of the share of successes has a p-value below this."""
 MOVED = 0.05
 """The reward has moved the same way if its p-value is no higher than this."""
-_TELLING = (Outcome.SUCCESS, Outcome.TIMEOUT, Outcome.FALL, Outcome.UNSAFE)
+TELLING = (Outcome.SUCCESS, Outcome.TIMEOUT, Outcome.FALL, Outcome.UNSAFE)
 """Outcomes that say something of the skill; aborts and faults come from elsewhere and are in the books."""
 SUCCESS_WITHOUT_CAUSE = "success_without_cause"
 """Kind of its rows among the drift events."""
@@ -68,7 +68,7 @@ class SuccessWatch:
 
     def attempted(self, skill: str, outcome: Outcome, mean_reward: float, robot_s: float) -> None:
         """An attempt is over."""
-        if outcome not in _TELLING:
+        if outcome not in TELLING:
             return
         tried = self._tried.setdefault(skill, deque(maxlen=2 * self._window))
         tried.append((outcome is Outcome.SUCCESS, mean_reward))
@@ -97,7 +97,7 @@ def earlier_attempts(store: StoreBase, window: int = WINDOW) -> dict[str, deque[
     """The newest attempts of each skill of the current phase, since its last alarm; oldest first."""
     found: dict[str, deque[Tried]] = {}
     for row in store.rows(_EARLIER, (SUCCESS_WITHOUT_CAUSE,)):
-        if row["outcome"] in _TELLING:
+        if row["outcome"] in TELLING:
             tried = found.setdefault(row["skill"], deque(maxlen=2 * window))
             tried.append((row["outcome"] == Outcome.SUCCESS, row["mean_reward"]))
     return found

@@ -128,10 +128,11 @@ class DriftMonitor:
         z, expected, (disagreement,) = self._expectation.model.errors(before[1], before[2], state)
         checks = sensor_checks(self._spec, Frames(np.stack((before[0], frame)), self._layout))
         (errors,) = channel_errors(self._spec.n_joints, z, expected, state, checks)
-        if disagreement > self._expectation.familiar:
+        familiar = bool(disagreement <= self._expectation.familiar)
+        if not familiar:
             errors = unfamiliar(errors)
         alarm = self._detector.update(errors)
-        return self._while_changed(alarm) if self.changed else self._while_calm(alarm)
+        return self._while_changed(alarm, familiar) if self.changed else self._while_calm(alarm)
 
     def settle(self) -> Found | None:
         """What had changed is made up for: the robot is compared with its usual self at once.
@@ -164,9 +165,9 @@ class DriftMonitor:
             size=float(sizes[largest]),
         )
 
-    def _while_changed(self, alarm: Alarm | None) -> Found | None:
+    def _while_changed(self, alarm: Alarm | None, familiar: bool) -> Found | None:
         self._changed_steps += 1
-        self._calm_steps += 1
+        self._calm_steps += familiar  # where nothing is expected, all may be calm
         practised_s = self._changed_steps / self._rate_hz
         if alarm is not None:
             self._calm_steps = 0

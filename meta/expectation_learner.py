@@ -126,8 +126,8 @@ class ExpectationLearner:
             z, expected, disagreement = model.errors(attempt.states[:-1], attempt.actions, attempt.states[1:])
             channels = self._channels(z, expected, attempt.states[1:], attempt.checks)
             rows.append(np.where(attempt.valid[:, None], channels, np.nan))
-            disagreements.append(disagreement)
-        familiar = float(np.quantile(np.concatenate(disagreements), self.config.familiar_share))
+            disagreements.append(np.where(attempt.valid, disagreement, np.nan))
+        familiar = float(np.nanquantile(np.concatenate(disagreements), self.config.familiar_share))
         checks = self._held.attempts[0].checks
         judged = rows[0].shape[1] - (0 if checks is None else checks.shape[1])
         for row, off in zip(rows, disagreements, strict=True):

@@ -245,7 +245,7 @@ class Planner:
             spread = (states[1:] - states[1:].mean(1, keepdim=True)).div_(model.delta_std)
             disagreement = spread.square_().mean((1, 3)).sqrt_()
         total = (self._discounts * (by_step + self.config.risk * disagreement)).sum(0)
-        return torch.nan_to_num(total, nan=math.inf, neginf=math.inf), disagreement.mean(0)
+        return torch.nan_to_num(total, nan=math.inf, posinf=math.inf, neginf=math.inf), disagreement.mean(0)
 
 
 def forecast(model: Model, state: Float32, pending: Float32 | None, latency_steps: float) -> Tensor:

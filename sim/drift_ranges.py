@@ -97,8 +97,10 @@ def drawn(
         begins_s: When the process begins.
 
     Raises:
-        ValueError: a number is not finite or negative, or there is no such kind, or none at all.
+        ValueError: a number is not finite or negative, repairs are at once, or there is no such kind, or none at all.
     """
+    if repaired_after_s == 0.0:
+        raise ValueError("repaired_after_s is 0: a fault that is repaired at once; leave it out where none is repaired")
     numbers = (hours, faults_per_hour, begins_s, repaired_after_s or 0.0)
     if not all(math.isfinite(number) and number >= 0.0 for number in numbers):
         raise ValueError(
@@ -119,7 +121,7 @@ def drawn(
         if at_s >= length_s:
             break
         kind = faults[int(rng.integers(len(faults)))]
-        rest_s = float(rng.exponential(repaired_after_s)) if repaired_after_s else math.inf
+        rest_s = math.inf if repaired_after_s is None else float(rng.exponential(repaired_after_s))
         fault_s = begins_s + at_s
         out.append(_draw(rng, kind, subject, held_out, begins_s=fault_s, ends_s=fault_s + rest_s))
     return tuple(out)

@@ -40,11 +40,14 @@ class History:
         self.base_every = physics_hz // BASE_HZ
         self.joints: deque[JointStates] = deque()
         self._bases: deque[Sample] = deque(maxlen=_BASE_DEPTH)
+        self.origin = 0
+        """Physics step from which on the base is sampled every `base_every`: when the robot was placed."""
         self._contacts: deque[tuple[int, list[float]]] = deque(maxlen=16)
         self._depth = 1
 
     def fill(self, joints: JointStates, base: Sample, contact: list[float], tick: int) -> None:
         """Let the whole past be like the present."""
+        self.origin = tick
         self.joints = deque([joints] * self._depth, maxlen=self._depth)
         self._bases.extendleft([base] * _BASE_DEPTH)
         self._contacts.clear()
@@ -67,7 +70,7 @@ class History:
     def base(self, tick: int, behind: int) -> Sample:
         """The measurement of the base nearest to ``behind`` physics steps before ``tick``, which is now."""
         every = self.base_every
-        index = (behind - tick % every + every // 2) // every
+        index = (behind - (tick - self.origin) % every + every // 2) // every
         return self._bases[min(max(index, 0), _BASE_DEPTH - 1)]
 
     def contact(self, tick: int) -> list[float]:

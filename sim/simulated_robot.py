@@ -408,7 +408,7 @@ class SimulatedRobot:
         step, coast, feedback = motors.step, motors.coast, motors.feedback
         offset, kp, kd, blend = controller.offset, controller.kp, controller.kd, self._pd_blend
         behind, limp = self._pd_ticks, controller.mode is None
-        every = self._history.base_every
+        every, origin = self._history.base_every, self._history.origin
         now = history[0]
         seen = self._what_motors_see(kp, kd, limp)
         while tick < until:
@@ -423,7 +423,7 @@ class SimulatedRobot:
             tick += 1
             now = read(body, joints, client)
             history.appendleft(now)
-            if tick % every == 0:
+            if (tick - origin) % every == 0:
                 self._history.note_base(self._sample())
 
     def _what_motors_see(self, kp: float, kd: float, limp: bool) -> deque[list[float]]:

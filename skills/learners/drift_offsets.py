@@ -123,9 +123,13 @@ class DriftOffsets:
     def attempted(self, summary: AttemptSummary) -> None:
         """Take note of an attempt; those without exploration, which are to judge the policy, are passed over."""
         self._drift = summary.known_drift
-        if summary.evaluation or not telling(summary):
+        skill, known = summary.skill, self._cases.get((summary.known_drift, summary.skill))
+        if summary.evaluation:
             return
-        skill = summary.skill
+        if not telling(summary):
+            if known is not None and known.search is not None:
+                self._searched(known, known.search, summary)
+            return
         self._longest[skill] = max(self._longest[skill], summary.steps)
         earned = summary.mean_reward * (summary.steps / self._longest[skill] if summary.fell else 1.0)
         usual = self._usual[skill]
@@ -138,26 +142,35 @@ class DriftOffsets:
         case = self._cases.setdefault((summary.known_drift, skill), _Case(self._actions))
         if len(self._cases) > CASES:
             del self._cases[next(iter(self._cases))]
-        self._judge(case, skill, summary, earned, float(np.mean(usual)))
-
-    def _judge(self, case: _Case, skill: int, summary: AttemptSummary, earned: float, usual: float) -> None:
         if case.search is None:
-            case.earned.append(earned)
-            mean = float(np.mean(case.earned))
-            if len(case.earned) == JUDGED and mean < WORSE * case.reached * usual:
-                case.search, case.before = self._new_search(skill, case.best), mean
-                case.earned.clear()
-                self._tell(summary, over=False, share=mean / usual)
-            return
-        score = case.search.attempted(summary)
+            self._judge(case, summary, earned)
+        else:
+            self._searched(case, case.search, summary)
+
+    def _judge(self, case: _Case, summary: AttemptSummary, earned: float) -> None:
+        """An attempt while nothing is searched for."""
+        case.earned.append(earned)
+        mean, usual = float(np.mean(case.earned)), self._usually(summary.skill)
+        if len(case.earned) == JUDGED and mean < WORSE * case.reached * usual:
+            case.search, case.before = self._new_search(summary.skill, case.best), mean
+            case.earned.clear()
+            self._tell(summary, over=False, share=mean / usual)
+
+    def _usually(self, skill: int) -> float:
+        """What an attempt of the usual robot earns per step."""
+        return float(np.mean(self._usual[skill]))
+
+    def _searched(self, case: _Case, search: SkillSearch, summary: AttemptSummary) -> None:
+        """An attempt while something is: the last one of a generation says whether it goes on."""
+        score = search.attempted(summary)
         if score is None:
             return
-        mean = score / case.search.longest
-        if mean < DONE * usual and case.search.generations < GENERATIONS:
-            self._next_version = case.search.begin_generation(self._next_version)
+        mean, usual = score / search.longest, self._usually(summary.skill)
+        if mean < DONE * usual and search.generations < GENERATIONS:
+            self._next_version = search.begin_generation(self._next_version)
             return
         if mean > case.before:
-            case.best, case.version = case.search.best, self._next_version
+            case.best, case.version = search.best, self._next_version
             self._next_version += 1
         case.reached = min(1.0, max(mean, case.before) / usual) if usual > 0.0 else 1.0
         case.search = None

@@ -31,7 +31,7 @@ NEWEST_SHARE = 0.2
 """Of the newest mean in the offset that is held for the best: a mean over about the last nine generations. Attempts are
 noisy, and the means wander (averaging of iterates: Polyak and Juditsky 1992)."""
 LEAST_STEPS = 25
-"""Shorter attempts are not judged by, unless they were over by themselves."""
+"""Shorter attempts are not judged by, unless they were over by themselves, or the second of an offset is as short."""
 FIRST_VERSION, VERSIONS_EACH = 10**11, 10**4
 """Policies with offsets have versions from here on, so many for each version of the policy below them."""
 NAME = "offsets"
@@ -57,8 +57,13 @@ class SkillSearch:
         """
         self.search = Evolution(actions, step)
         self.seed = tuple(seed)
-        self.scores = np.full(population(actions), np.nan)
-        """Of the generation under way; NaN: not tried yet. Shape: (P,)."""
+        tries = population(actions)
+        self._rates = np.full(tries, np.nan)
+        """Mean rewards of the attempts of the generation under way; NaN: not tried yet. Shape: (P,)."""
+        self._lasted = np.zeros(tries)
+        """Steps that each of them counts for; 0: as many as the longest. Shape: (P,)."""
+        self._short = np.zeros(tries, np.int64)
+        """How often each was over too soon to be judged. Shape: (P,)."""
         self.best = np.zeros(actions)
         """The offset held for the best. Shape: (A,)."""
         self._longest = np.ones(1)
@@ -80,44 +85,54 @@ class SkillSearch:
     @property
     def arrays(self) -> Arrays:
         """All that changes, by name; who writes into them changes it."""
-        mine = {"scores": self.scores, "best": self.best, "longest": self._longest}
-        return {**self.search.arrays, **mine, "first_version": self._first_version}
+        tries = {"rates": self._rates, "lasted": self._lasted, "short": self._short}
+        mine = {"best": self.best, "longest": self._longest, "first_version": self._first_version}
+        return {**self.search.arrays, **tries, **mine}
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Returns in the generation under way, NaN for what is not tried yet. Shape: (P,)."""
+        scores: NDArray[np.float64] = self._rates * np.where(self._lasted > 0.0, self._lasted, self.longest)
+        return scores
 
     def begin_generation(self, first_version: int) -> int:
         """Versions from here on are those of the generation under way. Returns the first that is not."""
         self._first_version[0] = first_version
-        return first_version + 1 + len(self.scores)
+        return first_version + 1 + len(self._rates)
 
     def attempted(self, summary: AttemptSummary) -> float | None:
         """Credit an attempt to the offset that acted in it; the last one of a generation moves the search.
 
         Its score is its return. An attempt that was cut short, not by a fall, counts as if it had gone on as long as
-        the longest. Those with any other policy are passed over.
+        the longest; one that was over at once says nothing, unless the same offset comes to no more again. Those with
+        any other policy are passed over.
 
         Returns:
             The mean score of a generation that is over with it, which needs versions anew; None: none is.
         """
-        if not telling(summary):
-            return None
         tried = (summary.policy_version or 0) - int(self._first_version[0]) - 1
-        if not 0 <= tried < len(self.scores):
+        if not 0 <= tried < len(self._rates) or not math.isfinite(summary.mean_reward):
+            return None
+        told = telling(summary)
+        self._short[tried] += not told
+        if not told and self._short[tried] < 2:
             return None
         self._longest[0] = max(self.longest, summary.steps)
-        steps = summary.steps if summary.fell else self.longest
-        self.scores[tried] = steps * summary.mean_reward
-        if not np.isfinite(self.scores).all():
+        self._rates[tried] = summary.mean_reward
+        self._lasted[tried] = 0 if told and not summary.fell else summary.steps
+        scores = self.scores
+        if not np.isfinite(scores).all():
             return None
-        mean = float(self.scores.mean())
-        self.search.follow(self._samples(), self.scores)
+        self.search.follow(self._samples(), scores)
         self.best += max(NEWEST_SHARE, 1.0 / self.generations) * (self.search.mean - self.best)
-        self.scores[:] = np.nan
-        return mean
+        self._rates[:], self._short[:] = np.nan, 0
+        return float(scores.mean())
 
     def offered(self) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Version and offset of the best, then of the next ones to try."""
         version, samples = int(self._first_version[0]), self._samples()
         yield version, self.best
-        for tried in np.flatnonzero(np.isnan(self.scores))[:ON_OFFER]:
+        for tried in np.flatnonzero(np.isnan(self._rates))[:ON_OFFER]:
             yield version + 1 + int(tried), samples[tried]
 
     def _samples(self) -> NDArray[np.float64]:
@@ -233,7 +248,7 @@ class OffsetSearch:
             if given is None or given.shape != array.shape or given.dtype != array.dtype:
                 found = "nothing" if given is None else f"{given.dtype} {given.shape}"
                 raise ValueError(f"search for offsets has {found} as {name}; {array.dtype} {array.shape} is needed")
-            if not name.endswith(".scores") and not np.isfinite(given).all():
+            if not name.endswith(".rates") and not np.isfinite(given).all():
                 raise ValueError(f"search for offsets holds NaN or infinity in {name}; load an older checkpoint")
 
     def _arrays(self) -> Arrays:

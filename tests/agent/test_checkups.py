@@ -222,6 +222,8 @@ def test_what_leaves_the_robot_standing_as_it_should_not_is_undone():
     assert world.robot.drifts == (WEAK,)
     assert world.run()
     assert (world.robot.drifts, world.settled) == ((), [])
+    assert world.rows[-1].detail == {"undone": [WEAK.to_dict()], "stance": "wrong"}
+    assert world.heard[-1] == ()
     world.robot_s += UNSETTLED_S
     assert not world.run()
 
@@ -330,6 +332,22 @@ class TestRoutine:
         while world.run():
             pass
         assert world.robot.drifts == (replace(WEAK, size=0.45),)
+
+    @pytest.mark.parametrize(("size", "followed"), [(0.3, True), (0.8, True), (0.42, False), (0.6, False)])
+    def test_what_is_made_up_for_follows_what_grows_or_is_mended_in_part(self, size, followed):
+        world = World(USUAL)
+        world.changes(10.0)
+        world.names(WEAK)
+        world.misfits = iter((9.0, 1.0))
+        while world.run():
+            pass
+        world.changes(None)
+        world.robot_s += RECHECK_S
+        world.names(replace(WEAK, size=size))
+        world.misfits = iter((9.0, 9.0, 1.0))
+        while world.run():
+            pass
+        assert world.robot.drifts == ((replace(WEAK, size=size) if followed else WEAK),)
 
     def test_a_robot_that_has_changed_all_the_same_is_looked_at_sooner_and_believed_at_once(self):
         world = World(USUAL)

@@ -1,16 +1,29 @@
 """How far down a robot is that is not what it was: with care, and not without a person."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
-from agent.drift_ladder import DRIFTED, FEWEST, FLOOR, WINDOW, DriftLadder
+from agent.drift_ladder import DRIFTED, FEWEST, FLOOR, WINDOW, DriftLadder, stored_usual
 from agent.states import State
-from persistence.records import InterruptClass
+from meta.drift_monitor import Finding
+from persistence.home import Home
+from persistence.records import (
+    AttemptEnd,
+    AttemptStart,
+    DriftEvent,
+    InterruptClass,
+    Outcome,
+    RunStart,
+    SkillKind,
+    SkillRow,
+)
+from persistence.store import Store
 
 
 class Watch:
-    changed = False
+    changed, known = False, ""
 
 
 class Told(list):
@@ -58,6 +71,48 @@ def test_twenty_more_without_success_are_hopeless():
 
 def test_a_fall_is_no_good_attempt():
     assert Told().tried(*[-math.inf] * WINDOW).ladder.degraded
+
+
+def test_a_fall_is_none_where_one_attempt_in_ten_was_always_one():
+    made = Told(usual=0)
+    made.watch.changed = False
+    made.tried(*[-math.inf] * 6, *[1.0] * 34)
+    made.watch.changed = True
+    assert made.tried(*[-math.inf] * WINDOW).ladder.degraded
+
+
+def test_what_a_robot_does_that_is_made_up_for_is_not_its_usual():
+    made = Told()
+    made.watch.changed, made.watch.known = False, "motor_strength left"
+    made.tried(*[0.3] * 40)
+    made.watch.changed = True
+    assert made.tried(*[0.3] * WINDOW).ladder.degraded
+
+
+def test_what_was_usual_before_a_restart_is_known(tmp_path):
+    home = Home(tmp_path).prepare()
+    attempts = [Outcome.SUCCESS, Outcome.FALL, Outcome.ABORTED, *[Outcome.SUCCESS] * 50, Outcome.TIMEOUT]
+    with Store.open(home.db) as store:
+        run_id = store.start_run(RunStart(robot="fake", started_s=0.0))
+        store.register_skill(SkillRow(name="walk", kind=SkillKind.TASK), 0.0)
+        for number, outcome in enumerate([*attempts, *[Outcome.SUCCESS] * 3]):
+            start = AttemptStart(run_id=run_id, skill="walk", started_s=float(number))
+            if number == len(attempts):
+                store.add_drift(DriftEvent(kind=Finding.CHANGED.value, robot_s=float(number)))
+            end = AttemptEnd(
+                attempt_id=store.start_attempt(start),
+                ended_s=number + 0.5,
+                outcome=outcome,
+                steps=10,
+                return_=10.0 * number,
+            )
+            store.finish_attempt(end)
+        usual = stored_usual(store)
+        assert list(usual["walk"]) == [float(number) for number in range(14, 54)]
+    ladder = DriftLadder(SimpleNamespace(changed=True, known=""), usual=usual)
+    for _ in range(WINDOW):
+        ladder.attempted("walk", 1.0)
+    assert ladder.degraded
 
 
 def test_one_attempt_in_ten_was_always_bad():
@@ -125,7 +180,7 @@ class TestPilot:
         made = world(attempts=3, ladder=ladder)
         asked = []
         controller = made.pilot.practice._brain.controller
-        made.pilot.practice._brain.controller = lambda skill, *, explore: (
+        made.pilot.practice._brain.controller = lambda skill, *, explore, known_drift: (
             asked.append((made.state, explore)) or controller(skill, explore=explore)
         )
 

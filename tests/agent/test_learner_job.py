@@ -9,7 +9,7 @@ from agent.latches import Latches
 from agent.learner_job import learner_job, learner_settings, stored_attempts
 from agent.opening import open_run
 from agent.settings import ConfigError
-from meta.drift_monitor import Finding
+from meta.drift_monitor import Condition, Finding
 from persistence.errors import HomeError
 from persistence.home import Home
 from persistence.records import AttemptEnd, AttemptStart, DriftEvent, Outcome
@@ -66,7 +66,9 @@ class TestStoredAttempts:
                 )
                 store.finish_attempt(end)
             stored = stored_attempts(store, home, 1000)
-            assert sorted(path.name for path in stored.unusual) == ["2", "3", "6", "7"]
+            conditions = {path.name: condition for path, condition in stored.conditions.items()}
+            changed = dict.fromkeys("2367", Condition.CHANGED)
+            assert conditions == changed | dict.fromkeys("45", Condition.USUAL) | dict.fromkeys("89", Condition.HABIT)
             assert len(stored.paths) == 9
 
 

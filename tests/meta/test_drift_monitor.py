@@ -185,6 +185,12 @@ def test_where_the_models_disagree_nothing_is_judged():
     assert practice.go_on(20, shift=5.0, joint=3).found
 
 
+def test_where_nothing_can_be_judged_a_changed_robot_is_not_calm():
+    made = DriftMonitor(SPEC, condition=Condition.CHANGED)
+    made.expect(dataclasses.replace(EXPECTED, familiar=-1.0))
+    assert not Practice(made).go_on(3 * CALM_S).found
+
+
 def test_a_robot_that_was_changed_when_it_was_last_seen_is_so_until_it_has_been_calm():
     made = DriftMonitor(SPEC, condition=Condition.CHANGED)
     made.expect(EXPECTED)

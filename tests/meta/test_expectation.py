@@ -94,6 +94,18 @@ def test_steps_that_cannot_be_trusted_are_not_calm_ones(calm, expectation):
     assert found.calm.max() < 1.5 * expectation.calibration.calm.max()
 
 
+def test_a_reading_that_is_no_number_among_those_that_cannot_be_trusted_says_nothing(calm):
+    broken = [
+        dataclasses.replace(
+            each,
+            states=np.where(np.arange(61)[:, None] == 30, np.nan, each.states).astype(np.float32),
+            valid=~np.isin(np.arange(60), (29, 30)),
+        )
+        for each in calm
+    ]
+    assert fed(broken).snapshot().finite
+
+
 def test_bytes_keep_everything(expectation):
     again = Expectation.from_bytes(expectation.to_bytes())
     seen = attempt(7)

@@ -209,11 +209,12 @@ class TestBadNumbers:
         assert plan.actions.max() <= 0.5 + 1e-6
 
     @pytest.mark.parametrize("method", METHODS)
-    def test_without_any_cost_the_last_plan_goes_on(self, method):
+    @pytest.mark.parametrize("bad", [math.nan, math.inf])
+    def test_without_any_cost_the_last_plan_goes_on(self, method, bad):
         subject = planner(method=method)
         subject.plan(Cart(), to(0.7), ORIGIN)
         mean = subject._mean.clone()
-        plan = subject.plan(Cart(), lambda s, a, n: torch.full(n.shape[:-1], math.nan), ORIGIN, elapsed_steps=0.0)
+        plan = subject.plan(Cart(), lambda s, a, n: torch.full(n.shape[:-1], bad), ORIGIN, elapsed_steps=0.0)
         assert plan.cost == math.inf
         np.testing.assert_array_equal(plan.actions, mean.numpy())
 

@@ -189,6 +189,8 @@ class TestDraws:
     def test_what_is_not_wanted_does_not_come(self):
         assert drawn(MINI, seed=0, faults_per_hour=0.0, wear=False) == ()
         assert all(drift.ends_s == math.inf for drift in drawn(MINI, seed=0, repaired_after_s=None))
+        with pytest.raises(ValueError, match="leave it out"):
+            drawn(MINI, seed=0, repaired_after_s=0.0)
         found = drawn(MINI, seed=0, hours=10.0, faults_per_hour=5.0, wear=False, kinds=("latency", "payload"))
         assert {drift.kind for drift in found} == {DriftKind.LATENCY, DriftKind.PAYLOAD}
         found = drawn(MINI, seed=0, hours=500.0, wear=False, dead_motors=True)

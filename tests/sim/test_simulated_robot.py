@@ -89,6 +89,20 @@ def test_placing_makes_the_physics_start_anew_bit_by_bit(robot):
     assert ends[0] == ends[1] == ends[2]
 
 
+def test_placing_makes_the_readings_start_anew_at_any_moment():
+    """Base and tracker are sampled each 10 ms from the placing on, not by the robot's clock."""
+    ends = []
+    with make_minitaur(0, DynamicsParams(observation_latency_s=0.003), SensorParams.ideal()) as robot:
+        hand = Hand(robot)
+        for steps in (0, 1, 3):
+            robot.step(0.002 * steps)
+            robot.place(Pose.standing(0.3, -0.2, 0.5))
+            hand.trot(40)
+            seen = robot.read()
+            ends.append((tuple(seen.angular_velocity), tuple(seen.base_position)))
+    assert ends[0] == ends[1] == ends[2]
+
+
 @pytest.mark.parametrize("module", ["minitaur", "simulated_robot", "gym_env", "bullet_world"])
 def test_nothing_is_printed_by_the_physics(module):
     code = f"import sim.{module}; from sim.minitaur import make_minitaur; make_minitaur(0).close()"

@@ -148,6 +148,15 @@ class TestASearch:
         assert len(offered(made)) == 1
         assert made.news[-1].share == pytest.approx(0.6)
 
+    def test_an_offset_with_which_the_robot_gets_nowhere_does_not_stop_it(self):
+        made = searching()
+        for _ in range(2):
+            for tried in range(population(ACTIONS)):
+                version = offered(made)[1].version
+                for _ in range(2 if tried == 1 else 1):
+                    made.attempted(attempt(version, 1.0, steps=5 if tried == 1 else STEPS))
+        assert made.figures == {"offsets.generations.forward": 2.0}
+
     def test_what_is_no_better_than_before_is_not_kept(self):
         made = searching()
         for _ in range(GENERATIONS):

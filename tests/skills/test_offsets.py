@@ -180,7 +180,19 @@ class TestSearch:
         made = search()
         for steps, fell in ((200, False), (50, True), (50, False), (300, False)):
             made.attempted(attempt(of(made)[1].version, 0.1 * steps, steps=steps, fell=fell))
-        np.testing.assert_allclose(made._searches[0].scores[:4], (20.0, 5.0, 20.0, 30.0))
+        np.testing.assert_allclose(made._searches[0].scores[:4], (30.0, 5.0, 30.0, 30.0))
+
+    def test_an_offset_that_is_over_at_once_again_and_again_does_not_stop_the_search(self):
+        made = search()
+        tries = population(ACTIONS)
+        for number in range(tries):
+            version = made._searches[0]._first_version[0] + 1 + number
+            steps, times = (LEAST_STEPS - 5, 2) if number == 2 else (200, 1)
+            for _ in range(times):
+                made.attempted(attempt(version, 0.1 * steps, steps=steps))
+            if number == 2:
+                assert made._searches[0].scores[2] == pytest.approx(0.1 * (LEAST_STEPS - 5))
+        assert made._searches[0].generations == 1
 
     @pytest.mark.parametrize(
         "summary",
@@ -251,7 +263,7 @@ class TestState:
         [
             (lambda arrays, meta: meta["offsets"].update(skills=["other"]), "skills"),
             (lambda arrays, meta: meta["offsets"].update(format=99), "format"),
-            (lambda arrays, meta: arrays.pop(f"offsets.{NAMES[0]}.scores"), "nothing as skill0.scores"),
+            (lambda arrays, meta: arrays.pop(f"offsets.{NAMES[0]}.rates"), "nothing as skill0.rates"),
             (lambda arrays, meta: arrays.update({f"offsets.{NAMES[0]}.mean": np.full(ACTIONS, np.nan)}), "NaN"),
             (lambda arrays, meta: meta.update(kind="other"), "kind"),
         ],
