@@ -15,6 +15,8 @@ from sim.drift import Drift
 from sim.robot import FrameLayout, Observation, RobotSpec
 from skills.decisions import Decision, DecisionController
 
+WATCHED = "dynamics_watched"
+"""Kind of the row that says from when on a run has been able to notice changes."""
 FINDINGS = tuple(Finding)
 """Kinds of its rows among the drift events."""
 AFTER = {Finding.CHANGED: Condition.CHANGED, Finding.HABIT: Condition.HABIT, Finding.CALM: Condition.USUAL}
@@ -97,9 +99,12 @@ class DriftWatch:
         condition = self.condition if self._monitor.watching else None
         return DriftStatus(condition=condition, since_s=self._since_s, joint=self._joint, cause=self._cause)
 
-    def expect(self, expectation: Expectation | None) -> None:
-        """Take what the robot is expected to do, if it is newer."""
+    def expect(self, expectation: Expectation | None, robot_s: float) -> None:
+        """Take what the robot is expected to do, if it is newer; the first one is told."""
+        before = self._monitor.watching
         self._monitor.expect(expectation)
+        if self._monitor.watching and not before:
+            self._told(DriftEvent(kind=WATCHED, robot_s=robot_s))
 
     def diagnosed(self, drifts: Sequence[Drift]) -> None:
         """Check-ups say what has drifted, the clearest first."""

@@ -121,7 +121,7 @@ class Practice:
         explore = not (evaluation or with_care)
         controller, version = self._brain.controller(skill, explore=explore, known_drift=known_drift)
         if self._drift_watch is not None:
-            self._drift_watch.expect(self._brain.expectation)
+            self._drift_watch.expect(self._brain.expectation, self._loop.reading.robot_s)
         self._controller = controller
         start = self._loop.reading
         here = self._scene.situation(start.observation)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,11 @@ SLACK_H = 1e-3
 def command(home: Path, *arguments: str) -> list[str]:
     """The command line of a daemon on ``home``."""
     return [sys.executable, "-m", "agent.cli", "run", "--home", str(home), "--no-web", "--json", *arguments]
+
+
+def told(settings: Mapping[str, Any]) -> list[str]:
+    """Arguments that set these, by dotted name."""
+    return [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
 
 
 def environment() -> dict[str, str]:

@@ -49,7 +49,7 @@ def learn(
         lines = [f"{name} = {json.dumps(value)}" for name, value in drawn.items()]
         file.write_text("[random]\n" + "\n".join(lines) + "\n")
         changes["sim.drift"] = str(file)
-    told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    told = _daemon.told(changes)
     _daemon.run_until(home, minutes / 60, "--speed", "max", "--seed", str(seed), "--robot", robot, *told)
 
 

@@ -95,7 +95,7 @@ FAULTS: Mapping[str, Mapping[str, Any]] = {
         "set": {"learner.updates_per_step": 1.0, "workspace.size_m": 1000.0},
     },
 }
-"""How the zoo's policies learned: so long alone, then with faults and other settings."""
+"""As long as the zoo's policies learned, alone and then with faults, with these settings in the second part."""
 Float = NDArray[np.float64]
 Make = Callable[[Walk, RobotSpec, Config, int], DecisionController]
 """Makes the controller of one walk, whose number is the last argument."""

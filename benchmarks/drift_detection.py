@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from agent.checkups import DIAGNOSED
+from agent.drift_watch import WATCHED
 from agent.robots import load_robot
 from benchmarks import _daemon
 from benchmarks._drifting import as_toml
@@ -34,8 +35,8 @@ from sim.simulated_robot import SimulatedRobot
 CALM_S, LASTS_S, PAUSE_S = 1200.0, 60.0, 90.0
 LEAST_S = 3.0
 """Shorter attempts, in which a robot has hardly begun to walk, say nothing of what it earns."""
-WATCHED = tuple(kind for kind in SIZES if kind is not DriftKind.BATTERY_VOLTAGE)
-DEFAULT_N = len(WATCHED)
+WATCHED_KINDS = tuple(kind for kind in SIZES if kind is not DriftKind.BATTERY_VOLTAGE)
+DEFAULT_N = len(WATCHED_KINDS)
 AFTER_S = 60.0
 """A change that is seen this soon after a repair may be of the drift, or of the repair, where it was made up for."""
 ROBOTS = ("minitaur", "a1")
@@ -68,7 +69,7 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         file = home.with_suffix(".toml")
         file.write_text(as_toml(drifts))
         changes = {"run.start": "zoo", "learner.watch_drift": True, "sim.drift": str(file), **settings["set"]}
-        told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+        told = _daemon.told(changes)
         hours = (CALM_S + len(drifts) * (LASTS_S + PAUSE_S)) / 3600.0
         _daemon.run_until(home, hours, "--speed", "max", "--seed", str(seed), "--robot", settings["robot"], *told)
         return judge(home, drifts)
@@ -78,7 +79,7 @@ def schedule(subject: DriftSubject, n: int, seed: int) -> Iterator[Drift]:
     """Drifts of all kinds in turn, of sizes from the range to judge in."""
     rng = np.random.default_rng((seed, 1))
     for number in range(n):
-        kind = WATCHED[number % len(WATCHED)]
+        kind = WATCHED_KINDS[number % len(WATCHED_KINDS)]
         facts, sizes = KINDS[kind], SIZES[kind]
         size = float(rng.uniform(*sizes.held_out)) * unit_of(kind, subject)
         if sizes.either_sign and rng.random() < 0.5:
@@ -133,7 +134,8 @@ def judge(home: Path, drifts: Sequence[Drift]) -> dict[str, Any]:
                 "earned": _earned(attempts, drift),
             }
         )
-    ours = [(drift.begins_s, drift.ends_s + AFTER_S) for drift in drifts]
+    watched_s = _daemon.query(home, f"SELECT min(robot_s) FROM drift_events WHERE kind = '{WATCHED}'")[0][0]
+    ours = [(0.0, watched_s or 0.0), *((drift.begins_s, drift.ends_s + AFTER_S) for drift in drifts)]
     false = [change for change in changes if not any(begin <= change.at_s < end for begin, end in ours)]
     calm_s = _within_s(spans, 0.0, np.inf) - sum(_within_s(spans, begin, end) for begin, end in ours)
     return {"drifts": found, "false_alarms": len(false), "calm_h": calm_s / 3600.0}

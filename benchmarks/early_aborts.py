@@ -12,7 +12,6 @@ together.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +67,7 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
                 for one in fumbled(seed, settings["attempts"])
             ]
             return judge(made, Config())
-    changes = [part for name, value in settings["set"].items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    changes = _daemon.told(settings["set"])
     length = ("--hours", str(settings["minutes"] / 60), "--speed", "max", "--seed", str(seed), "--robot", ROBOT)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"

@@ -11,7 +11,6 @@ repairs the robot: from then on its motor is whole. With ``PERDURE_BENCH_HOMES``
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,7 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         file = home.with_suffix(".toml")
         file.write_text(as_toml([drift]))
         changes = {"sim.drift": str(file), **settings["set"]}
-        told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+        told = _daemon.told(changes)
         hours = (drift.ends_s + AFTER_S) / 3600.0
         _daemon.run_until(home, hours, "--speed", "max", "--seed", str(seed), "--robot", "minitaur", *told)
         return {"motor": drift.joints[0], **judge(home, drift)}

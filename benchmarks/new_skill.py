@@ -13,7 +13,6 @@ a run that was cut off goes on.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -125,7 +124,7 @@ def _curve(home: Path, settings: Mapping[str, Any], seed: int, changes: Mapping[
 def _learn(
     home: Path, robot: str, skills: list[str], minutes: float, seed: int, changes: Mapping[str, Any] | None = None
 ) -> None:
-    told = [part for name, value in (changes or {}).items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    told = _daemon.told(changes or {})
     length = ("--speed", "max", "--seed", str(seed), "--robot", robot, "--skills", ",".join(skills))
     if "run.attempts" in (changes or {}):
         if not (home / "perdure.db").is_file():

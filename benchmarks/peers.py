@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -174,7 +173,7 @@ def daemon_learning_curve(
     with tempfile.TemporaryDirectory() as folder:
         home, minutes = Path(folder) / "home", steps / rate_hz / 60.0
         changes = {**settings, "schedule.checkpoint_every_min": every / rate_hz / 60.0}
-        assignments = [part for key, value in changes.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+        assignments = _daemon.told(changes)
         length = ("--hours", str(MARGIN * minutes / 60.0), "--speed", "max", "--seed", str(seed))
         status = _daemon.run_and_keep_policies(home, home / "kept", "--robot", robot, *length, *assignments)
         attempts = _daemon.query(home, "SELECT ended_s / 60.0, steps FROM attempts WHERE steps > 0 ORDER BY id")

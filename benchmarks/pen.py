@@ -12,7 +12,6 @@ reset skill runs; the stand-up script does, and a person comes where it fails. `
 from __future__ import annotations
 
 import copy
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -73,9 +72,7 @@ def practise(home: Path, seed: int, minutes: float, settings: Mapping[str, Any])
     keep = home.parent / f"{home.name}-policies"
     left_h = minutes / 60 - _done_s(home) / 3600
     if left_h > 1e-3:
-        changes = [
-            part for name, value in (SETTINGS | settings).items() for part in ("--set", f"{name}={json.dumps(value)}")
-        ]
+        changes = _daemon.told(SETTINGS | settings)
         length = ("--hours", str(left_h), "--speed", "max", "--seed", str(seed), "--robot", ROBOT)
         _daemon.run_and_keep_policies(home, keep, *length, *changes)
     weights = find_policy("latest", ROBOT, GOING_SKILLS[0], home)

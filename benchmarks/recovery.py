@@ -63,7 +63,7 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         file = home.with_suffix(".toml")
         file.write_text(as_toml(drifts))
         changes = {"sim.drift": str(file), **settings["set"]}
-        told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+        told = _daemon.told(changes)
         hours = (CALM_S + len(drifts) * (LASTS_S + PAUSE_S)) / 3600.0
         _daemon.run_until(home, hours, "--speed", "max", "--seed", str(seed), "--robot", settings["robot"], *told)
         return {"motors": judge(home, drifts), "calls": _daemon.query(home, "SELECT count(*) FROM interventions")[0][0]}

@@ -11,7 +11,6 @@ be undone. All take half the updates that are the default, to halve what ten hou
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,7 +66,7 @@ def practise(home: Path, seed: int, minutes: float, settings: Mapping[str, Any])
     Raises:
         RuntimeError: the daemon ended before, such as by a signal.
     """
-    changes = [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    changes = _daemon.told(settings)
     _daemon.run_until(home, minutes / 60, "--speed", "max", "--seed", str(seed), "--robot", ROBOT, *changes)
     called = _daemon.query(home, "SELECT opened_s, cause FROM interventions ORDER BY opened_s")
     tried = _daemon.query(

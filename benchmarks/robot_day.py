@@ -54,7 +54,7 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
         wear = {"seed": seed, "hours": hours, "faults_per_hour": 0, "wear": True, "held_out": True}
         file.write_text("[random]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in wear.items()))
         changes = {**settings["set"], "sim.drift": str(file)}
-        told = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+        told = _daemon.told(changes)
         _daemon.run_until(home, hours, "--speed", "max", "--seed", str(seed), "--robot", settings["robot"], *told)
         return judge(home, hours)
 

@@ -99,7 +99,7 @@ def run(seed: int, n: int, home: Path | None = None, settings: Mapping[str, Any]
 def learn(home: Path, seed: int, minutes: float, robot: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Run the daemon from an empty home and keep its policies under ``home / "kept"``. Returns its last status."""
     settings = {"schedule.checkpoint_every_min": CHECKPOINT_MINUTES, **changes}
-    assignments = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    assignments = _daemon.told(settings)
     length = ("--hours", str(minutes / 60), "--speed", "max", "--seed", str(seed), "--robot", robot, "--fresh")
     return _daemon.run_and_keep_policies(home, home / "kept", *length, *assignments)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fakes import fake_spec, observation
 
-from agent.drift_watch import DriftStatus, DriftWatch, stored_status
+from agent.drift_watch import WATCHED, DriftStatus, DriftWatch, stored_status
 from meta.drift_monitor import Condition, Finding, Found
 from persistence.home import Home
 from persistence.records import DriftEvent
@@ -67,6 +67,16 @@ def test_attempts_of_its_family_are_followed_and_no_others(monitor, watch):
         watch.begins(other)
         watch.decided(observation(), DECISION, 1.0)
     assert len(monitor.told) == 2
+
+
+def test_since_when_it_is_watched_is_a_row(monitor, rows, watch):
+    def expect(expectation):
+        monitor.watching = expectation is not None
+
+    monitor.watching, monitor.expect = False, expect
+    for at_s, expectation in ((1.0, None), (2.0, "first"), (3.0, "next")):
+        watch.expect(expectation, at_s)
+    assert [(row.kind, row.robot_s) for row in rows] == [(WATCHED, 2.0)]
 
 
 def test_a_change_and_its_end_are_rows(monitor, rows, watch):

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 
 from agent.checkups import DIAGNOSED
+from agent.drift_watch import WATCHED
 from benchmarks import drift_detection as study
 from benchmarks._drifting import as_toml
 from meta.drift_monitor import Finding
@@ -47,7 +48,7 @@ def home(tmp_path):
     """Attempts of 8 s in every 10 s from 0 to 600, and changes found at some times."""
     made = Home(tmp_path).prepare()
 
-    def fill(changes):
+    def fill(changes, watched_s=None):
         with Store.open(made.db) as store:
             run_id = store.start_run(RunStart(robot="fake", started_s=0.0))
             store.register_skill(SkillRow(name="walk", kind=SkillKind.TASK), 0.0)
@@ -55,6 +56,8 @@ def home(tmp_path):
                 attempt = store.start_attempt(AttemptStart(run_id=run_id, skill="walk", started_s=float(begin)))
                 store.finish_attempt(AttemptEnd(attempt_id=attempt, ended_s=begin + 8.0, outcome=Outcome.SUCCESS))
             store.add_drift(DriftEvent(kind="motor_strength", robot_s=100.0, source="injected"))
+            if watched_s is not None:
+                store.add_drift(DriftEvent(kind=WATCHED, robot_s=watched_s))
             for at_s, joints in changes:
                 store.add_drift(DriftEvent(kind=Finding.CHANGED.value, robot_s=at_s, detail={"joints": joints}))
                 store.add_drift(DriftEvent(kind=Finding.CALM.value, robot_s=at_s + 1.0, detail={}))
@@ -73,6 +76,12 @@ def test_what_is_found_while_a_drift_lasts_is_seen_and_all_else_is_imagined(home
     assert [each["named"] for each in found["drifts"]] == [True, False, False]
     assert found["false_alarms"] == 2  # 165 s is just after a repair
     assert found["calm_h"] == pytest.approx((480 - 3 * 96) / 3600)
+
+
+def test_calm_is_what_was_watched(home):
+    found = study.judge(home(CHANGES, watched_s=60.0), DRIFTS)
+    assert found["calm_h"] == pytest.approx((480 - 48 - 3 * 96) / 3600)
+    assert found["false_alarms"] == 1  # what was found at 50 s is of an earlier run
 
 
 def test_a_check_up_knows_the_joint_better(home):
