@@ -248,8 +248,13 @@ class _Worker:
         except (OSError, ValueError, RuntimeError) as error:
             return f"{path.name}: {error}", None
 
+    @property
+    def _held(self) -> bool:
+        """Whether the policy stays as it is."""
+        return self._job.hold_policy or (self._offsets is not None and self._offsets.acting)
+
     def _update_for(self, steps: int) -> dict[str, float]:
-        if self._job.hold_policy or len(self._buffer) < self._job.warmup_steps:
+        if self._held or len(self._buffer) < self._job.warmup_steps:
             return {}
         return self._update(round(steps * self._job.updates_per_step))
 
@@ -285,7 +290,7 @@ class _Worker:
         return figures
 
     def _may_idle(self) -> bool:
-        if self._job.hold_policy:
+        if self._held:
             return False
         limit = self._job.idle_updates_per_step * self._steps_added
         return len(self._buffer) >= self._job.warmup_steps and self._learner.updates < limit

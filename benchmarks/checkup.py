@@ -47,8 +47,8 @@ def run(seed: int, n: int = DEFAULT_N) -> dict[str, Any]:
     Returns:
         By robot: ``seconds`` that a check-up takes, ``named`` by kind (right kind and place, and all of that kind),
         ``named_share`` (of all), ``joint_share`` (of drifts of a joint that are told from nothing, those whose joint
-        was named), ``size_error`` (median, of those named, over the size of what drifted: of a motor, the strength that it keeps), and ``false_share`` (of
-        check-ups without drift, those that name something).
+        was named), ``size_error`` (median, of those named, over the size of what drifted: of a motor, the strength that
+        it keeps), and ``false_share`` (of check-ups without drift, those that name something).
     """
     return {robot: judge(robot, seed, n) for robot in ROBOTS}
 

@@ -108,6 +108,16 @@ class DriftOffsets:
         return sum(case.search is not None or case.version > 0 for case in self._cases.values())
 
     @property
+    def acting(self) -> bool:
+        """Whether there are any for what is known to have drifted now. The policy below had better not change then: it
+        would learn to do what they do, and they would do it once more.
+        """
+        return any(
+            drift == self._drift and (case.search is not None or case.version > 0)
+            for (drift, _), case in self._cases.items()
+        )
+
+    @property
     def figures(self) -> dict[str, float]:
         """Of the drift that is there now: by skill the generations of a search that is on, or the share of the usual
         that one has come to.

@@ -101,3 +101,14 @@ def test_what_is_searched_for_is_said_once(tmp_path):
     assert [(news.drift, news.skill, news.over) for news in first.searches] == [("weak", "walk_forward", False)]
     assert second.searches == ()
     assert "offsets" in first.snapshot.beside
+
+
+def test_the_policy_is_held_while_offsets_act(tmp_path):
+    made, _ = searching(tmp_path)
+    updated = []
+    made._update = updated.append
+    for drift, times in (("", FEWEST), ("weak", JUDGED), ("", 1)):
+        for _ in range(times):
+            made._credit(attempt(3, 2.0 if not drift else 1.0, drift))
+        made._update_for(10)
+    assert updated == [5, 5]

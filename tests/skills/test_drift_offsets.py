@@ -199,6 +199,16 @@ class TestASearch:
         made.attempted(attempt(7, USUAL, ""))
         assert made.figures == {}
 
+    def test_they_act_while_their_drift_is_there(self):
+        made = known()
+        assert not made.acting
+        searching(made)
+        assert made.acting
+        made.attempted(attempt(7, USUAL, ""))
+        assert not made.acting
+        made.attempted(attempt(7, USUAL, STIFF))
+        assert not made.acting
+
     def test_no_more_cases_than_can_be_kept(self, monkeypatch):
         monkeypatch.setattr(drift_offsets, "CASES", 3)
         made = known()
