@@ -180,7 +180,9 @@ class DriftOffsets:
             self._next_version = search.begin_generation(self._next_version)
             return
         if mean > case.before:
-            case.best, case.version = search.best, self._next_version
+            # A search that has arrived is there; the mean over generations still has the way in it.
+            case.best = search.search.mean if mean >= DONE * usual else search.best
+            case.version = self._next_version
             self._next_version += 1
         case.reached = min(1.0, max(mean, case.before) / usual) if usual > 0.0 else 1.0
         case.search = None
