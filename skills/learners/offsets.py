@@ -31,7 +31,9 @@ NEWEST_SHARE = 0.2
 """Of the newest mean in the offset that is held for the best: a mean over about the last nine generations. Attempts are
 noisy, and the means wander (averaging of iterates: Polyak and Juditsky 1992)."""
 LEAST_STEPS = 25
-"""Shorter attempts are not judged by, unless they were over by themselves, or the second of an offset is as short."""
+"""Shorter attempts are not judged by, unless they were over by themselves."""
+SHORT_TRIES = 3
+"""An offset whose attempts were as short so many times is tried no more, and counts as an average one."""
 FIRST_VERSION, VERSIONS_EACH = 10**11, 10**4
 """Policies with offsets have versions from here on, so many for each version of the policy below them."""
 NAME = "offsets"
@@ -95,6 +97,12 @@ class SkillSearch:
         scores: NDArray[np.float64] = self._rates * np.where(self._lasted > 0.0, self._lasted, self.longest)
         return scores
 
+    @property
+    def _settled(self) -> NDArray[np.bool_]:
+        """Which offsets of the generation under way need not be tried any more. Shape: (P,)."""
+        settled: NDArray[np.bool_] = np.isfinite(self._rates) | (self._short >= SHORT_TRIES)
+        return settled
+
     def begin_generation(self, first_version: int) -> int:
         """Versions from here on are those of the generation under way. Returns the first that is not."""
         self._first_version[0] = first_version
@@ -104,8 +112,7 @@ class SkillSearch:
         """Credit an attempt to the offset that acted in it; the last one of a generation moves the search.
 
         Its score is its return. An attempt that was cut short, not by a fall, counts as if it had gone on as long as
-        the longest; one that was over at once says nothing, unless the same offset comes to no more again. Those with
-        any other policy are passed over.
+        the longest; one that was over at once says nothing. Those with any other policy are passed over.
 
         Returns:
             The mean score of a generation that is over with it, which needs versions anew; None: none is.
@@ -113,16 +120,16 @@ class SkillSearch:
         tried = (summary.policy_version or 0) - int(self._first_version[0]) - 1
         if not 0 <= tried < len(self._rates) or not math.isfinite(summary.mean_reward):
             return None
-        told = telling(summary)
-        self._short[tried] += not told
-        if not told and self._short[tried] < 2:
+        if telling(summary):
+            self._longest[0] = max(self.longest, summary.steps)
+            self._rates[tried] = summary.mean_reward
+            self._lasted[tried] = summary.steps if summary.fell else 0
+        else:
+            self._short[tried] += 1
+        if not self._settled.all():
             return None
-        self._longest[0] = max(self.longest, summary.steps)
-        self._rates[tried] = summary.mean_reward
-        self._lasted[tried] = 0 if told and not summary.fell else summary.steps
-        scores = self.scores
-        if not np.isfinite(scores).all():
-            return None
+        known = np.isfinite(self._rates)
+        scores = np.where(known, self.scores, self.scores[known].mean() if known.any() else 0.0)
         self.search.follow(self._samples(), scores)
         self.best += max(NEWEST_SHARE, 1.0 / self.generations) * (self.search.mean - self.best)
         self._rates[:], self._short[:] = np.nan, 0
@@ -132,7 +139,7 @@ class SkillSearch:
         """Version and offset of the best, then of the next ones to try."""
         version, samples = int(self._first_version[0]), self._samples()
         yield version, self.best
-        for tried in np.flatnonzero(np.isnan(self._rates))[:ON_OFFER]:
+        for tried in np.flatnonzero(~self._settled)[:ON_OFFER]:
             yield version + 1 + int(tried), samples[tried]
 
     def _samples(self) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from skills.learners import drift_offsets
 from skills.learners.drift_offsets import FEWEST, FIRST_VERSION, GENERATIONS, JUDGED, DriftOffsets
 from skills.learners.evolution import population
 from skills.learners.learner import AttemptSummary
+from skills.learners.offsets import SHORT_TRIES
 from skills.offsets import Offset, Offsets
 
 ACTIONS = 3
@@ -153,7 +154,7 @@ class TestASearch:
         for _ in range(2):
             for tried in range(population(ACTIONS)):
                 version = offered(made)[1].version
-                for _ in range(2 if tried == 1 else 1):
+                for _ in range(SHORT_TRIES if tried == 1 else 1):
                     made.attempted(attempt(version, 1.0, steps=5 if tried == 1 else STEPS))
         assert made.figures == {"offsets.generations.forward": 2.0}
 

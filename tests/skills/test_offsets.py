@@ -10,7 +10,7 @@ from persistence.replay import ReplayBuffer
 from skills.learners.config import SacConfig
 from skills.learners.evolution import Evolution, population
 from skills.learners.learner import AttemptSummary, counted_on
-from skills.learners.offsets import LEAST_STEPS, STEP, OffsetSearch
+from skills.learners.offsets import LEAST_STEPS, SHORT_TRIES, STEP, OffsetSearch
 from skills.learners.sac import SacLearner
 from skills.policy import MlpPolicy
 
@@ -182,17 +182,18 @@ class TestSearch:
             made.attempted(attempt(of(made)[1].version, 0.1 * steps, steps=steps, fell=fell))
         np.testing.assert_allclose(made._searches[0].scores[:4], (30.0, 5.0, 30.0, 30.0))
 
-    def test_an_offset_that_is_over_at_once_again_and_again_does_not_stop_the_search(self):
-        made = search()
-        tries = population(ACTIONS)
-        for number in range(tries):
+    def test_an_offset_that_is_over_at_once_again_and_again_is_an_average_one(self):
+        """As if it had earned the mean of the others."""
+        made, other = search(), search()
+        for number in range(population(ACTIONS)):
             version = made._searches[0]._first_version[0] + 1 + number
-            steps, times = (LEAST_STEPS - 5, 2) if number == 2 else (200, 1)
+            steps, times = (LEAST_STEPS - 5, SHORT_TRIES) if number == 2 else (200, 1)
             for _ in range(times):
-                made.attempted(attempt(version, 0.1 * steps, steps=steps))
-            if number == 2:
-                assert made._searches[0].scores[2] == pytest.approx(0.1 * (LEAST_STEPS - 5))
+                made.attempted(attempt(version, float(number * steps), steps=steps))
+            earned = np.mean([each for each in range(population(ACTIONS)) if each != 2]) if number == 2 else number
+            other.attempted(attempt(version, float(earned * 200), steps=200))
         assert made._searches[0].generations == 1
+        np.testing.assert_allclose(made._searches[0].search.mean, other._searches[0].search.mean)
 
     @pytest.mark.parametrize(
         "summary",
