@@ -193,7 +193,7 @@ class LearnerConfig(Section):
     that still changes much is taken for a robot that does."""
     false_drifts_per_h: float = setting(0.5, 0.001, 60.0, unit="per hour of attempts")
     """How often a change may be seen where there is none, at most on average."""
-    search_offsets: bool = setting(True)
+    search_offsets: bool = setting(False)
     """With ``watch_drift``: whether offsets of a policy's actions are searched for where a check-up names a drift and a
     skill earns less than nine tenths of what it did all the same. Not where the policy is held."""
     past_actions: bool = setting(True)

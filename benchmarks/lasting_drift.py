@@ -1,10 +1,10 @@
 """What a motor that stays weak costs a robot that learns on, with a search for offsets and without.
 
     python -m benchmarks.lasting_drift [--only searching] [--seeds 0 1 2 3]
-    perdure bench lasting-drift --seed 0 --n 60           # with the search; n: minutes of the weak motor
+    perdure bench lasting-drift --seed 0 --n 120          # with the search; n: minutes of the weak motor
 
 The zoo's Minitaur walks in all directions on an endless floor and learns on. After a calm quarter of an hour a motor
-gives half its torque, for an hour; then it is as it was for a last quarter. A seed is a motor (`MOTORS`), of the four
+gives half its torque, for two hours; then it is as it was for a last quarter. A seed is a motor (`MOTORS`), of the four
 that are at their limit in its walk whatever is made up for (`benchmarks.recovery`). A person who is called twice
 repairs the robot: from then on its motor is whole. With ``PERDURE_BENCH_HOMES`` homes are kept there.
 """
@@ -27,7 +27,7 @@ from skills.walk import WALKING_SKILLS
 MOTORS = ("front_left_right", "front_right_left", "back_left_right", "back_right_left")
 CALM_S, AFTER_S, WINDOW_S = 900.0, 900.0, 300.0
 STRENGTH = 0.5
-DEFAULT_N = 60
+DEFAULT_N = 120
 SET = {
     "run.start": "zoo",
     "workspace.size_m": 1000.0,
