@@ -425,6 +425,13 @@ class Pilot:
         return Event.ATTEMPT_TIMEOUT if result.end_reason == "time" else Event.ATTEMPT_DONE
 
     def _in_reset(self) -> Event:
+        """Come back where a task can start, and with hot motors to where the robot can be left without torque."""
+        event = self._come_back()
+        if event is Event.RESET_OK and self.loop.reading.alerts.hot:
+            self._postures.take_rest()
+        return event
+
+    def _come_back(self) -> Event:
         """Come back where a task can start; most attempts end there already.
 
         A reset is needed where neither a task nor what undoes it can start; each is tried a bounded number of times.

@@ -15,6 +15,11 @@ from skills.skill import Controller
 
 STANCE_RATE_RADPS = 4.0
 """Joint speed at which the robot takes up its stance."""
+REST_S = 1.5
+"""How long it takes from the stance to where the robot rests."""
+STANDS_RAD = 0.5
+"""A robot that leans less, and none of whose joints is `LEGS_UNDER_RAD` from the stance, stands."""
+LEGS_UNDER_RAD = 1.6
 SHUTDOWN_DAMPING_S = 1.0
 """Within the 10 s that SHUTDOWN may use torque."""
 
@@ -35,11 +40,25 @@ class Postures:
 
     def stance(self, observation: Observation) -> Command:
         """Approach the nominal stance at a bounded joint speed."""
+        return self._approach(self._loop.robot.spec.stand_position_rad, observation)
+
+    def _approach(self, goal: Array, observation: Observation) -> Command:
         spec = self._loop.robot.spec
         step = STANCE_RATE_RADPS * self._loop.clock.dt_s
         base = self._target if self._target is not None else observation.joint_position
-        self._target = base + np.clip(spec.stand_position_rad - base, -step, step)
+        self._target = base + np.clip(goal - base, -step, step)
         return Command(mode=CommandMode.POSITION, target=self._target, kp=spec.kp, kd=spec.kd)
+
+    def take_rest(self, tick: Callable[[Callable[[Observation], Command]], Tick] | None = None) -> None:
+        """From the stance, bring the legs to where they can be left without torque; nothing for a robot that does not
+        care. ``tick`` runs a control period in the place of the usual one.
+        """
+        goal = self._loop.robot.spec.rest_position_rad
+        if goal is None:
+            return
+        self._target = None
+        for _ in range(math.ceil(REST_S / self._loop.clock.dt_s)):
+            (tick or self._tick)(partial(self._approach, goal))
 
     def stand(self, seconds: float) -> Tick:
         """Hold the stance for at least one control period; returns the last reading."""
@@ -66,7 +85,13 @@ class Postures:
             self._tick(partial(controller.act_idle, action=action))
 
     def sit_down(self) -> None:
-        """Damp until the robot has sunk to the floor, then no torque; nothing interrupts this."""
+        """Take a rest where the robot stands, damp until it has sunk to the floor, then no torque; nothing interrupts
+        this.
+        """
+        seen = self._loop.reading.observation
+        off_rad = float(np.abs(seen.joint_position - self._loop.robot.spec.stand_position_rad).max())
+        if seen.tilt_rad < STANDS_RAD and off_rad < LEGS_UNDER_RAD:
+            self.take_rest(self._loop.tick)
         for _ in range(math.ceil(SHUTDOWN_DAMPING_S / self._loop.clock.dt_s)):
             self._loop.tick(self.damp)
         self._loop.tick(None)

@@ -37,6 +37,9 @@ SOLVER_ITERATIONS = 50
 STAND_EXTENSION_RAD = 1.9
 """A crouch with as much room to lengthen a leg as to shorten it; it holds still at 13 W per motor. The shipped trotting
 environment uses 2.0."""
+REST_SWING_RAD, REST_EXTENSION_RAD = 2.6, -0.7
+"""Around the stance: the body lies on the floor, and the legs, up beside it, bear nothing. From its stance without
+torque it sinks until its legs are folded through, and takes up to a minute to sort them."""
 LIMITS = load_limits("minitaur")
 EXTENSION_LOWER_RAD, EXTENSION_UPPER_RAD = LIMITS.least("leg_extension"), LIMITS.most("leg_extension")
 SWING_LIMIT_RAD = LIMITS.most("leg_swing")
@@ -190,6 +193,7 @@ def minitaur_spec() -> RobotSpec:
         motor_temperature_limit_c=LIMITS.most("motor_temperature"),
         stand_position_rad=stand,
         stand_height_m=0.195,
+        rest_position_rad=stand + leg_to_joint() @ np.repeat((REST_SWING_RAD, REST_EXTENSION_RAD), 4),
         kp=1.0,
         duty_control=True,
         kd=0.02,

@@ -136,6 +136,9 @@ class RobotSpec:
     """Default position gain of the robot's own joint controller, in its units."""
     kd: float
     """Default velocity gain of the robot's own joint controller, in its units."""
+    rest_position_rad: Array | None = None
+    """Joint positions in which the robot can be left without torque, and gets up from; None: it does from wherever it
+    sinks to. Shape: (n_joints,)."""
     duty_control: bool = False
     """Whether its joint controllers ask for shares of the supply voltage: their gains fall with the battery."""
     control_rate_hz: float = 50.0

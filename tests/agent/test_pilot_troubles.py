@@ -387,15 +387,21 @@ class TestFaults:
         assert made.rows("SELECT cause, class FROM interventions") == [("fault_did_not_clear", "failure")]
 
     def test_a_hot_motor_rests_until_it_has_cooled(self, world):
+        """In a pose in which the robot can be left alone, where it has one."""
         made = world(attempts=2)
+        rest_rad = made.robot.spec.stand_position_rad + 0.5
+        made.robot.spec = replace(made.robot.spec, rest_position_rad=rest_rad)
+        rested = []
 
         def heat(robot: FakeRobot) -> None:
             if made.state is State.ATTEMPT and robot.time_s < 2.0:
                 robot.temperature_c = 85.0
             elif made.state is State.LEARN_ONLY:
                 robot.temperature_c -= 0.1
+                rested.append(robot.read().joint_position)
 
         made.run(heat)
+        np.testing.assert_allclose(rested[0], rest_rad)
         assert made.in_order("ATTEMPT", "RESET", "STANDBY", "LEARN_ONLY", "STANDBY", "ARMING")
         assert made.robot.temperature_c <= 70.0
         assert made.seconds_in("LEARN_ONLY") == pytest.approx(150 * DT_S, abs=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,14 +12,18 @@ from fakes import DT_S, FakeRobot
 from agent.clock import SimulatedClock
 from agent.config import SafetyConfig
 from agent.loop import ControlLoop
-from agent.postures import Postures
+from agent.postures import REST_S, SHUTDOWN_DAMPING_S, STANCE_RATE_RADPS, Postures
 from agent.safety import ActionGate, Monitors
+from sim.minitaur import make_minitaur
+from sim.robot import CommandMode
 from sim.workspace import Workspace
 from skills.decisions import DecisionController
 from skills.gait import GAIT, MARCH_S
 from skills.hand_control import HAND_FAMILY
 from skills.pose_control import BODY
 from skills.return_home import ReturnHome
+from skills.skill import Progress
+from skills.stand_up import StandUp
 
 
 @pytest.fixture
@@ -69,3 +74,61 @@ class TestComingToRest:
     def test_what_needs_no_coming_to_rest_is_left_alone(self, loop):
         Postures(loop, loop.tick).come_to_rest(controller(loop, BODY))
         assert loop.reading.robot_s == 0.0
+
+
+def modes(loop):
+    return [command.mode for command in loop.robot.commands]
+
+
+class TestTakingRest:
+    @pytest.fixture
+    def resting(self, loop):
+        """Of a robot that says where it rests."""
+        spec = loop.robot.spec
+        loop.robot.spec = replace(spec, rest_position_rad=spec.stand_position_rad + 0.7)
+        return loop
+
+    def test_the_legs_go_there_no_faster_than_to_the_stance(self, resting):
+        Postures(resting, resting.tick).take_rest()
+        targets = np.stack([command.target for command in resting.robot.commands])
+        np.testing.assert_allclose(targets[-1], resting.robot.spec.rest_position_rad)
+        assert np.abs(np.diff(targets, axis=0)).max() <= STANCE_RATE_RADPS * DT_S + 1e-9
+        assert resting.reading.robot_s == pytest.approx(REST_S)
+
+    def test_a_robot_that_does_not_care_stays_as_it_is(self, loop):
+        Postures(loop, loop.tick).take_rest()
+        assert loop.robot.commands == []
+
+    def test_one_that_stands_takes_a_rest_before_it_is_let_go_and_one_that_lies_does_not(self, resting):
+        Postures(resting, resting.tick).sit_down()
+        n = round(REST_S / DT_S)
+        assert modes(resting)[: n + 1] == [CommandMode.POSITION] * n + [CommandMode.DAMPING]
+        assert resting.reading.robot_s == pytest.approx(REST_S + SHUTDOWN_DAMPING_S + DT_S)
+        resting.robot.commands.clear()
+        resting.robot.tilt_rad = 1.5
+        resting.tick(None)
+        Postures(resting, resting.tick).sit_down()
+        assert CommandMode.POSITION not in modes(resting)
+
+
+@pytest.mark.parametrize("weak", [None, 1, 6])
+def test_a_minitaur_that_took_a_rest_is_up_again_at_once(weak):
+    """From its stance it would sink onto its legs, and take ten seconds to a minute to get up."""
+    with make_minitaur(3) as robot:
+        if weak is not None:
+            strength = [0.5 if motor == weak else 1.0 for motor in range(robot.spec.n_joints)]
+            robot.set_dynamics(replace(robot.dynamics, motor_strength=tuple(strength)))
+        monitors = Monitors(robot.spec, Workspace(), SafetyConfig(), 50.0)
+        loop = ControlLoop(robot, SimulatedClock(robot, DT_S), ActionGate(robot.spec, DT_S), monitors)
+        postures = Postures(loop, loop.tick)
+        postures.stand(0.5)
+        postures.take_rest()
+        for _ in range(250):
+            assert not loop.tick(None).alerts.fallen
+        up = StandUp().controller(robot.spec, DT_S)
+        up.start(loop.reading.observation)
+        began_s = loop.reading.robot_s
+        while up.progress(loop.reading.observation) is Progress.RUNNING:
+            assert not loop.tick(up.act).alerts.saturated
+            assert loop.reading.robot_s - began_s < 3.0
+        assert robot.truth().base_position[2] > 0.9 * robot.spec.stand_height_m
