@@ -258,7 +258,9 @@ def check_policy(which: str, option: str = "--policy") -> None:
 @app.command("eval")
 def eval_(
     skill: SkillArgument,
-    robot: Annotated[str, typer.Option("--robot", help="Name of an installed robot, or gym:ID.")] = "minitaur",
+    robot: Annotated[
+        str | None, typer.Option("--robot", help="Name of an installed robot, or gym:ID; default: that of the home.")
+    ] = None,
     policy: Annotated[str, typer.Option("--policy", help="zoo, latest, deployed, or a stored version.")] = "latest",
     against: Annotated[
         str | None,
@@ -274,8 +276,11 @@ def eval_(
     json_: JsonOption = False,
 ) -> None:
     """Evaluate a skill, by default in dynamics that training never saw; a home keeps what is of its policies."""
+    from agent.stored_config import stored_config
+
     use_skills(skill_folder, resolve_home(home))
     _skill(skill)
+    robot = robot or stored_config(resolve_home(home)).run.robot
     check_robot(robot)
     for option, which in (("--policy", policy), ("--against", against)):
         if which is not None:

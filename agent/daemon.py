@@ -14,7 +14,6 @@ import numpy as np
 import structlog
 
 from agent import inbox
-from agent.abilities import Abilities
 from agent.attempts import Interrupt
 from agent.balance import Balance
 from agent.brain import Brain
@@ -29,7 +28,7 @@ from agent.guard_link import GONE, GuardLink
 from agent.jobs import RobotClockJobs, start_backup
 from agent.learner_job import learner_job, stored_attempts
 from agent.learner_link import LearnerLink, LearnerUnavailableError
-from agent.learner_messages import SaveCheckpoint, StoredAttempts
+from agent.learner_messages import LearnerJob, SaveCheckpoint, StoredAttempts
 from agent.ledger import Ledger
 from agent.logs import configure_logging
 from agent.loop import ControlLoop
@@ -70,7 +69,7 @@ from persistence.passages import passages
 from persistence.records import ResumeState
 from persistence.store import Store
 from persistence.writer import StoreWriter
-from sim.robot import Clock, FrameLayout, Frames, Observation, Robot, RobotSpec
+from sim.robot import Clock, FrameLayout, Frames, Observation, Robot
 from sim.workspace import Workspace
 from skills.registry import use_folders
 from skills.skill import LearnedSkill
@@ -150,13 +149,14 @@ class Run:
             stack.callback(self._end_learner)
             self._start(robot, resume)
             on_time = punctual(self._config.control.core) if self._realtime else contextlib.nullcontext()
-            try:
-                with self._signal.listening(), on_time:
-                    self._fly()
-            finally:
-                if self._guard is not None:
-                    self._guard.leave()
-            self._finish()
+            with self._signal.listening():  # to its end: a signal must not cut off the last checkpoint
+                try:
+                    with on_time:
+                        self._fly()
+                finally:
+                    if self._guard is not None:
+                        self._guard.leave()
+                self._finish()
 
     # ------------------------------------------------------------------- start
 
@@ -208,6 +208,10 @@ class Run:
         abilities = shown.of(abilities)
         learning = abilities.learned
         fixed = fixed_policies(config, self._home, learning, resume.checkpoint_seq)
+        job = None
+        if learning and config.learner.enabled:
+            goals, rewards = abilities.goals, abilities.rewards
+            job = learner_job(config, self._home, robot.spec, learning, resume.checkpoint_seq, goals, rewards)
         start_s = resume.robot_time_s
         self._clock: Clock = (
             SimulatedClock(robot, dt_s, start_s=start_s, realtime=self._realtime)
@@ -241,7 +245,7 @@ class Run:
         )
         family = learning[0].family.name if learning else ""
         self._notes.open(self._ledger, self._clock, family)
-        self._link = self._start_learner(robot.spec, abilities, resume) if learning and config.learner.enabled else None
+        self._link = self._start_learner(job) if job is not None else None
         self._brain = Brain(
             self._link,
             robot.spec,
@@ -317,10 +321,7 @@ class Run:
             drift_watch=care.watch,
         )
 
-    def _start_learner(self, spec: RobotSpec, abilities: Abilities, resume: ResumeState) -> LearnerLink:
-        tasks, goals, rewards = abilities.learned, abilities.goals, abilities.rewards
-        job = learner_job(self._config, self._home, spec, tasks, resume.checkpoint_seq, goals, rewards)
-
+    def _start_learner(self, job: LearnerJob) -> LearnerLink:
         def episodes() -> StoredAttempts:
             return self._writer.submit(lambda store: stored_attempts(store, self._home, job.capacity)).result()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -94,6 +95,9 @@ def evaluate_skill(
         ValueError: unknown skill, robot, policy or dynamics.
     """
     chosen = get(skill)
+    with closing(load_robot(robot, seed)) as made:
+        if problem := chosen.problem(made.spec):
+            raise ValueError(f"{robot} cannot have the skill {skill}: {problem}")
     weights = find_policy(policy, robot, chosen, home) if isinstance(chosen, LearnedSkill) else None
     config = stored_config(home)
     if policy == "zoo" and isinstance(chosen, LearnedSkill):

@@ -232,7 +232,8 @@ def ask_guard(home: Path, request: Mapping[str, Any], timeout_s: float = 1.0) ->
             answer = json.loads(connection.recv(1 << 16))
         except OSError as error:
             raise ConnectionError(
-                f"no guard answers for {home}; it runs with `perdure run --speed realtime`"
+                f"no guard answers for {home}: one runs beside `perdure run --speed realtime` alone; "
+                f"end any other run with `perdure stop --home {home}`"
             ) from error
     if "error" in answer:
         raise ValueError(str(answer["error"]))

@@ -81,9 +81,15 @@ def find_policy(which: str, robot: str, skill: LearnedSkill, home: Path) -> Poli
     for seq in reversed(checkpoint_seqs(directory)):
         loaded = load_newest(directory, max_seq=seq)
         stored = policy_bytes(loaded.tensors, skill.name) if loaded is not None else None
-        if stored is None:
+        if loaded is None or stored is None:
             continue
         weights = PolicyWeights.from_bytes(stored)
+        family = loaded.meta.get("family", skill.family.name)
+        if family != skill.family.name:
+            raise ValueError(
+                f"the policies in {directory} are of the {family!r} family, {skill.name} is of {skill.family.name!r}; "
+                "name the home of a run that learned it"
+            )
         if which in ("zoo", "latest", str(weights.version)):
             return weights
         versions[weights.version] = weights

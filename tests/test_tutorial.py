@@ -73,7 +73,7 @@ def test_a_robot_with_faults_practises_by_the_schedule_that_the_zoo_learned_with
     (tmp_path / "faults.toml").write_text(FAULTS)
     *_, go_on = COMMANDS
     perdure(tmp_path, go_on, "--attempts", "1", "--json")
-    with sqlite3.connect(tmp_path / "hopper" / "perdure.db") as store:
+    with sqlite3.connect(tmp_path / "walker" / "perdure.db") as store:
         (config,) = store.execute("SELECT config FROM runs").fetchone()
     assert json.loads(config)["sim"]["drift"] == "faults.toml"
 

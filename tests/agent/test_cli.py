@@ -436,6 +436,14 @@ class TestSkills:
             "dynamics": "held-out",
         }
 
+    def test_eval_is_on_the_robot_of_the_home(self, facts, monkeypatch, tmp_path):
+        fake = SimpleNamespace(evaluate_skill=lambda **words: {"policy_version": None, "robot": words["robot"]})
+        monkeypatch.setitem(sys.modules, "agent.evaluation", fake)
+        config = Config.load(None, {"run.robot": "a1"})
+        monkeypatch.setattr("agent.stored_config.stored_config", lambda home: config)
+        assert facts("skills", "eval", "walk_forward", "--home", tmp_path)["robot"] == "a1"
+        assert facts("skills", "eval", "walk_forward", "--robot", "minitaur", "--home", tmp_path)["robot"] == "minitaur"
+
     @pytest.mark.parametrize(
         ("options", "part"),
         [

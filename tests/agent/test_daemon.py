@@ -193,6 +193,20 @@ class TestRefusals:
         with Store.open(tmp_path / "home" / "perdure.db") as store:
             assert store.rows("SELECT 1 FROM runs") == []
 
+    @pytest.mark.parametrize(
+        ("settings", "match"),
+        [
+            ({"learner__prior_data": ["/no/such"]}, "no perdure.db"),
+            ({"learner__population": ["foo=1"]}, "foo"),
+        ],
+    )
+    def test_a_setting_that_no_learner_can_start_with_leaves_no_run_in_the_books(self, tmp_path, settings, match):
+        """Else it would count as a crash of the daemon, and that as a failure of the robot."""
+        with pytest.raises((ValueError, HomeError), match=match):
+            run_daemon(config(run__attempts=1, **settings), tmp_path / "home")
+        with Store.open(tmp_path / "home" / "perdure.db") as store:
+            assert store.rows("SELECT 1 FROM runs") == []
+
     def test_skills_without_a_task_are_refused(self):
         with pytest.raises(ValueError, match=r"none of the skills stand_up is a task; add one of: walk_forward"):
             abilities_of(("stand_up",), minitaur_spec())

@@ -18,7 +18,10 @@ from agent.evaluation import (
     start_pose,
     summary,
 )
+from agent.policies import POLICY_TENSOR
 from agent.robots import delayed, load_robot
+from persistence.checkpoints import save_checkpoint
+from persistence.home import Home
 from persistence.records import Outcome
 from sim.dynamics import DynamicsParams
 from sim.kuka import kuka_spec
@@ -141,6 +144,23 @@ class TestRefusals:
     def test_unknown_robot_names_the_valid_ones(self):
         with pytest.raises(ValueError, match=r"'spot'.*minitaur"):
             attempts_of(get("stand_up"), "spot", None, 1, 0)
+
+    def test_a_skill_that_the_robot_cannot_have_says_why(self, tmp_path):
+        with pytest.raises(ValueError, match=r"minitaur cannot have the skill carry_out: .+"):
+            evaluate_skill("carry_out", "minitaur", "latest", 1, 0, tmp_path)
+
+    def test_policies_of_another_family_are_told_from_the_skills(self, tmp_path):
+        home = Home(tmp_path).prepare()
+        weights = PolicyWeights(
+            version=1,
+            layers=((np.zeros((3, 2), np.float32), np.zeros(2, np.float32)),),
+            obs_mean=np.zeros(3, np.float32),
+            obs_std=np.ones(3, np.float32),
+        )
+        tensors = {POLICY_TENSOR: np.frombuffer(weights.to_bytes(), np.uint8)}
+        save_checkpoint(home.checkpoints, 1, tensors, {"family": "hand"})
+        with pytest.raises(ValueError, match=r"of the 'hand' family, walk_forward is of 'walk'"):
+            evaluate_skill("walk_forward", "minitaur", "latest", 1, 0, tmp_path)
 
     def test_a_home_without_checkpoints_says_what_to_do(self, tmp_path):
         with pytest.raises(ValueError, match=r"perdure run.*--policy zoo"):
