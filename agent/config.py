@@ -195,7 +195,8 @@ class LearnerConfig(Section):
     """How often a change may be seen where there is none, at most on average."""
     search_offsets: bool = setting(False)
     """With ``watch_drift``: whether offsets of a policy's actions are searched for where a check-up names a drift and a
-    skill earns less than nine tenths of what it did all the same. Not where the policy is held."""
+    skill earns less than nine tenths of what it did all the same. Not where the policy is held, nor for another
+    ``algorithm`` or a ``population``, nor with ``safety.clearance_every``."""
     past_actions: bool = setting(True)
     """Whether policies see the last actions; with ``history`` this makes up for latency."""
     prior_data: tuple[str, ...] = setting(())

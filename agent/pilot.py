@@ -206,7 +206,7 @@ class Pilot:
                     # robot has no torque to come to rest with.
                     return
             self.apply(event, self._cause)
-        self._postures.sit_down()
+        self._postures.sit_down(self._limits.legs_under_rad)
 
     def apply(self, event: Event, cause: str = "") -> None:
         """Feed one event to the state machine and keep the books of it."""

@@ -18,8 +18,7 @@ STANCE_RATE_RADPS = 4.0
 REST_S = 1.5
 """How long it takes from the stance to where the robot rests."""
 STANDS_RAD = 0.5
-"""A robot that leans less, and none of whose joints is `LEGS_UNDER_RAD` from the stance, stands."""
-LEGS_UNDER_RAD = 1.6
+"""A robot that leans less, and whose legs are under it, stands."""
 SHUTDOWN_DAMPING_S = 1.0
 """Within the 10 s that SHUTDOWN may use torque."""
 
@@ -84,13 +83,13 @@ class Postures:
                 return
             self._tick(partial(controller.act_idle, action=action))
 
-    def sit_down(self) -> None:
-        """Take a rest where the robot stands, damp until it has sunk to the floor, then no torque; nothing interrupts
-        this.
+    def sit_down(self, legs_under_rad: float) -> None:
+        """Damp until the robot has sunk to the floor, then no torque; nothing interrupts this. One that stands, with no
+        joint as far as this from the stance, takes a rest first.
         """
         seen = self._loop.reading.observation
-        off_rad = float(np.abs(seen.joint_position - self._loop.robot.spec.stand_position_rad).max())
-        if seen.tilt_rad < STANDS_RAD and off_rad < LEGS_UNDER_RAD:
+        off_rad = np.abs(seen.joint_position - self._loop.robot.spec.stand_position_rad)
+        if seen.tilt_rad < STANDS_RAD and (off_rad < legs_under_rad).all():
             self.take_rest(self._loop.tick)
         for _ in range(math.ceil(SHUTDOWN_DAMPING_S / self._loop.clock.dt_s)):
             self._loop.tick(self.damp)

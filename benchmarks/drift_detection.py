@@ -25,7 +25,7 @@ from agent.checkups import DIAGNOSED
 from agent.drift_watch import WATCHED
 from agent.robots import load_robot
 from benchmarks import _daemon
-from benchmarks._drifting import as_toml
+from benchmarks._drifting import LEAST_S, as_toml
 from benchmarks._study import Cells, Study, main
 from meta.drift_monitor import Finding
 from sim.drift import KINDS, Drift, DriftKind, DriftSubject
@@ -33,8 +33,6 @@ from sim.drift_ranges import SIZES, unit_of
 from sim.simulated_robot import SimulatedRobot
 
 CALM_S, LASTS_S, PAUSE_S = 1200.0, 60.0, 90.0
-LEAST_S = 3.0
-"""Shorter attempts, in which a robot has hardly begun to walk, say nothing of what it earns."""
 WATCHED_KINDS = tuple(kind for kind in SIZES if kind is not DriftKind.BATTERY_VOLTAGE)
 DEFAULT_N = len(WATCHED_KINDS)
 AFTER_S = 60.0

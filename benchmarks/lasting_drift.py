@@ -47,8 +47,9 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     Returns:
         ``motor``; by skill what its walks earned of the usual, a number for each five minutes from its weakening on
         (``curve``); ``kept_share`` (mean over the skills of the last quarter of an hour before the repair, or before a
-        person had to repair it), ``worst_share`` (the skill with the least), ``after_share`` (the mean over the last
-        quarter, when all is well again), ``falls`` and ``calls`` under the drift.
+        person had to repair it, ``repaired_s`` after it weakened), ``worst_share`` (the skill with the least),
+        ``after_share`` (the mean over the last quarter, when all is well again), ``falls`` and ``calls`` under the
+        drift.
     """
     drift = Drift(
         kind=DriftKind.MOTOR_STRENGTH,
@@ -89,14 +90,14 @@ def judge(home: Path, drift: Drift) -> dict[str, Any]:
         "kept_share": _mean(kept),
         "worst_share": min((share for share in kept.values() if share is not None), default=None),
         "after_share": _mean(after),
-        "falls": _daemon.query(
-            home,
-            f"SELECT count(*) FROM self_recoveries WHERE kind = 'fall' AND started_s {during.format('started_s')}",
-        )[0][0],
-        "calls": _daemon.query(home, f"SELECT count(*) FROM interventions WHERE opened_s {during.format('opened_s')}")[
-            0
-        ][0],
+        "falls": _counted(home, f"self_recoveries WHERE kind = 'fall' AND started_s {during.format('started_s')}"),
+        "calls": _counted(home, f"interventions WHERE opened_s {during.format('opened_s')}"),
     }
+
+
+def _counted(home: Path, rows: str) -> int:
+    count: int = _daemon.query(home, f"SELECT count(*) FROM {rows}")[0][0]
+    return count
 
 
 _SKILLS = tuple(skill.name for skill in WALKING_SKILLS)

@@ -76,6 +76,12 @@ class _Case:
             "searching": self.search is not None,
         }
 
+    @property
+    def arrays(self) -> Arrays:
+        """All arrays, by name; who writes into them changes it."""
+        searched = {} if self.search is None else self.search.arrays
+        return {"best": self.best, **{f"search.{name}": array for name, array in searched.items()}}
+
 
 class DriftOffsets:
     """All cases of one robot's skills, from what is told of attempts."""
@@ -226,39 +232,42 @@ class DriftOffsets:
             "next_version": self._next_version,
             "cases": cases,
         }
-        return {name: array.copy() for name, array in self._arrays().items()}, meta
+        arrays = {
+            f"{number}.{name}": array.copy()
+            for number, case in enumerate(self._cases.values())
+            for name, array in case.arrays.items()
+        }
+        return arrays, meta
 
     def load_state(self, arrays: Arrays, meta: Meta) -> None:
-        """Continue from what `state` returned.
+        """Continue from what `state` returned; of skills that are there no more nothing is kept.
 
         Raises:
-            ValueError: it is of other skills or another format, or its arrays do not fit; nothing is changed then.
+            ValueError: it is of another format, or its arrays do not fit; nothing is changed then.
         """
-        for key, needed in (("format", self.STATE_FORMAT), ("skills", list(self._skills))):
-            if meta.get(key) != needed:
-                raise ValueError(f"offsets under drift have {key} {meta.get(key)!r}; {needed!r} is needed")
+        if meta.get("format") != self.STATE_FORMAT:
+            raise ValueError(f"offsets under drift have format {meta.get('format')!r}; {self.STATE_FORMAT} is needed")
         other = DriftOffsets(self._skills, self._actions, self._seed)
-        for facts in meta["cases"]:
-            case = other._cases[facts["drift"], int(facts["skill"])] = _Case(self._actions)
+        here = {old: self._skills.index(name) for old, name in enumerate(meta["skills"]) if name in self._skills}
+        for number, facts in enumerate(meta["cases"]):
+            if facts["skill"] not in here:
+                continue
+            case = other._cases[facts["drift"], here[facts["skill"]]] = _Case(self._actions)
             case.version, case.reached, case.before = int(facts["version"]), facts["reached"], facts["before"]
             case.earned.extend(facts["earned"])
             case.search = SkillSearch(self._actions, facts["seed"]) if facts["searching"] else None
-        for name, array in other._arrays().items():
-            given = arrays.get(name)
-            if given is None or given.shape != array.shape or given.dtype != array.dtype:
-                found = "nothing" if given is None else f"{given.dtype} {given.shape}"
-                raise ValueError(f"offsets under drift have {found} as {name}; {array.dtype} {array.shape} is needed")
-            array[:] = given
-        for usual, known in zip(other._usual, meta["usual"], strict=True):
-            usual.extend(known)
-        other._longest, other._drift = [int(steps) for steps in meta["longest"]], str(meta["drift"])
-        other._next_version = int(meta["next_version"])
+            for name, array in case.arrays.items():
+                _read(arrays, f"{number}.{name}", array)
+        for old, new in here.items():
+            other._usual[new].extend(meta["usual"][old])
+            other._longest[new] = int(meta["longest"][old])
+        other._drift, other._next_version = str(meta["drift"]), int(meta["next_version"])
         self.__dict__.update(other.__dict__)
 
-    def _arrays(self) -> Arrays:
-        arrays: Arrays = {}
-        for index, case in enumerate(self._cases.values()):
-            arrays[f"{index}.best"] = case.best
-            if case.search is not None:
-                arrays |= {f"{index}.search.{name}": array for name, array in case.search.arrays.items()}
-        return arrays
+
+def _read(arrays: Arrays, name: str, into: NDArray[Any]) -> None:
+    given = arrays.get(name)
+    if given is None or given.shape != into.shape or given.dtype != into.dtype:
+        found = "nothing" if given is None else f"{given.dtype} {given.shape}"
+        raise ValueError(f"offsets under drift have {found} as {name}; {into.dtype} {into.shape} is needed")
+    into[:] = given

@@ -179,6 +179,17 @@ class TestResume:
         assert facts.runs[-1]["ended_s"] - facts.runs[-1]["started_s"] < 6.0
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
+    def test_a_stop_that_comes_as_a_run_ends_leaves_it_to_end_in_order(self, tmp_path, monkeypatch):
+        finish = daemon.Run._finish
+
+        def stopped(run: Any) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            finish(run)
+
+        monkeypatch.setattr(daemon.Run, "_finish", stopped)
+        assert run_daemon(config(run__attempts=1), tmp_path) == 0
+        assert Facts.of(tmp_path).runs[-1]["ended"] == "stop"
+
 
 class TestRefusals:
     def test_a_second_daemon_is_refused_and_touches_nothing(self, tmp_path):

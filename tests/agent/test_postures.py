@@ -100,14 +100,14 @@ class TestTakingRest:
         assert loop.robot.commands == []
 
     def test_one_that_stands_takes_a_rest_before_it_is_let_go_and_one_that_lies_does_not(self, resting):
-        Postures(resting, resting.tick).sit_down()
+        Postures(resting, resting.tick).sit_down(1.6)
         n = round(REST_S / DT_S)
         assert modes(resting)[: n + 1] == [CommandMode.POSITION] * n + [CommandMode.DAMPING]
         assert resting.reading.robot_s == pytest.approx(REST_S + SHUTDOWN_DAMPING_S + DT_S)
         resting.robot.commands.clear()
         resting.robot.tilt_rad = 1.5
         resting.tick(None)
-        Postures(resting, resting.tick).sit_down()
+        Postures(resting, resting.tick).sit_down(1.6)
         assert CommandMode.POSITION not in modes(resting)
 
 

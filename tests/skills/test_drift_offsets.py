@@ -234,10 +234,17 @@ class TestState:
                 one_generation(each, at_its_best)
         assert made.snapshot().to_bytes() == other.snapshot().to_bytes()
 
+    def test_what_is_of_skills_that_are_still_there_is_kept(self):
+        made = searching(known(searching(), skill=1), skill=1)
+        other = DriftOffsets(("other", "turn"), ACTIONS)
+        other.load_state(*made.state())
+        mine = [(row.version, row.values.tolist()) for row in offered(made, skill=1)]
+        assert [(row.version, row.values.tolist()) for row in other.snapshot().rows] == mine
+        assert {row.skill for row in other.snapshot().rows} == {"turn"}
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda arrays, meta: meta.update(skills=["other"]), "skills"),
             (lambda arrays, meta: meta.update(format=99), "format"),
             (lambda arrays, meta: arrays.pop("0.search.mean"), "nothing as 0.search.mean"),
         ],
