@@ -141,6 +141,14 @@ class TestASearch:
         assert made.news[0].share == pytest.approx(0.5)
         assert made.news[1].share > 0.95
 
+    def test_where_it_has_arrived_counts_and_not_its_way_there(self):
+        made = searching()
+        search = made._cases[WEAK, 0].search
+        while len(offered(made)) > 1:
+            one_generation(made, at_its_best)
+        np.testing.assert_array_equal(offered(made)[0].values, search.search.mean)
+        assert at_its_best(search.search.mean) > at_its_best(search.best)
+
     def test_it_ends_after_so_many_generations(self):
         made = searching()
         for _ in range(GENERATIONS):
