@@ -15,6 +15,7 @@ import structlog
 
 from agent import inbox
 from agent.attempts import Interrupt
+from agent.background import BackgroundWriter
 from agent.balance import Balance
 from agent.brain import Brain
 from agent.clearance import Clearance, Exam, Examiner
@@ -100,8 +101,9 @@ def run_daemon(config: Config, home: Path, fresh: bool = False) -> int:
         if fresh:
             move_aside(paths)
         check_database_is_there(paths)
-        configure_logging(paths.log)
-        Run(config, paths).execute()
+        with BackgroundWriter() as background:
+            configure_logging(paths.log, background)
+            Run(config, paths, background).execute()
     return 0
 
 
@@ -116,11 +118,12 @@ class _Pace:
 class Run:
     """One run of the daemon on one home directory."""
 
-    def __init__(self, config: Config, home: Home) -> None:
+    def __init__(self, config: Config, home: Home, background: BackgroundWriter) -> None:
         """Remember what to run; nothing starts yet."""
         use_folders(config.run.skill_folders)
         self._config = config
         self._home = home
+        self._background = background
         self._log = structlog.get_logger()
         self._realtime = config.run.speed == "realtime"
         self._signal = StopSignal()
@@ -312,6 +315,7 @@ class Run:
             config=config,
             home=self._home,
             writer=writer,
+            background=self._background,
             ledger=self._ledger,
             pilot=self._pilot,
             brain=self._brain,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
+from agent.background import BackgroundWriter
 from agent.brain import Brain
 from agent.config import Config
 from agent.drift_watch import DriftWatch
@@ -32,6 +34,7 @@ class Reporter:
         config: Config,
         home: Home,
         writer: StoreWriter,
+        background: BackgroundWriter,
         ledger: Ledger,
         pilot: Pilot,
         brain: Brain,
@@ -44,6 +47,7 @@ class Reporter:
         self._config = config
         self._home = home
         self._writer = writer
+        self._background = background
         self._ledger = ledger
         self._pilot = pilot
         self._brain = brain
@@ -58,8 +62,9 @@ class Reporter:
         self._started_robot_s = clock.now_s()
 
     def write(self, last_error: str | None) -> None:
-        """Replace the status file."""
-        write_status(self._home.root, self.status(time.monotonic(), last_error))
+        """Have the status file replaced, without waiting for the disk."""
+        status = self.status(time.monotonic(), last_error)
+        self._background.submit(partial(write_status, self._home.root, status))
 
     def write_last(self, last_error: str | None) -> None:
         """Replace the status file for the last time, with metrics of the closed books."""

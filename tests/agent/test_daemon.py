@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from agent import daemon
+from agent.background import BackgroundWriter
 from agent.config import Config
 from agent.daemon import run_daemon
 from agent.inbox import FOLDER
@@ -264,7 +265,7 @@ class TestErrors:
 class TestFresh:
     def test_everything_is_moved_aside_and_nothing_deleted(self, tmp_path, monkeypatch):
         class Nothing:
-            def __init__(self, config: Config, home: Home) -> None:
+            def __init__(self, config: Config, home: Home, background: BackgroundWriter) -> None:
                 assert not home.db.exists()
                 assert list(home.episodes.iterdir()) == []
 

@@ -105,10 +105,12 @@ def test_a_daemon_that_hangs_is_replaced_and_a_person_has_to_look(run):
     running.until("SELECT 1 FROM runs WHERE id = 2")
     assert running.daemon_pid != frozen
     running.end()
-    assert [row[0] for row in running.rows("SELECT ended FROM runs ORDER BY id")] == ["crash", "stop"]
+    *crashes, last = [row[0] for row in running.rows("SELECT ended FROM runs ORDER BY id")]
+    assert last == "stop"
+    assert crashes in (["crash"], ["crash", "crash"])  # a machine that stands still for a second hangs one as well
     assert running.rows("SELECT 1 FROM state_intervals WHERE state = 'SAFE_STOP' AND run_id = 2")
-    assert running.rows("SELECT count(*), count(closed_s) FROM interventions") == [(1, 1)]
-    assert running.rows("SELECT 1 FROM attempts WHERE run_id = 2 AND outcome NOT IN ('fault', 'aborted')")
+    assert running.rows("SELECT count(*), count(closed_s) FROM interventions") == [(len(crashes),) * 2]
+    assert running.rows("SELECT 1 FROM attempts WHERE run_id >= 2 AND outcome NOT IN ('fault', 'aborted')")
 
 
 def test_without_its_guard_the_daemon_stops_the_robot_and_ends(run):
