@@ -31,6 +31,9 @@ class Postures:
         self._loop = loop
         self._tick = tick
         self._target: Array | None = None
+        self._stands_since_s = 0.0
+        self._stood_until_s: float | None = None
+        """When it last held the stance; None: not yet."""
 
     def damp(self, observation: Observation) -> Command:
         """The safe command: no target, only damping."""
@@ -60,12 +63,19 @@ class Postures:
             (tick or self._tick)(partial(self._approach, goal))
 
     def stand(self, seconds: float) -> Tick:
-        """Hold the stance for at least one control period; returns the last reading."""
-        self._target = None
-        end_s = self._loop.reading.robot_s + seconds
+        """Hold the stance until it has been held for so long, but for one more control period at least.
+
+        Returns:
+            The last reading.
+        """
+        now_s = self._loop.reading.robot_s
+        if self._stood_until_s != now_s:  # it did something else meanwhile
+            self._target, self._stands_since_s = None, now_s
+        end_s = self._stands_since_s + seconds - 0.5 * self._loop.clock.dt_s
         while True:
             now = self._tick(self.stance)
-            if now.robot_s >= end_s - 0.5 * self._loop.clock.dt_s:
+            if now.robot_s >= end_s:
+                self._stood_until_s = now.robot_s
                 return now
 
     def come_to_rest(self, controller: Controller) -> None:

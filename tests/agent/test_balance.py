@@ -169,7 +169,7 @@ class TestPilot:
         assert crouches
 
     def test_a_robot_that_goes_on_leaning_has_to_stand_up_as_from_a_fall(self, tmp_path):
-        world = self.run_leaning(tmp_path, 2.0, 2.0 + LONGEST_S + 0.5, 0.6)
+        world = self.run_leaning(tmp_path, 1.5, 1.5 + LONGEST_S + 0.5, 0.6)
         assert world.rows("SELECT kind FROM self_recoveries") == [("fall",)]
         assert world.in_order("FALLING", "RECOVER")
 

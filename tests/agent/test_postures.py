@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from fakes import DT_S, FakeRobot
 
+from agent.attempts import Interrupt
 from agent.clock import SimulatedClock
 from agent.config import SafetyConfig
 from agent.loop import ControlLoop
 from agent.postures import REST_S, SHUTDOWN_DAMPING_S, STANCE_RATE_RADPS, Postures
 from agent.safety import ActionGate, Monitors
+from agent.states import Event
 from sim.minitaur import make_minitaur
 from sim.robot import CommandMode
 from sim.workspace import Workspace
@@ -74,6 +76,33 @@ class TestComingToRest:
     def test_what_needs_no_coming_to_rest_is_left_alone(self, loop):
         Postures(loop, loop.tick).come_to_rest(controller(loop, BODY))
         assert loop.reading.robot_s == 0.0
+
+
+class TestStanding:
+    def test_a_robot_that_has_just_stood_for_so_long_does_not_do_so_again(self, loop):
+        postures = Postures(loop, loop.tick)
+        assert postures.stand(0.4).robot_s == pytest.approx(0.4)
+        assert postures.stand(0.4).robot_s == pytest.approx(0.4 + DT_S)
+        assert postures.stand(1.0).robot_s == pytest.approx(1.0)
+
+    def test_one_that_did_something_else_meanwhile_stands_anew(self, loop):
+        postures = Postures(loop, loop.tick)
+        postures.stand(0.4)
+        loop.tick(postures.damp)
+        assert postures.stand(0.4).robot_s == pytest.approx(0.8 + DT_S)
+
+    def test_so_does_one_that_was_interrupted_while_it_stood(self, loop):
+        ticks = iter(range(10))
+
+        def tick(act):
+            if next(ticks, None) is None:
+                raise Interrupt(Event.SIGTERM, "sigterm")
+            return loop.tick(act)
+
+        with pytest.raises(Interrupt):
+            (postures := Postures(loop, tick)).stand(0.4)
+        ticks = iter(range(100))
+        assert postures.stand(0.4).robot_s == pytest.approx(10 * DT_S + 0.4)
 
 
 def modes(loop):
