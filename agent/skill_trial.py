@@ -30,7 +30,7 @@ MEMORY_BYTES = 2 << 30
 LONGEST_S, LARGEST_REWARD = 3600.0, 1e4
 READING_MS, BATCH_MS, BATCH = 1.0, 20.0, 1000
 """What all functions of a reading may take together, and all those of a batch of so many steps."""
-
+TRIES, FAR = 5, 10.0
 
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -155,30 +155,48 @@ def _readings(skill: Skill, seen: Examples, trial: _Trial) -> None:
         "lost": skill.lost,
         "nearly_lost": lambda now: skill.nearly_lost(now, now),
     }
-    total_s = 0.0
     for where, function in functions.items():
         with trial.stage(where):
             words = where in ("over", "start_problem")
-            begun = time.perf_counter()
             found = [function(each) for each in seen.readings]
-            total_s += (time.perf_counter() - begun) / len(seen.readings)
             valid = all(
                 each is None or isinstance(each, str) if words else isinstance(each, bool | np.bool_) for each in found
             )
             needs = "None, or why as a text" if words else "True or False, as bool(...)"
             trial.expect(valid, where, f"gives {_brief(found[0])}", needs)
-    trial.expect(
-        1e3 * total_s <= READING_MS,
-        "over, start_problem, lost, nearly_lost",
-        f"take {1e3 * total_s:.1f} ms for a reading",
-        f"the control loop has {READING_MS:g} ms for them together",
-    )
+    if not trial.failed:
+        together = "over, start_problem, lost, nearly_lost"
+        with trial.stage(together):
+            n = len(seen.readings)
+            spent_ms = _least_ms(
+                lambda: [f(each) for f in functions.values() for each in seen.readings], READING_MS * n
+            )
+            trial.expect(
+                spent_ms <= READING_MS * n,
+                together,
+                f"take {spent_ms / n:.1f} ms for a reading",
+                f"the control loop has {READING_MS:g} ms for them together",
+            )
     if skill.kind == "task" and not skill.lies_down and not trial.failed:
         for where in ("start_problem", "over"):
             with trial.stage(where):
                 why = functions[where](seen.standing)
                 mend = "an attempt starts where the robot stands still in its stance"
                 trial.expect(why is None, where, f"says {why!r} of a robot that stands", mend)
+
+
+def _least_ms(work: Callable[[], object], limit_ms: float) -> float:
+    """How long ``work`` takes: the least of `TRIES` where it takes longer than the limit, but not by `FAR`; on a busy
+    machine a slow one says little.
+    """
+    least_ms = np.inf
+    for _ in range(TRIES):
+        begun = time.perf_counter()
+        work()
+        least_ms = min(least_ms, 1e3 * (time.perf_counter() - begun))
+        if not limit_ms < least_ms < FAR * limit_ms:
+            break
+    return least_ms
 
 
 def _learned(skill: LearnedSkill, seen: Examples, trial: _Trial) -> None:
@@ -202,12 +220,14 @@ def _learned(skill: LearnedSkill, seen: Examples, trial: _Trial) -> None:
         return
     with trial.stage("reward_terms"):
         repeats = -(-BATCH // len(seen.steps))
-        begun = time.perf_counter()
-        for _ in range(repeats):
-            steps = seen.part(slice(None))
-            for function in functions.values():
-                function(steps)
-        spent_ms = 1e3 * (time.perf_counter() - begun)
+
+        def judge() -> None:
+            for _ in range(repeats):
+                steps = seen.part(slice(None))
+                for function in functions.values():
+                    function(steps)
+
+        spent_ms = _least_ms(judge, BATCH_MS * repeats)
         trial.expect(
             spent_ms <= BATCH_MS * repeats,
             "reward_terms",

@@ -1,10 +1,13 @@
 """What is said of skills that do not keep what a skill promises; and that the built-in ones do."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from agent import skill_check
+from agent import skill_check, skill_trial
 from agent.skill_check import check
 from agent.skill_template import write_template
+from agent.skill_trial import TRIES
 from skills.registry import skills
 
 REWARD = "        ahead_mps, left_mps, turn_radps = np.moveaxis"
@@ -78,3 +81,19 @@ def test_a_robot_that_cannot_have_it_is_named(file):
     (problem,) = check(file, "gym:Pendulum-v1")
     assert (problem.skill, problem.where) == ("circle", "family")
     assert "four feet" in problem.what
+
+
+@pytest.mark.parametrize(
+    ("took_ms", "least_ms", "tries"),
+    [([5.0], 5.0, 1), ([60.0, 90.0, 15.0], 15.0, 3), ([60.0] * TRIES, 60.0, TRIES), ([300.0], 300.0, 1)],
+    ids=["fast", "held up by others", "slow", "slow by far"],
+)
+def test_only_what_is_slow_each_time_is_slow(took_ms, least_ms, tries, monkeypatch):
+    now_ms, took = [0.0], iter(took_ms)
+
+    def work():
+        now_ms[0] += next(took)
+
+    monkeypatch.setattr(skill_trial, "time", SimpleNamespace(perf_counter=lambda: 1e-3 * now_ms[0]))
+    assert skill_trial._least_ms(work, 20.0) == pytest.approx(least_ms)
+    assert len(list(took)) == len(took_ms) - tries
