@@ -1,5 +1,6 @@
 """`perdure run --speed realtime` as a user starts it: guard, daemon and robot are processes of their own."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -37,7 +38,7 @@ class Running:
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         if not (self.home / "perdure.db").exists():
             return []
-        with sqlite3.connect(self.home / "perdure.db") as conn:
+        with contextlib.closing(sqlite3.connect(self.home / "perdure.db")) as conn:
             try:
                 return conn.execute(sql).fetchall()
             except sqlite3.OperationalError:
@@ -64,8 +65,8 @@ def children(pid: int) -> list[int]:
 def run(tmp_path):
     made: list[Running] = []
 
-    def start(*words: str) -> Running:
-        made.append(Running(tmp_path, *words))
+    def start(*words: str, home: Path = tmp_path) -> Running:
+        made.append(Running(home, *words))
         made[-1].until("SELECT 1 FROM attempts WHERE state = 'started'")
         time.sleep(1.0)
         return made[-1]
@@ -77,7 +78,23 @@ def run(tmp_path):
                 os.kill(pid, signal.SIGKILL)
             running.guard.kill()
             running.guard.wait()
-    shutil.rmtree(runtime_dir(tmp_path))
+        shutil.rmtree(runtime_dir(running.home), ignore_errors=True)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small file system that can be made to stand still, which root alone may."""
+    image, folder = tmp_path / "image", tmp_path / "disk"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(256 << 20)
+    for command in (("mkfs.ext4", "-q", image), ("mount", "-o", "loop", image, folder)):
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no file system of its own can be mounted here: {error}")
+    yield folder
+    subprocess.run(("umount", folder), check=True)
 
 
 OF_TASKS = "FROM attempts WHERE skill NOT IN ('return_home', 'stand_up')"
@@ -111,6 +128,23 @@ def test_a_daemon_that_hangs_is_replaced_and_a_person_has_to_look(run):
     assert running.rows("SELECT 1 FROM state_intervals WHERE state = 'SAFE_STOP' AND run_id = 2")
     assert running.rows("SELECT count(*), count(closed_s) FROM interventions") == [(len(crashes),) * 2]
     assert running.rows("SELECT 1 FROM attempts WHERE run_id >= 2 AND outcome NOT IN ('fault', 'aborted')")
+
+
+@pytest.mark.slow
+def test_a_disk_that_stands_still_for_a_while_calls_nobody(disk, run):
+    running = run("--hours", "0.013", home=disk / "home")
+    for _ in range(2):
+        ((before,),) = running.rows("SELECT count(*) FROM attempts WHERE state = 'finished'")
+        subprocess.run(("fsfreeze", "--freeze", disk), check=True)
+        try:
+            time.sleep(4.0)
+        finally:
+            subprocess.run(("fsfreeze", "--unfreeze", disk), check=True)
+        running.until(f"SELECT 1 FROM attempts WHERE state = 'finished' AND id > {before + 1}")
+    running.end()
+    assert running.rows("SELECT ended FROM runs") == [("stop",)]
+    assert running.rows("SELECT cause FROM interventions") == []
+    assert running.rows("SELECT kind FROM faults") == []
 
 
 def test_without_its_guard_the_daemon_stops_the_robot_and_ends(run):
