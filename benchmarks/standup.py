@@ -3,7 +3,9 @@
 Random fallen poses (any orientation, legs anywhere) of both quadrupeds, at most three tries within 20 s of robot time:
 the learned way first, then the script, with damping between two tries, as in the daemon. A second run has one motor at
 half its torque, another one in each pose; a third has a wall right beside the robot, on another side each time. In a
-fourth the Minitaur lies on its belly with a leg caught under it, where it threw its legs about with two weak motors.
+fourth the Minitaur lies on its belly with a leg caught under it, where it threw its legs about with two weak motors. In
+a fifth the robot has taken a rest as in the daemon, without torque, on a floor with grip and on one with little; each
+motor in turn gives half its torque, or none does.
 Every command passes the safety gate, the monitors end a try where a motor stays at its limit or all of them take too
 much power, as in the daemon, and a try counts only if the true tilt, height and joints are those of a stand.
 """
@@ -11,16 +13,21 @@ much power, as in the daemon, and a try counts only if the true tilt, height and
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from agent.clock import SimulatedClock
 from agent.config import SafetyConfig
+from agent.loop import ControlLoop
 from agent.opening import abilities_of
+from agent.postures import Postures
 from agent.recovery import RELAX_S
 from agent.robots import load_robot
 from agent.safety import ActionGate, Monitors
+from agent.states import Limits
 from sim.dynamics import DynamicsParams
 from sim.robot import Command, CommandMode
 from sim.simulated_robot import SimulatedRobot
@@ -36,6 +43,10 @@ LONGEST_S = 20.0
 WEAK_STRENGTH = 0.5
 WALL_SHARE = 0.2
 CAUGHT_SHARE = 0.1
+RESTED_SHARE = 0.5
+STOOD_S, RESTED_S = 1.0, 8.0
+SLIPPERY = 0.4
+"""Of the floor's grip."""
 CAUGHT_RAD = 1.0
 """Extension of a leg from the stance, beyond what it is ever told: its foot is on the wrong side of the knees."""
 LEVEL_RAD = math.radians(45.0)
@@ -46,20 +57,21 @@ _HEIGHT_SLACK_M = 0.04
 
 
 def run(seed: int = 0, n: int = DEFAULT_N) -> dict[str, Any]:
-    """Stand up from ``n`` random fallen poses, as many with one weak motor, a fifth as many beside a wall, and a tenth
-    as many with a leg caught under the body.
+    """Stand up from ``n`` random fallen poses, as many with one weak motor, a fifth as many beside a wall, a tenth as
+    many with a leg caught under the body, and half as many after a rest.
 
     Returns:
         ``success_rate``, ``poses``, ``seconds_median`` (robot time over all tries, of the successes), ``tries``
         (how many poses took 1, 2, 3 tries or failed), ``poses_with_motor_off`` (a driver switched a motor off) and,
-        under ``one_weak_motor``, ``wall`` and ``caught_leg``, the same again; all of the Minitaur, and under ``a1`` of
-        the other, whose legs are not caught.
+        under ``one_weak_motor``, ``wall``, ``rested`` and ``caught_leg``, the same again; all of the Minitaur, and
+        under ``a1`` of the other, whose legs are not caught.
     """
     of_robot = {
         robot: {
             **measure(robot, seed, n),
             "one_weak_motor": measure(robot, seed + 1, n, weak=True),
             "wall": measure(robot, seed + 2, math.ceil(WALL_SHARE * n), wall=True),
+            "rested": measure_rested(robot, seed + 4, math.ceil(RESTED_SHARE * n)),
         }
         for robot in ROBOTS
     }
@@ -81,8 +93,7 @@ def measure(
         caught: A leg caught under the robot, with two weak motors.
     """
     rng = np.random.default_rng(seed)
-    tries = {"1": 0, "2": 0, "3": 0, "failed": 0}
-    seconds, tripped, failed = [], 0, []
+    recovered = []
     robot = load_robot(name, seed)
     assert isinstance(robot, SimulatedRobot)
     with robot:
@@ -90,9 +101,7 @@ def measure(
         for index in range(n):
             robot.cool()
             if weak:
-                strength = list(nominal.motor_strength)
-                strength[index % robot.spec.n_joints] *= WEAK_STRENGTH
-                robot.set_dynamics(replace(nominal, motor_strength=tuple(strength)))
+                robot.set_dynamics(weakened(nominal, index % robot.spec.n_joints))
             if caught:
                 sequence = catch_leg(robot, nominal, rng, sequence)
             else:
@@ -100,20 +109,56 @@ def measure(
             if wall:
                 robot.put_wall(index % 4)
             tried, took_s, off, sequence = recover(robot, sequence)
-            tries[str(tried) if tried else "failed"] += 1
-            tripped += off
-            if tried:
-                seconds.append(took_s)
-            else:
-                failed.append(index)
+            recovered.append((tried, took_s, off))
+    return _figures(recovered)
+
+
+def measure_rested(name: str, seed: int, n: int) -> dict[str, Any]:
+    """Figures of ``n`` rests of a robot that stood, each with a motor of its own at half strength, or none."""
+    recovered = []
+    for index in range(n):
+        robot = load_robot(name, seed + index)
+        assert isinstance(robot, SimulatedRobot)
+        with robot:
+            weak, slippery = index % (robot.spec.n_joints + 1), index // (robot.spec.n_joints + 1) % 2 == 1
+            dynamics = weakened(robot.dynamics, weak - 1) if weak else robot.dynamics
+            grip = dynamics.foot_friction * (SLIPPERY if slippery else 1.0)
+            robot.set_dynamics(replace(dynamics, foot_friction=grip))
+            robot.place(Pose.standing())
+            gate, monitors = ActionGate(robot.spec, DT_S), Monitors(robot.spec, Workspace(), SafetyConfig(), 1.0 / DT_S)
+            loop = ControlLoop(robot, SimulatedClock(robot, DT_S), gate, monitors)
+            postures = Postures(loop, loop.tick)
+            postures.stand(STOOD_S)
+            postures.sit_down(Limits().legs_under_rad)
+            for _ in range(round(RESTED_S / DT_S)):
+                loop.tick(None)
+            robot.cool()
+            tried, took_s, off, _ = recover(robot, round(robot.time_s / DT_S))  # beyond what the loop has counted
+            recovered.append((tried, took_s, off))
+    return _figures(recovered)
+
+
+def weakened(dynamics: DynamicsParams, motor: int) -> DynamicsParams:
+    """With a motor that gives half its torque."""
+    strength = list(dynamics.motor_strength)
+    strength[motor] *= WEAK_STRENGTH
+    return replace(dynamics, motor_strength=tuple(strength))
+
+
+def _figures(recovered: Sequence[tuple[int, float, bool]]) -> dict[str, Any]:
+    """Of what `recover` returned but for the last."""
+    n, tries = len(recovered), {"1": 0, "2": 0, "3": 0, "failed": 0}
+    for tried, *_ in recovered:
+        tries[str(tried) if tried else "failed"] += 1
+    seconds = [took_s for tried, took_s, _ in recovered if tried]
     return {
         "success_rate": 1.0 - tries["failed"] / n if n else 0.0,
         "poses": n,
         "seconds_median": round(float(np.median(seconds)), 3) if seconds else None,
         "seconds_p95": round(float(np.percentile(seconds, 95)), 3) if seconds else None,
         "tries": tries,
-        "poses_with_motor_off": tripped,
-        "failed_poses": failed,
+        "poses_with_motor_off": sum(off for *_, off in recovered),
+        "failed_poses": [index for index, (tried, *_) in enumerate(recovered) if not tried],
     }
 
 
