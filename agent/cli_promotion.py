@@ -33,7 +33,8 @@ def promote(
     """Deploy a policy if an evaluation finds it not worse than the deployed one; exit code 1 where it does not.
 
     Both make the same attempts in dynamics that training never saw. It is deployed where it is better, or where the
-    95 % interval of the difference excludes that it is worse by 0.1. `--policy deployed` and `--start deployed` use it.
+    95 % interval of the difference excludes that it is worse by 0.1; the first one, if it ever succeeds. `--policy
+    deployed` and `--start deployed` use it.
     """
     from agent.cli_interventions import login
     from agent.promotion import promote as decide

@@ -39,7 +39,8 @@ def not_worse(found: Mapping[str, Any], candidate: str) -> bool:
 def promote(
     skill: str, robot: str, policy: str, attempts: int, home: Path, operator: str, seed: int | None = None
 ) -> dict[str, Any]:
-    """Deploy a policy if it is not worse than the one that is deployed; the first is deployed with its evaluation.
+    """Deploy a policy if it is not worse than the one that is deployed; the first is deployed with its evaluation, if
+    it ever succeeds in it.
 
     Args:
         skill: name of a learned skill.
@@ -51,8 +52,9 @@ def promote(
         seed: of starts and dynamics; None: one that no comparison in this home has had.
 
     Returns:
-        ``skill``, ``action`` (`PROMOTE` or `KEEP`), ``policy_version`` (deployed from now on), ``before_version``,
-        ``reason``, ``evaluations`` (ids), ``seed``, ``comparison`` (as `compare_policies` gives; None for the first).
+        ``skill``, ``action`` (`PROMOTE` or `KEEP`), ``policy_version`` (deployed from now on; None: none is),
+        ``before_version``, ``reason``, ``evaluations`` (ids), ``seed``, ``comparison`` (as `compare_policies` gives;
+        None for the first).
 
     Raises:
         ValueError: there is no such policy, it is deployed already, or the skill is scripted.
@@ -66,6 +68,11 @@ def promote(
     if before is None:
         facts = evaluate_skill(skill, robot, policy, attempts, seed, home)
         ids = [store_evaluation(home, evaluation_row(facts))]
+        if not facts["success_rate"]:
+            none = {"policy_version": None, "before_version": None}
+            return _kept(
+                skill, none, f"policy {candidate.version} never succeeded in {attempts} attempts", ids, seed, None
+            )
         reason = f"the first; succeeded in {facts['success_rate']:.0%} of {attempts} attempts"
         return _deploy(home, skill, candidate, None, PROMOTE, reason, ids, operator, seed) | {"comparison": None}
     if before["policy_version"] == candidate.version:
@@ -185,7 +192,7 @@ def _deploy(
 
 
 def _kept(
-    skill: str, now: Mapping[str, Any], reason: str, ids: list[int], seed: int, found: Mapping[str, Any]
+    skill: str, now: Mapping[str, Any], reason: str, ids: list[int], seed: int, found: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     return {
         "skill": skill,

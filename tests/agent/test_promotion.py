@@ -87,6 +87,18 @@ def test_the_first_is_deployed_with_its_evaluation(home, world):
     assert found.sha256 == weights(10).sha256
 
 
+def test_one_that_never_succeeds_is_not_deployed_even_as_the_first(home, world, capsys):
+    world.shares[10] = 0.0
+    done = decide(home, "10", attempts=10)
+    assert (done["action"], done["policy_version"], done["comparison"]) == ("keep", None, None)
+    assert "never succeeded in 10 attempts" in done["reason"]
+    assert deployment(home, SKILL) is None
+    ((kept,),) = [tuple(row.values()) for row in rows(home, "SELECT id FROM evaluations")]
+    assert done["evaluations"] == [kept]
+    assert main(["skills", "promote", SKILL, "--policy", "10", "--attempts", "10", "--home", str(home)]) == 1
+    assert "never succeeded" in capsys.readouterr().out
+
+
 def test_a_better_one_replaces_it_and_a_worse_one_does_not(home, world):
     decide(home, "10")
     better = decide(home, "20")
