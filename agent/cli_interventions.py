@@ -72,7 +72,10 @@ def add(
         "note": note,
         "operator": operator or login(),
     }
-    _report(request(existing_home(home), Request(kind=ADD, data=data)), "logged", json_)
+    answer = request(existing_home(home), Request(kind=ADD, data=data))
+    _report(answer, "logged", json_)
+    if not json_ and answer["minutes"] < minutes:
+        out(f"it counts {answer['minutes']:.1f} minutes: by the robot's clock the first run began no longer ago")
 
 
 @app.command()

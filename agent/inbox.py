@@ -56,8 +56,8 @@ def request(home: Path, wanted: Request, timeout_s: float = TIMEOUT_S) -> dict[s
     """Have ``wanted`` stored, by the daemon if one runs.
 
     Returns:
-        ``id`` of the intervention, evaluation or deployment; ``closed``, how many, for an acknowledgement; nothing for
-        a resume; for drift what `agent.drifts.DriftBook` gives.
+        ``id`` of the intervention, evaluation or deployment; ``minutes`` that help which was added counts; ``closed``,
+        how many, for an acknowledgement; nothing for a resume; for drift what `agent.drifts.DriftBook` gives.
 
     Raises:
         ValueError: what is wanted makes no sense, or the store refuses it.
@@ -161,14 +161,15 @@ def carry_out(store: Store, wanted: Request, robot_s: float, drifts: DriftBook |
         )
         return {"id": int(data["id"])}
     if wanted.kind == ADD:
+        opened_s = max(0.0, robot_s - 60.0 * float(data["minutes"]))
         new = Intervention(
             cause=str(data["cause"]),
             e10_class=InterruptClass(data["e10_class"]),
-            opened_s=max(0.0, robot_s - 60.0 * float(data["minutes"])),
+            opened_s=opened_s,
             note=str(data["note"]),
             operator=str(data["operator"]),
         )
-        return {"id": store.add_intervention(new, robot_s)}
+        return {"id": store.add_intervention(new, robot_s), "minutes": (robot_s - opened_s) / 60.0}
     if wanted.kind == ACKNOWLEDGE:
         waiting = store.open_interventions()
         for item in waiting:

@@ -336,6 +336,14 @@ class TestInterventions:
         )
         causes = {row["id"]: row["cause"] for row in facts("interventions", "list", "--home", home)}
         assert added["id"] in causes
+        assert added["minutes"] == pytest.approx(3.0)
+
+    def test_help_longer_ago_than_the_robots_clock_goes_is_cut_with_a_word(self, capsys, home):
+        words = ["interventions", "add", "--cause", "cable", "--home", str(home)]
+        assert main([*words, "--minutes", "10"]) == 0
+        assert "counts" not in capsys.readouterr().out
+        assert main([*words, "--minutes", "90"]) == 0
+        assert "counts 60.0 minutes" in capsys.readouterr().out
 
     def test_closing_twice_names_what_is_open(self, facts, fails, home):
         close = ["interventions", "close", "1", "--action", "moved it", "--home", home]

@@ -29,7 +29,7 @@ def rows(home):
 
 
 def test_without_a_daemon_it_is_stored_at_the_last_heartbeat(home):
-    assert request(home, STUCK) == {"id": 1}
+    assert request(home, STUCK) == {"id": 1, "minutes": 2.0}
     assert rows(home) == [
         {"cause": "stuck", "class": "assist", "opened_s": 480.0, "closed_s": 600.0, "operator": "Ada"}
     ]
@@ -43,7 +43,7 @@ def test_a_running_daemon_stores_it_and_learns_of_it(home):
         while not served:
             served.extend(serve(home, store, 900.0))
         asking.join(timeout=10.0)
-    assert answers == [{"id": 1}]
+    assert answers == [{"id": 1, "minutes": 2.0}]
     assert served == [STUCK]
     assert rows(home)[0]["closed_s"] == 900.0
     assert list((home / "inbox").iterdir()) == []
