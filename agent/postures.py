@@ -68,9 +68,9 @@ class Postures:
         Returns:
             The last reading.
         """
-        now_s = self._loop.reading.robot_s
+        self._target, now_s = None, self._loop.reading.robot_s
         if self._stood_until_s != now_s:  # it did something else meanwhile
-            self._target, self._stands_since_s = None, now_s
+            self._stands_since_s = now_s
         end_s = self._stands_since_s + seconds - 0.5 * self._loop.clock.dt_s
         while True:
             now = self._tick(self.stance)
