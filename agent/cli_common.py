@@ -17,9 +17,9 @@ def resolve_home(option: Path | None) -> Path:
     """Home directory: ``--home`` or ``$PERDURE_HOME`` (both arrive as ``option``), else the user's data directory."""
     if option is not None:
         return option.expanduser().absolute()
-    from platformdirs import user_data_path
+    from persistence.home import default_home
 
-    return user_data_path("perdure", appauthor=False)
+    return default_home()
 
 
 def existing_home(option: Path | None) -> Path:

@@ -64,11 +64,11 @@ def roll_back(
 def _checked(home: Path | None, skill_folder: list[Path] | None, robot: str | None) -> tuple[Path, str]:
     """The home and its robot, or the one that is named."""
     from agent.stored_config import stored_config
-    from persistence.home import Home
+    from persistence.home import Home, typed
 
     where = existing_home(home)
     if not Home(where).db.is_file():
-        raise CliError(f"{where} has no books; policies are deployed in the home of a run: `perdure run` first")
+        raise CliError(f"{where} has no books; policies are deployed in the home of a run: {typed('run', where)} first")
     use_skills(skill_folder, where)
     robot = robot or stored_config(where).run.robot
     check_robot(robot)

@@ -126,10 +126,11 @@ def _learned(name: str, folders: list[Path] | None, home: Path | None) -> tuple[
 
 def _refuse_while_running(home: Home) -> None:
     """Learning needs to know the robot, and a driver serves one process."""
-    from persistence.home import lock_holder
+    from persistence.home import lock_holder, typed
 
     if lock_holder(home) is not None:
-        raise CliError(f"a daemon uses {home.root}; rewards are read when a run starts: `perdure stop` it first")
+        stop = typed("stop", home.root)
+        raise CliError(f"a daemon uses {home.root}; rewards are read when a run starts: {stop} first")
 
 
 def _tell(facts: dict[str, Any], json_: bool) -> None:

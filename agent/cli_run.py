@@ -165,11 +165,12 @@ def _check_files(config: Config) -> None:
 
 def _refuse_second_daemon(where: Path) -> None:
     """Say so before anything is loaded. The lock itself is taken by the daemon: this look decides nothing."""
-    from persistence.home import Home, lock_holder
+    from persistence.home import Home, lock_holder, typed
 
     if owner := lock_holder(Home(where)):
+        stop = typed("stop", where)
         raise CliError(
-            f"another daemon (pid {owner.pid}) runs on {where}; stop it with `perdure stop`, or choose another --home"
+            f"another daemon (pid {owner.pid}) runs on {where}; stop it with {stop}, or choose another --home"
         )
 
 
@@ -214,12 +215,14 @@ def resume(home: HomeOption = None, json_: JsonOption = False) -> None:
     from agent.inbox import RESUME, Request, request
     from agent.states import LATCHING
     from agent.status import read_status
+    from persistence.home import typed
 
     where = existing_home(home)
     deadline_s = time.monotonic() + ACKNOWLEDGED_S
     while (now := read_status(where)).running and now.status is not None and now.status.state in LATCHING:
         if time.monotonic() > deadline_s:
-            raise CliError(f"the robot is held in {now.status.state}; say with `perdure ack` that it has been helped")
+            told = typed("ack --action ...", where)
+            raise CliError(f"the robot is held in {now.status.state}; say with {told} that it has been helped")
         time.sleep(0.1)
     request(where, Request(kind=RESUME, data={"operator": login()}))
     if json_:
@@ -231,12 +234,15 @@ def resume(home: HomeOption = None, json_: JsonOption = False) -> None:
 def estop(home: HomeOption = None, json_: JsonOption = False) -> None:
     """Cut the torque at once, whatever the daemon does; it stays off until `perdure ack --released` and `resume`."""
     from agent.guard import ask_guard
+    from persistence.home import typed
 
-    answer = ask_guard(existing_home(home), {"do": "estop"})
+    where = existing_home(home)
+    answer = ask_guard(where, {"do": "estop"})
     if json_:
         out_json(answer)
     else:
-        out("torque is cut; release with `perdure ack --released --action ...`, then `perdure resume`")
+        release = typed("ack --released --action ...", where)
+        out(f"torque is cut; release with {release}, then {typed('resume', where)}")
 
 
 def ack(

@@ -203,7 +203,7 @@ def goal(
     """Show a skill's goal by stored attempts: from the next run on, what is learned of them decides its success."""
     from agent.goals import learn_goal, remove_goal
     from agent.marked import attempt_ids
-    from persistence.home import Home, lock_holder
+    from persistence.home import Home, lock_holder, typed
     from skills.skill import LearnedSkill
 
     paths = Home(existing_home(home))
@@ -221,7 +221,8 @@ def goal(
             raise CliError("name attempts with both --success and --failure, or --remove")
         if lock_holder(paths) is not None:
             # Learning needs to know the robot, and a driver serves one process.
-            raise CliError(f"a daemon uses {paths.root}; goals are read when a run starts: `perdure stop` it first")
+            stop = typed("stop", paths.root)
+            raise CliError(f"a daemon uses {paths.root}; goals are read when a run starts: {stop} first")
         facts = learn_goal(paths, chosen, attempt_ids(success), attempt_ids(failure))
     if json_:
         out_json(facts)

@@ -83,7 +83,7 @@ def _earned(
     from agent.tier_books import evaluation_of, judge, read_evidence
     from agent.tiers import standing
     from persistence.checkpoints import checkpoint_seqs
-    from persistence.home import Home
+    from persistence.home import Home, typed
 
     if spec.simulated:
         from agent.tier_trial import try_out
@@ -103,7 +103,7 @@ def _earned(
     else:
         with _books(where) as store:
             if store is None:
-                raise CliError(f"{where} has no books of this robot yet; `perdure run --attended` makes them")
+                raise CliError(f"{where} has no books of this robot yet; {typed('run --attended', where)} makes them")
             evidence = read_evidence(store, task.name, can_fall=bool(spec.n_feet))
             version = judge(task, (config.run.robot, spec.name), config, store).version
         row = evaluation_of(task, config.run.robot, evidence, version)
@@ -129,11 +129,11 @@ def _tasks(where: Path, robot: str, skill: str | None) -> tuple[RobotSpec, tuple
     """
     from agent.opening import abilities_of
     from agent.robots import load_robot
-    from persistence.home import Home, lock_holder
+    from persistence.home import Home, lock_holder, typed
 
     if lock_holder(Home(where)) is not None:
         # A driver serves one process.
-        raise CliError(f"a daemon uses {where}; `perdure stop` it first, or name another home")
+        raise CliError(f"a daemon uses {where}; {typed('stop', where)} first, or name another home")
     made = load_robot(robot, 0)
     try:
         return made.spec, abilities_of((skill,) if skill else (), made.spec).tasks

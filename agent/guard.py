@@ -30,6 +30,7 @@ from agent.latches import Acknowledgement, Latches, Level
 from agent.permit import Permission, PermitMemory, runtime_dir
 from agent.states import State
 from persistence.files import atomic_write_json
+from persistence.home import typed
 
 LATCHES = "guard.json"
 """In the home: what the guard has latched."""
@@ -233,7 +234,7 @@ def ask_guard(home: Path, request: Mapping[str, Any], timeout_s: float = 1.0) ->
         except OSError as error:
             raise ConnectionError(
                 f"no guard answers for {home}: one runs beside `perdure run --speed realtime` alone; "
-                f"end any other run with `perdure stop --home {home}`"
+                f"end any other run with {typed('stop', home)}"
             ) from error
     if "error" in answer:
         raise ValueError(str(answer["error"]))
@@ -248,7 +249,7 @@ def supervise(home: Path, command: Sequence[str]) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        sys.stderr.write(f"Error: another guard runs for {home}; stop it with `perdure stop`\n")
+        sys.stderr.write(f"Error: another guard runs for {home}; stop it with {typed('stop', home)}\n")
         return 1
     guard = Guard(home)
     daemon = _Daemon(command)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persistence.files import atomic_write_json
-from persistence.home import Home, HomeLock, lock_holder
+from persistence.home import Home, HomeLock, lock_holder, typed
 
 if TYPE_CHECKING:
     from agent.drifts import DriftBook
@@ -67,9 +67,9 @@ def request(home: Path, wanted: Request, timeout_s: float = TIMEOUT_S) -> dict[s
     if lock_holder(paths) is not None:
         return _ask(home, wanted, timeout_s)
     if wanted.kind not in WITHOUT_DAEMON:
-        raise ValueError(f"no daemon runs on {home}; start it with `perdure run`")
+        raise ValueError(f"no daemon runs on {home}; start it with {typed('run', home)}")
     if not paths.db.is_file():
-        raise ValueError(f"no database at {paths.db}; start `perdure run` on this home first, or pass another --home")
+        raise ValueError(f"no database at {paths.db}; start {typed('run', home)} first, or pass another --home")
     from persistence.store import Store
 
     with HomeLock(paths), Store.open(paths.db) as store:
@@ -89,7 +89,8 @@ def _ask(home: Path, wanted: Request, timeout_s: float) -> dict[str, Any]:
         if time.monotonic() > deadline:
             withdrawn = asked.exists()
             asked.unlink(missing_ok=True)
-            fate = "nothing was stored" if withdrawn else "see `perdure interventions list` for whether it was stored"
+            look = typed("interventions list", home)
+            fate = "nothing was stored" if withdrawn else f"see {look} for whether it was stored"
             raise RuntimeError(f"the daemon has not answered within {timeout_s:g} s; {fate}; try again")
         time.sleep(0.05)
     answer = json.loads(answered.read_text(encoding="utf-8"))
@@ -129,7 +130,8 @@ def serve(
             raw = json.loads(text)
             wanted = Request(kind=raw["kind"], data=dict(raw["data"]))
             if estopped and wanted.kind in (CLOSE, ACKNOWLEDGE) and not wanted.data.get("released"):
-                raise ValueError("the robot is held in ESTOP; release it there, then `perdure ack --released`")
+                ack = typed("ack --released --action ...", home)
+                raise ValueError(f"the robot is held in ESTOP; release it there, then {ack}")
             answer = carry_out(store, wanted, robot_s, drifts)
             done.append(wanted)
         except Exception as error:

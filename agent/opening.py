@@ -31,7 +31,7 @@ from agent.tier_books import unearned
 from persistence import records
 from persistence.episodes import remove_orphans
 from persistence.errors import HomeError, PersistenceError
-from persistence.home import Home
+from persistence.home import Home, typed
 from persistence.records import ResumeState, RunStart, SkillRow
 from persistence.store import Store
 from sim.robot import Limit, RobotSpec
@@ -67,9 +67,10 @@ def move_aside(home: Home) -> None:
             held = _stored_latches(store)  # of a damaged one nothing is known, and it is what --fresh is for
         if held.held_state is not None:
             causes = ", ".join(latch.cause for latch in held)
+            ack = typed("ack --action ...", home.root)
             raise HomeError(
-                f"the robot of {home.root} is held ({causes}); start without --fresh, help it and `perdure ack`, "
-                "or take another --home"
+                f"the robot of {home.root} is held ({causes}); start without --fresh, help it and {ack}, or take "
+                "another --home"
             )
     stay = (home.lock, home.root / GUARD_LATCHES)
     kept = [path for path in home.root.iterdir() if path not in stay and not path.name.startswith("old-")]

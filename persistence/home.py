@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,20 @@ from persistence.errors import HomeError, HomeLockedError
 
 _LOCK_TRIES = 10
 _LOCK_PAUSE_S = 0.02
+
+
+def default_home() -> Path:
+    """The user's data directory."""
+    from platformdirs import user_data_path
+
+    return user_data_path("perdure", appauthor=False)
+
+
+def typed(words: str, home: Path) -> str:
+    """``perdure WORDS`` in backquotes, as one types it where this home is meant."""
+    usual = os.environ.get("PERDURE_HOME") or default_home()
+    named = "" if home == Path(usual).expanduser().absolute() else f" --home {shlex.quote(str(home))}"
+    return f"`perdure {words}{named}`"
 
 
 @dataclass(frozen=True)
@@ -126,7 +141,7 @@ class HomeLock:
             who = f"pid {owner.pid}, since {owner.started_utc}" if owner else "pid unknown"
             raise HomeLockedError(
                 f"another daemon ({who}) uses {self._home.root}; "
-                "stop it with `perdure stop`, or choose another home with --home"
+                f"stop it with {typed('stop', self._home.root)}, or choose another home with --home"
             )
         file.truncate(0)
         started_utc = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -14,7 +14,7 @@ from persistence import backup as backup_module
 from persistence.backup import backup
 from persistence.errors import HomeError, HomeLockedError, StoreError
 from persistence.files import atomic_write, atomic_write_json
-from persistence.home import Home, HomeLock, lock_holder
+from persistence.home import Home, HomeLock, default_home, lock_holder, typed
 from persistence.report import check_database
 
 
@@ -35,6 +35,22 @@ def test_a_read_only_home_is_named(tmp_path: Path):
     tmp_path.chmod(0o500)
     with pytest.raises(HomeError, match="is not writable"):
         Home(tmp_path).prepare()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("usual", "`perdure stop`"),
+        ("other", "`perdure stop --home {root}/other`"),
+        ("with space", "`perdure stop --home '{root}/with space'`"),
+    ],
+)
+def test_a_command_names_the_home_unless_it_is_the_usual_one(tmp_path, monkeypatch, given, words):
+    monkeypatch.setenv("PERDURE_HOME", str(tmp_path / "usual"))
+    assert typed("stop", tmp_path / given) == words.format(root=tmp_path)
+    monkeypatch.delenv("PERDURE_HOME")
+    assert "--home" in typed("stop", tmp_path / given)
+    assert typed("stop", default_home()) == "`perdure stop`"
 
 
 def test_second_daemon_is_refused_with_one_line(home: Home):
