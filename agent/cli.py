@@ -58,7 +58,7 @@ def _message(error: Exception) -> str:
         return f"{error.format_message().rstrip('.') or 'no command given'}; see perdure --help"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    if isinstance(error, (ValueError, RuntimeError)) and str(error):
+    if isinstance(error, (ValueError, RuntimeError, OSError)) and str(error):
         return str(error)
     return f"unexpected {type(error).__name__}: {error} (set {TRACEBACK_VARIABLE}=1 to see where it came from)"
 

@@ -375,6 +375,12 @@ class TestInterventions:
         assert "\r" not in text
 
 
+def test_an_emergency_stop_where_no_guard_runs_says_what_stops_the_run(fails, home):
+    message = fails("estop", "--home", home)
+    assert message.startswith("Error: no guard answers")
+    assert f"`perdure stop --home {home}`" in message
+
+
 class TestNewerDatabase:
     @pytest.mark.parametrize(
         "words", [["metrics"], ["interventions", "list"], ["interventions", "add", "--cause", "x"]]
