@@ -21,39 +21,45 @@ PAST_MIDDLE_M = 0.1
 BRAKING_S = 0.4
 """A walking robot still moves for about this long at its speed after the attempt is ended."""
 TREND_TICKS = 20
-"""Control periods over which the speed towards the fence is measured: a gait sways within a step."""
+"""Control periods over which the robot's speed is measured: a gait sways within a step."""
+
+Place = tuple[float, float, float]
+"""Robot time, and where the robot was seen then: x and y in m."""
 
 
 class FenceWatch:
-    """Follows the margin to the hard fence through one attempt."""
+    """Follows the margin to the hard fence through one attempt; where the tracker is blind, from how the robot went."""
 
     def __init__(self, workspace: Workspace, *, to_middle: bool = False) -> None:
         """Watch an attempt that begins now; with ``to_middle`` it goes no further than across the middle."""
         self._workspace = workspace
         self._to_middle = to_middle
-        self._margins: deque[tuple[float, float]] = deque(maxlen=TREND_TICKS)
+        self._seen: deque[Place] = deque(maxlen=TREND_TICKS)
         self._least_m = -math.inf
         self._widest_m = -math.inf
 
     def update(self, robot_s: float, observation: Observation) -> str:
         """Why the attempt ends at this reading, in robot time: ``fence``, ``middle`` or nothing."""
-        x, y, _ = observation.base_position
-        margin_m = self._workspace.margin_m(float(x), float(y))
-        self._margins.append((robot_s, margin_m))
-        # The least of all for a position that is not known: NaN never wins a comparison.
+        x_m, y_m, _ = (float(each) for each in observation.base_position)
+        if observation.base_valid and math.isfinite(x_m) and math.isfinite(y_m):
+            self._seen.append((robot_s, x_m, y_m))
+        if not self._seen:
+            return ""
+        margin_m = self._workspace.margin_m(*place_at(self._seen, robot_s))
         self._least_m = max(FENCE_LAST_M, self._least_m, min(margin_m - FENCE_RETREAT_M, self._workspace.soft_margin_m))
         self._widest_m = max(self._widest_m, margin_m)
-        if ahead_m(self._margins) < self._least_m:
+        # A robot that moves away from the fence gets no credit for that.
+        stopped_m = self._workspace.margin_m(*place_at(self._seen, robot_s + BRAKING_S))
+        if min(margin_m, stopped_m) < self._least_m:
             return "fence"
         past_middle = self._widest_m >= MIDDLE_M and margin_m < self._widest_m - PAST_MIDDLE_M
         return "middle" if self._to_middle and past_middle else ""
 
 
-def ahead_m(margins: Sequence[tuple[float, float]]) -> float:
-    """Margin to the fence once the robot has stopped, from (robot time, margin) of the last control periods.
-
-    A robot that moves away from the fence gets no credit for that.
-    """
-    (first_s, first_m), (last_s, last_m) = margins[0], margins[-1]
-    rate_mps = (last_m - first_m) / (last_s - first_s) if len(margins) == TREND_TICKS else 0.0
-    return last_m + min(0.0, rate_mps) * BRAKING_S
+def place_at(seen: Sequence[Place], robot_s: float) -> tuple[float, float]:
+    """Where the robot is at a time if it goes on from where it was seen last, as it went between the first and then."""
+    (first_s, first_x, first_y), (last_s, last_x, last_y) = seen[0], seen[-1]
+    if len(seen) < TREND_TICKS:
+        return last_x, last_y
+    ahead = (robot_s - last_s) / (last_s - first_s)
+    return last_x + ahead * (last_x - first_x), last_y + ahead * (last_y - first_y)

@@ -1,11 +1,12 @@
 """Where on the floor an attempt ends; what that means for a whole attempt is in test_attempts.py."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from fakes import DT_S, observation
 
-from agent.fence import BRAKING_S, MIDDLE_M, PAST_MIDDLE_M, TREND_TICKS, FenceWatch, ahead_m
+from agent.fence import BRAKING_S, MIDDLE_M, PAST_MIDDLE_M, TREND_TICKS, FenceWatch, place_at
 from sim.workspace import Workspace
 
 WORKSPACE = Workspace()
@@ -46,10 +47,33 @@ class TestMiddle:
         assert walk(FenceWatch(WORKSPACE, to_middle=True), [math.nan] * 50)[0] == ""
 
 
-def test_room_ahead_by_hand():
-    leaving = [(DT_S * i, 1.0 - 0.5 * DT_S * i) for i in range(TREND_TICKS)]
-    last_m = 1.0 - 0.5 * DT_S * (TREND_TICKS - 1)
-    assert ahead_m(leaving) == pytest.approx(last_m - 0.5 * BRAKING_S)
-    assert ahead_m(leaving[:-1]) == pytest.approx(leaving[-2][1])
-    coming = [(DT_S * i, 0.3 + 0.5 * DT_S * i) for i in range(TREND_TICKS)]
-    assert ahead_m(coming) == coming[-1][1]
+class TestFence:
+    def test_the_side_that_it_goes_to_counts_even_where_another_is_nearer_yet(self):
+        """Along one side at half a meter and more, straight towards the next one, at the speed of a fast A1."""
+        watch, speed_mps = FenceWatch(WORKSPACE), 1.5
+        for tick, x_m in enumerate(line(-1.0, 2.4, speed_mps)):
+            if watch.update(DT_S * tick, observation(x_m=x_m, y_m=WORKSPACE.hard_half_m - 0.7)):
+                break
+        assert x_m + speed_mps * BRAKING_S == pytest.approx(WORKSPACE.soft_half_m, abs=0.04)
+
+    def test_a_robot_that_cannot_be_seen_is_where_its_walk_leads(self):
+        watch, speed_mps, lost_m = FenceWatch(WORKSPACE), 1.1, 0.5
+        for tick, x_m in enumerate(line(-1.5, 2.4, speed_mps)):
+            held = replace(observation(x_m=min(x_m, lost_m), y_m=0.3), base_valid=x_m <= lost_m)
+            if watch.update(DT_S * tick, held):
+                break
+        assert x_m + speed_mps * BRAKING_S == pytest.approx(WORKSPACE.soft_half_m, abs=0.04)
+
+    def test_one_that_goes_round_in_circles_is_not_held_up(self):
+        watch = FenceWatch(WORKSPACE)
+        for tick in range(500):
+            angle = 1.0 * DT_S * tick
+            assert watch.update(DT_S * tick, observation(x_m=1.2 * math.cos(angle), y_m=1.2 * math.sin(angle))) == ""
+
+
+def test_where_it_will_be_by_hand():
+    seen = [(DT_S * i, 0.5 * DT_S * i, -1.0 * DT_S * i) for i in range(TREND_TICKS)]
+    last_s, x_m, y_m = seen[-1]
+    assert place_at(seen, last_s) == pytest.approx((x_m, y_m))
+    assert place_at(seen, last_s + 0.4) == pytest.approx((x_m + 0.2, y_m - 0.4))
+    assert place_at(seen[:-1], last_s + 0.4) == seen[-2][1:]  # too few to tell
