@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from agent.cli_app import app
+from agent.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -59,6 +60,17 @@ class TestReadme:
     def test_every_decision_record_has_a_status(self):
         for path in (ROOT / "docs" / "decisions").glob("*.md"):
             assert "Status: " in path.read_text(encoding="utf-8"), path.name
+
+
+def test_the_settings_worth_knowing_exist():
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", text, flags=re.M)
+    known = Config().to_dict()
+    assert len(rows) > 20
+    for row in rows:
+        first, *others = re.findall(r"`([\w.]+)", row)
+        section, _, name = first.partition(".")
+        assert {name, *others} <= set(known[section]), row
 
 
 @pytest.mark.parametrize(
