@@ -7,8 +7,8 @@ The zoo's policies walk in all directions on an endless floor and stay as they a
 after another, drawn at random, gives half its torque for two minutes; between them all is well for a minute and a half.
 The robot is back when the first attempt begins after the motor has been made up for, if walks ahead from then until its
 repair earn per step `BACK` of what they do in the calm, on average: before that the change has to be noticed, the robot
-to stand still and to be checked up. Where nothing is noticed it was never gone if all walks ahead meanwhile earn as
-much, and else it is not back. Walks that end within three seconds, in which a robot has hardly begun to walk, do not
+to stand still and to be checked up. Where nothing is made up for it was never gone if all walks ahead meanwhile earn
+as much, and else it is not back. Walks that end within three seconds, in which a robot has hardly begun to walk, do not
 count unless it fell. With ``PERDURE_BENCH_HOMES`` homes are kept there.
 """
 
@@ -106,7 +106,7 @@ def judge(home: Path, drifts: Sequence[Drift]) -> list[dict[str, Any]]:
         after = [share for started_s, share in shares if since_s <= started_s < ends_s]
         share = float(np.mean(after)) if after else None
         back_s = None
-        if share is not None and share >= BACK and (told or changed_s is None):
+        if share is not None and share >= BACK:
             first_s = next(started_s for started_s in begun if started_s >= since_s)
             back_s = round(first_s - begins_s, 2) if told else 0.0
         found.append(
@@ -136,9 +136,10 @@ def together(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         ``motors`` and ``noticed`` (how many), ``right`` (of those noticed), ``noticed_s_median``, ``named_s_median``
-        and ``back_s_median`` (of those noticed and judged; one that was not back counts as late for ever, and a median
-        of that is None), ``judged``, ``back`` (how many were, or never gone), ``share`` (mean), ``falls`` and
-        ``calls`` (None: not known of all runs).
+        (of those noticed; one that was not named counts as late for ever, and a median of that is None), ``judged``,
+        ``never_gone`` and ``back`` (how many, these included), ``back_s_median`` (of those judged that were gone),
+        ``back_s_median_noticed`` (of those noticed and judged, of which each that was not named counts as not back,
+        whatever it earned), ``share`` (mean), ``falls`` and ``calls`` (None: not known of all runs).
     """
     motors = [motor for each in cells for motor in each["motors"]]
     noticed = [motor for motor in motors if motor["noticed_s"] is not None]
@@ -150,7 +151,11 @@ def together(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "noticed_s_median": _median([motor["noticed_s"] for motor in noticed]),
         "named_s_median": _median([motor["named_s"] for motor in noticed]),
         "judged": len(judged),
-        "back_s_median": _median([motor["back_s"] for motor in noticed if motor in judged]),
+        "never_gone": sum(motor["back_s"] == 0.0 for motor in judged),
+        "back_s_median": _median([motor["back_s"] for motor in judged if motor["back_s"] != 0.0]),
+        "back_s_median_noticed": _median(
+            [motor["back_s"] if motor["named_s"] is not None else None for motor in noticed if motor in judged]
+        ),
         "back": sum(motor["back_s"] is not None for motor in motors),
         "share": float(np.mean([motor["share"] for motor in judged])) if judged else None,
         "falls": sum(motor["falls"] for motor in motors),

@@ -72,7 +72,16 @@ def test_one_that_does_no_harm_and_one_that_does_until_it_is_repaired(home):
     assert together["calls"] == 2
     assert study.together([{"motors": found}, {"motors": found, "calls": 2}])["calls"] is None
     assert (together["motors"], together["noticed"], together["right"], together["back"]) == (2, 1, 0, 1)
-    assert (together["noticed_s_median"], together["back_s_median"]) == (49.0, None)
+    assert (together["noticed_s_median"], together["never_gone"], together["back_s_median"]) == (49.0, 1, None)
+
+
+def test_what_is_noticed_late_and_never_named_was_never_gone_if_the_walks_say_so(home):
+    (kept,) = study.judge(home({}, [1290.0]), [weak(1203.0, "knee")])
+    assert (kept["noticed_s"], kept["named_s"], kept["back_s"], kept["share"]) == (87.0, None, 0.0, 1.0)
+    named = kept | {"noticed_s": 2.0, "named_s": 6.0, "back_s": 7.5}
+    together = study.together([{"motors": [kept, named, named]}])
+    assert (together["back"], together["never_gone"], together["back_s_median"]) == (3, 1, 7.5)
+    assert study.together([{"motors": [kept, named]}])["back_s_median_noticed"] is None
 
 
 def test_a_schedule_leaves_time_between_motors():
