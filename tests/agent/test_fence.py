@@ -64,6 +64,18 @@ class TestFence:
                 break
         assert x_m + speed_mps * BRAKING_S == pytest.approx(WORKSPACE.soft_half_m, abs=0.04)
 
+    def test_nor_does_it_go_on_unseen_past_the_middle_where_it_should_end(self):
+        watch = FenceWatch(WORKSPACE, to_middle=True)
+        for tick, x_m in enumerate(line(-1.6, 2.0)):
+            if watch.update(DT_S * tick, replace(observation(x_m=min(x_m, 0.0), y_m=0.3), base_valid=x_m <= 0.0)):
+                break
+        assert x_m == pytest.approx(0.3 + PAST_MIDDLE_M, abs=0.02)
+
+    def test_one_that_is_thrown_back_out_gets_no_credit_for_the_way_in(self):
+        inwards = line(-WORKSPACE.soft_half_m - 0.28, -WORKSPACE.soft_half_m + 0.2, speed_mps=1.2)
+        reason, x_m = walk(FenceWatch(WORKSPACE), [*inwards, -WORKSPACE.soft_half_m - 0.02])
+        assert (reason, x_m) == ("fence", -WORKSPACE.soft_half_m - 0.02)
+
     def test_one_that_goes_round_in_circles_is_not_held_up(self):
         watch = FenceWatch(WORKSPACE)
         for tick in range(500):
