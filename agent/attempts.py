@@ -100,6 +100,7 @@ class AttemptRunner:
         controller: Controller,
         *,
         to_middle: bool = False,
+        as_practised: bool = True,
         hopeless: Judge | None = None,
         goal: SuccessClassifier | None = None,
     ) -> AttemptResult:
@@ -109,6 +110,8 @@ class AttemptRunner:
             skill: what is attempted.
             controller: what drives the robot.
             to_middle: whether to go no further than across the middle of the workspace.
+            as_practised: whether the robot moves as it does in practice, so that ``drift_watch`` can judge it: a policy
+                that tries nothing errs by the same all along, and would seem to have changed.
             hopeless: skills that could not undo any more what they are for, from a reading on, given that of the
                 decision before. The attempt ends where one comes to them that was not among them when it began.
             goal: decides whether the attempt has succeeded, and ends it once it has; None: the skill's own rule does.
@@ -121,7 +124,7 @@ class AttemptRunner:
         recorder = AttemptRecorder(self._layout, deciding.family.name, deciding.resting_action) if deciding else None
         self._recording = (recorder, deciding) if recorder is not None and deciding is not None else None
         if self._drift_watch is not None:
-            self._drift_watch.begins(deciding)
+            self._drift_watch.begins(deciding if as_practised else None)
         # Half a control period of slack: sums of float periods must not cost or add one.
         end_s = now.robot_s + skill.horizon_s - 0.5 * self._loop.clock.dt_s
         # Where a robot has to stand up or to turn back is not its choice; the hard fence still ends both.

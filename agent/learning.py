@@ -171,7 +171,12 @@ class Studies:
         if self.falls is not None and steps is not None:
             for walk in walks(self._job.spec, episode, steps, self._job.harm_lean_rad):
                 self.falls.add(walk)
-        if self.drift is not None and steps is not None and condition is not Condition.CHANGED:
+        if (
+            self.drift is not None
+            and steps is not None
+            and condition is not Condition.CHANGED
+            and not episode.evaluation
+        ):
             self.drift.add(self._as_steps(episode, steps))
         names = [skill.name for skill in self._skills]
         if self.undo is not None and steps is not None and episode.skill in names:

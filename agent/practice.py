@@ -149,7 +149,9 @@ class Practice:
         watched = skill.kind is SkillKind.TASK and not evaluation
         hopeless = self._scene.hopeless if watched else None
         goal = self._goals.get(skill.name)
-        result = self._runner.run(skill, controller, to_middle=to_middle, hopeless=hopeless, goal=goal)
+        result = self._runner.run(
+            skill, controller, to_middle=to_middle, as_practised=not evaluation, hopeless=hopeless, goal=goal
+        )
         end = self._loop.reading
         finished = self._ledger.finish_attempt(
             AttemptEnd(

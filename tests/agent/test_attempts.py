@@ -78,6 +78,7 @@ def run(
     hopeless=None,
     goal=None,
     drift_watch=None,
+    as_practised=True,
 ):
     monitors = Monitors(robot.spec, WORKSPACE, SafetyConfig(), 50.0)
     loop = ControlLoop(robot, SimulatedClock(robot, DT_S), ActionGate(robot.spec, DT_S), monitors)
@@ -90,7 +91,9 @@ def run(
 
     begun_s = loop.reading.robot_s
     runner = AttemptRunner(loop, WORKSPACE, tick, drift_watch)
-    result = runner.run(skill or Task(), controller or Script(robot), hopeless=hopeless, goal=goal)
+    result = runner.run(
+        skill or Task(), controller or Script(robot), as_practised=as_practised, hopeless=hopeless, goal=goal
+    )
     return result, loop.reading.robot_s - begun_s
 
 
@@ -132,6 +135,12 @@ class TestDriftWatch:
         assert (result.outcome, result.end_reason) == (Outcome.ABORTED, ROBOT_CHANGED)
         assert len(watch.told) == 6
         assert result.arrays is not None  # what was measured until then is kept
+
+    def test_it_judges_no_attempt_in_which_the_robot_moves_otherwise_than_in_practice(self, robot):
+        controller, skill = walk(robot)
+        watch = DriftWatchFake()
+        run(robot, controller, skill, drift_watch=watch, as_practised=False)
+        assert watch.told[0] is None
 
     def test_a_script_that_decides_nothing_is_no_business_of_its(self, robot):
         watch = DriftWatchFake()

@@ -83,7 +83,9 @@ def test_a_changed_robot_teaches_the_policy_and_not_what_to_expect(tmp_path, hom
     assert made.ingest(attempt(home, 1), Condition.CHANGED) is not None
     assert made.buffer.steps_added == 200
     assert not seen
-    made.ingest(attempt(home, 2))
+    made.ingest(attempt(home, 2, evaluation=True))  # it is not watched, either
+    assert not seen
+    made.ingest(attempt(home, 3))
     assert [each.attempt for each in seen] == [1]
 
 

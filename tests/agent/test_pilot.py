@@ -29,6 +29,22 @@ class TestOrdinaryRun:
         assert made.pilot.stop_reason == "attempts reached"
         assert made.checked == 3
 
+    def test_an_evaluation_is_no_attempt_to_tell_a_changed_robot_by(self, world):
+        made = world(attempts=3)
+        runner, seen = made.pilot.practice._runner, []
+        run = runner.run
+
+        def spy(skill, controller, **how):
+            seen.append(how["as_practised"])
+            return run(skill, controller, **how)
+
+        runner.run = spy
+        made.pilot.practice.evaluations.extend(made.pilot.tasks[:1])
+        made.run()
+        evaluated = made.rows("SELECT evaluation FROM attempts ORDER BY id")
+        assert (1,) in evaluated
+        assert [(not how,) for how in seen] == evaluated
+
     @pytest.mark.parametrize("cut_by", ["", "sigterm", "fall"])
     def test_in_real_time_it_stands_until_the_row_is_durable_whatever_comes_between(self, world, cut_by):
         made = world(attempts=1, lockstep=False)
