@@ -6,8 +6,6 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 CAPACITY = 1024
 
@@ -38,15 +36,7 @@ class BackgroundWriter:
             self._queue.put(None)
         self._thread.join()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _work(self) -> None:
         while (write := self._queue.get()) is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(Exception):  # whatever it was must not end the only thread that writes
                 write()

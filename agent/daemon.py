@@ -101,7 +101,7 @@ def run_daemon(config: Config, home: Path, fresh: bool = False) -> int:
         if fresh:
             move_aside(paths)
         check_database_is_there(paths)
-        with BackgroundWriter() as background:
+        with contextlib.closing(BackgroundWriter()) as background:
             configure_logging(paths.log, background)
             Run(config, paths, background).execute()
     return 0

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from contextlib import closing
 
 import pytest
 import structlog
@@ -24,7 +25,7 @@ def stands_still():
 
 def test_writes_come_in_order_and_all_before_it_is_closed():
     done = []
-    with BackgroundWriter() as background:
+    with closing(BackgroundWriter()) as background:
         for number in range(100):
             background.submit(lambda n=number: done.append(n))
     assert done == list(range(100))
@@ -40,7 +41,7 @@ def test_nobody_waits_and_what_is_too_much_is_left_out(stands_still):
         begun.set()
         stands_still.wait()
 
-    with BackgroundWriter(capacity=2) as background:
+    with closing(BackgroundWriter(capacity=2)) as background:
         background.submit(stuck)
         assert begun.wait(10.0)
         for number in range(5):
@@ -50,13 +51,14 @@ def test_nobody_waits_and_what_is_too_much_is_left_out(stands_still):
     assert done == [0, 1]
 
 
-def test_a_write_that_fails_is_left_out():
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("not a number")])
+def test_a_write_that_fails_is_left_out(error):
     done = []
 
     def full():
-        raise OSError(28, "No space left on device")
+        raise error
 
-    with BackgroundWriter() as background:
+    with closing(BackgroundWriter()) as background:
         background.submit(full)
         background.submit(lambda: done.append("next"))
     assert done == ["next"]
@@ -64,7 +66,7 @@ def test_a_write_that_fails_is_left_out():
 
 def test_whoever_logs_does_not_wait_for_the_disk(tmp_path, stands_still):
     path = tmp_path / "perdure.log"
-    with BackgroundWriter() as background:
+    with closing(BackgroundWriter()) as background:
         configure_logging(path, background)
         background.submit(stands_still.wait)
         structlog.get_logger().info("robot.moved", far_m=1.5)
