@@ -31,6 +31,7 @@ LONGEST_S, LARGEST_REWARD = 3600.0, 1e4
 READING_MS, BATCH_MS, BATCH = 1.0, 20.0, 1000
 """What all functions of a reading may take together, and all those of a batch of so many steps."""
 TRIES, FAR = 5, 10.0
+"""How often what is slow is timed, and how many times as long as allowed is slow without another try."""
 
 Tell = Callable[[Mapping[str, Any]], None]
 

@@ -79,8 +79,8 @@ def test_what_is_noticed_late_and_never_named_was_never_gone_if_the_walks_say_so
     (kept,) = study.judge(home({}, [1290.0]), [weak(1203.0, "knee")])
     assert (kept["noticed_s"], kept["named_s"], kept["back_s"], kept["share"]) == (87.0, None, 0.0, 1.0)
     named = kept | {"noticed_s": 2.0, "named_s": 6.0, "back_s": 7.5}
-    together = study.together([{"motors": [kept, named, named]}])
-    assert (together["back"], together["never_gone"], together["back_s_median"]) == (3, 1, 7.5)
+    together = study.together([{"motors": [kept, kept, named]}])
+    assert (together["back"], together["never_gone"], together["back_s_median"]) == (3, 2, 7.5)
     assert study.together([{"motors": [kept, named]}])["back_s_median_noticed"] is None
 
 
