@@ -111,7 +111,7 @@ class AttemptRunner:
             controller: what drives the robot.
             to_middle: whether to go no further than across the middle of the workspace.
             as_practised: whether the robot moves as it does in practice, so that ``drift_watch`` can judge it: a policy
-                that tries nothing errs by the same all along, and would seem to have changed.
+                that tries nothing errs by the same all along, and seems to have changed; so does what is seldom done.
             hopeless: skills that could not undo any more what they are for, from a reading on, given that of the
                 decision before. The attempt ends where one comes to them that was not among them when it began.
             goal: decides whether the attempt has succeeded, and ends it once it has; None: the skill's own rule does.

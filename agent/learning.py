@@ -168,6 +168,7 @@ class Studies:
         episode = read_episode(path)
         self._favour(condition)
         steps = self._add(self.buffer, episode)
+        names = [skill.name for skill in self._skills]
         if self.falls is not None and steps is not None:
             for walk in walks(self._job.spec, episode, steps, self._job.harm_lean_rad):
                 self.falls.add(walk)
@@ -176,9 +177,9 @@ class Studies:
             and steps is not None
             and condition is not Condition.CHANGED
             and not episode.evaluation
+            and episode.skill in names
         ):
             self.drift.add(self._as_steps(episode, steps))
-        names = [skill.name for skill in self._skills]
         if self.undo is not None and steps is not None and episode.skill in names:
             self._learn_to_undo(self.undo, episode)
         if steps is None or episode.skill not in names:

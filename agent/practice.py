@@ -146,11 +146,11 @@ class Practice:
         pose = Pose2D.of(self._loop.reading.observation)
         to_middle = not evaluation and self._scheduler.turn_follows(skill.name, start.robot_s)
         # An evaluation shows what the policy does by itself; a reset is what help there is.
-        watched = skill.kind is SkillKind.TASK and not evaluation
-        hopeless = self._scene.hopeless if watched else None
+        practised = skill.kind is SkillKind.TASK and not evaluation
+        hopeless = self._scene.hopeless if practised else None
         goal = self._goals.get(skill.name)
         result = self._runner.run(
-            skill, controller, to_middle=to_middle, as_practised=not evaluation, hopeless=hopeless, goal=goal
+            skill, controller, to_middle=to_middle, as_practised=practised, hopeless=hopeless, goal=goal
         )
         end = self._loop.reading
         finished = self._ledger.finish_attempt(

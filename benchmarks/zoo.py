@@ -5,7 +5,8 @@
 
 The zoo holds one checkpoint per robot and family: policy, critics, optimiser and multipliers, so that a run can go on
 from it (`perdure run --start zoo`). What went on from an entry and takes its place says which one it was
-(``learned_on_from``). Its command was given so many times as it says (``runs``).
+(``learned_on_from``). Its command was given so many times as it says (``runs``); what made the home of a study is the
+study's (``--made-by``).
 """
 
 from __future__ import annotations
@@ -36,8 +37,15 @@ ATTEMPTS = 10
 EVALUATION_SEED = 1000
 
 
-def export(home: Path) -> Path:
-    """Copy a home's newest checkpoint into the zoo, in place of what was there. Returns its directory.
+def export(home: Path, made_by: str = "") -> Path:
+    """Copy a home's newest checkpoint into the zoo, in place of what was there.
+
+    Args:
+        home: where it learned.
+        made_by: the command that made the home; empty: that of its last run, given as often as there are runs.
+
+    Returns:
+        Its directory.
 
     Raises:
         ValueError: the home has no checkpoint.
@@ -60,8 +68,7 @@ def export(home: Path) -> Path:
         "updates": newest.meta["updates"],
         "policy_version": policy.version,
         "manifest_sha256": saved.sha256,
-        "command": _command(config, changes),
-        "runs": _daemon.query(home, "SELECT count(*) FROM runs")[0][0],
+        **({"command": made_by} if made_by else _command(home, config, changes)),
         "settings": {name: value for name, value in changes.items() if not name.startswith(_PLACE)},
         "learned_on_from": before,
         "chain_head": _daemon.perdure_json(home, "doctor", "--store")["chain_head"],
@@ -98,13 +105,13 @@ def _changes(config: Config) -> dict[str, Any]:
     return {name: value for name, value in changes.items() if not name.startswith("run.")}
 
 
-def _command(config: Config, changes: Mapping[str, Any]) -> str:
+def _command(home: Path, config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
     run = config.run
     words = ["perdure run --robot", run.robot, f"--hours {run.hours!r} --seed {run.seed} --speed max"]
     words += [f"--start {run.start}"] if run.start != Config().run.start else []
     words += [f"--skills {','.join(run.skills)}"] if run.skills else []
     words += [f"--set {name}={json.dumps(value)}" for name, value in changes.items()]
-    return " ".join(words)
+    return {"command": " ".join(words), "runs": _daemon.query(home, "SELECT count(*) FROM runs")[0][0]}
 
 
 def _evaluate(config: Config, family: str, policy: PolicyWeights) -> dict[str, Any]:
@@ -128,7 +135,9 @@ def main() -> None:
     """Run from the shell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("home", type=Path)
-    directory = export(parser.parse_args().home)
+    parser.add_argument("--made-by", default="", metavar="COMMAND")
+    words = parser.parse_args()
+    directory = export(words.home, words.made_by)
     print((directory / ABOUT).read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""Says when prediction errors have changed for the worse, with a bound on false alarms that does not rest on a model.
+"""Says when prediction errors have changed for the worse, with a bound on how often it does so falsely.
 
 Each error is compared with those of calm times: its rank there is a p-value, small where the error is unusually large.
 That becomes a normal score z, and for a shift of s standard deviations the likelihood ratio exp(s z - s^2 / 2): an
@@ -6,16 +6,21 @@ e-value, a number whose mean is at most 1 as long as nothing has changed (Vovk a
 are collected by the recursion of Shiryaev and Roberts, M <- e (M + 1), which is an e-detector (Shin, Ramdas and Rinaldo
 2023, arXiv 2203.03532): M less the number of blocks is a supermartingale, so that the alarm at M >= c comes on average
 no earlier than after c blocks. Nothing is assumed of how errors are distributed. A mean of e-detectors is one, too:
-several channels are watched together, either side of those that may err to both, and several shifts.
+several channels are watched together, either side of those that may err to both, several shifts, and blocks of several
+lengths, each M times its length: short ones show soon what errs much, long ones what errs by little in all phases.
 
-What is assumed: a block's error is as calm ones were, given what came before. Errors within a stride depend on each
-other; those of blocks about as long as one hardly do. Calm data that the ranks have not seen check the mean of the
-e-values: they are divided by its upper confidence bound there, where that is above 1.
+What is assumed: a block's error is as calm ones were, given what came before. Within an attempt it is not: a walk errs
+a little more than another from its first step to its last, and products of dozens of e-values take that for a change.
+So each normal score is compared with what the blocks of its attempt before it let expect, by the random-effects model
+of one-way analysis of variance: u + v, u normal and the same for all blocks of an attempt, v normal and of each block
+its own, with variances from calm attempts. What is left, in standard deviations of it, is standard normal and
+independent of what came before. A change in mid-attempt shows whole at first; of one before its beginning less is left
+the longer the attempt takes. Calm data that the ranks have not seen check the mean of the e-values: they are divided
+by its upper confidence bound there, where that is above 1.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,10 +36,12 @@ FEWEST = 200
 """Calm blocks that calibration needs."""
 _MOST = 1e200
 """Of the evidence of a channel, which grows on as long as nobody resets it."""
-_LEAST = 1e-12
-"""Of an e-value, whose logarithm is wanted: one that is the least of all has none."""
 DEVIATIONS = 2.0
 """Standard errors of the bound that e-values are divided by."""
+MOST_CALM = 1000
+"""Calm blocks of each channel that ranks are taken among."""
+MOST_BETWEEN = 0.8
+"""Of a score's variance, that attempts may differ by: with more nothing would be left to tell a change by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +55,10 @@ class Alarm:
     channel: int
     """Which has changed most clearly."""
     evidence: Float64
-    """Share of each channel in the statistic. Shape: (J,)."""
+    """Share of each channel in the evidence, which is that of the blocks that have most. Shape: (J,)."""
     size: Float64
-    """Mean error of each channel since then, in calm standard deviations from the calm mean: of a signed channel to
-    either side, else above it. Shape: (J,)."""
+    """Mean error of each channel since then, in calm standard deviations of these blocks from the calm mean: of a
+    signed channel to either side, else above it. Shape: (J,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +70,8 @@ class Calibration:
     calm: Float64
     """Errors of blocks, each column ascending; the last ``signed`` of the channels once more, negated. Shape:
     (n, J + signed)."""
+    between: Float64
+    """Share of the variance of scores by which attempts differ, the rest being of blocks. Shape: (J + signed,)."""
     inflation: Float64
     """What the e-values of each are divided by, at least 1. Shape: (J + signed, K)."""
     signed: int = 0
@@ -85,60 +94,64 @@ class Calibration:
         """
         if block < 1:
             raise ValueError(f"block is {block}; it must be at least 1")
-        halves = [_sides(_blocks(attempts[first::2], block), signed) for first in (0, 1)]
-        if min(map(len, halves)) < FEWEST // 2:
+        halves = [[_sides(_blocks(attempt, block), signed) for attempt in attempts[first::2]] for first in (0, 1)]
+        known = [_fewest_known(half) for half in halves]
+        if min(known) < FEWEST // 2:
             raise ValueError(
-                f"{[*map(len, halves)]} calm blocks of {block} steps in the two halves of {len(attempts)} attempts; "
+                f"{known} calm blocks of {block} steps in the two halves of {len(attempts)} attempts; "
                 f"each half needs {FEWEST // 2}"
             )
-        calm = np.sort(halves[0], axis=0)
-        e = _e_values(calm, halves[1])
-        bound = e.mean(axis=0) + DEVIATIONS * e.std(axis=0) / math.sqrt(len(e))
-        return cls(block=block, calm=calm, inflation=np.maximum(bound, 1.0), signed=signed)
+        calm = np.sort(_as_many_of_each(halves[0], min(known[0], MOST_CALM)), axis=0)
+        scores = [_scores(calm, blocks) for blocks in halves[1]]
+        between = _between(scores)
+        e = np.concatenate([_e_values(_news(each, *_seen_before(each), between)) for each in scores])
+        checked = np.isfinite(e).sum(axis=0)
+        bound = np.nanmean(e, axis=0) + DEVIATIONS * np.nanstd(e, axis=0) / np.sqrt(checked)
+        return cls(block=block, calm=calm, between=between, inflation=np.maximum(bound, 1.0), signed=signed)
 
 
 class ChangeDetector:
     """Watches J errors of each step; constant time and memory per step."""
 
-    def __init__(self, calibration: Calibration, least_steps: float) -> None:
+    def __init__(self, calibrations: Sequence[Calibration], least_steps: float) -> None:
         """Watch errors.
 
         Args:
-            calibration: of calm errors.
+            calibrations: of calm errors, one for each length of blocks.
             least_steps: steps that pass between false alarms, on average at least; see `steps_between_alarms`.
 
         Raises:
-            ValueError: that is less than a block.
+            ValueError: that is less than a block, or the calibrations are of different channels.
         """
-        if not least_steps >= calibration.block:
-            raise ValueError(f"false alarms every {least_steps} steps; a block alone has {calibration.block}")
-        self.threshold = least_steps / calibration.block
-        """Of the statistic: blocks between false alarms, on average at least."""
-        self._calibration = calibration
-        self._calm_mean, self._calm_std = calibration.calm.mean(axis=0), calibration.calm.std(axis=0)
-        self._calm_std = np.where(self._calm_std > 0.0, self._calm_std, 1.0)
+        if len({(each.channels, each.signed) for each in calibrations}) != 1:
+            raise ValueError(
+                f"calibrations of {[each.channels for each in calibrations]} channels; they must be of the same"
+            )
+        longest = max(each.block for each in calibrations)
+        if not least_steps >= longest:
+            raise ValueError(f"false alarms every {least_steps} steps; a block alone has {longest}")
+        self._least_steps = least_steps
+        self._lengths = [_Blocks(each) for each in calibrations]
+        self._channels = calibrations[0].channels
         self.reset()
 
     def reset(self) -> None:
         """Begin anew, as after an alarm has been seen to."""
-        sides = self._calibration.calm.shape[1]
         self._step = 0
-        self._evidence = np.zeros((sides, len(SHIFTS)))
-        """M of each side of a channel and shift."""
-        self._growth = np.zeros(sides)
-        """Sum of log e since the change, if there were one: Page's statistic, which says when it came."""
-        self._since = np.zeros(sides, np.int64)
-        self._size_sum, self._size_count = np.zeros(sides), np.zeros(sides)
-        self._begin_block()
+        for blocks in self._lengths:
+            blocks.reset()
 
     def cut(self) -> None:
-        """What comes next does not go on from what was: an unfinished block is dropped, the evidence is kept."""
-        self._begin_block()
+        """What comes next does not go on from what was, as in another attempt: an unfinished block is dropped, the
+        evidence is kept.
+        """
+        for blocks in self._lengths:
+            blocks.cut()
 
     @property
     def statistic(self) -> float:
-        """Evidence of a change; an alarm is raised when it reaches `threshold`."""
-        return float(self._evidence.mean())
+        """Evidence of a change, in steps: an alarm is raised when it reaches so many as are to be between two."""
+        return float(np.mean([blocks.steps for blocks in self._lengths]))
 
     def update(self, errors: Float64) -> Alarm | None:
         """Take the errors of one step; those that are not finite are left out. Shape: (J,).
@@ -146,39 +159,81 @@ class ChangeDetector:
         Raises:
             ValueError: there are not as many errors as were calibrated.
         """
-        if errors.shape != self._sum.shape:
-            raise ValueError(f"errors of shape {errors.shape}; {self._sum.shape[0]} channels were calibrated")
+        if errors.shape != (self._channels,):
+            raise ValueError(f"errors of shape {errors.shape}; {self._channels} channels were calibrated")
+        self._step += 1
+        closed = [blocks.update(errors, self._step) for blocks in self._lengths]
+        if not any(closed) or self.statistic < self._least_steps:
+            return None
+        return max(self._lengths, key=lambda blocks: blocks.steps).alarm(self._step)
+
+
+class _Blocks:
+    """Evidence from blocks of one length."""
+
+    def __init__(self, calibration: Calibration) -> None:
+        self._calibration = calibration
+        self._calm_mean, self._calm_std = calibration.calm.mean(axis=0), calibration.calm.std(axis=0)
+        self._calm_std = np.where(self._calm_std > 0.0, self._calm_std, 1.0)
+        self.reset()
+
+    def reset(self) -> None:
+        sides = self._calibration.calm.shape[1]
+        self._evidence = np.zeros((sides, len(SHIFTS)))
+        """M of each side of a channel and shift."""
+        self._growth = np.zeros(sides)
+        """Sum of log e since the change, if there were one: Page's statistic, which says when it came."""
+        self._since = np.zeros(sides, np.int64)
+        self._size_sum, self._size_count = np.zeros(sides), np.zeros(sides)
+        self.cut()
+
+    def cut(self) -> None:
+        sides = self._calibration.calm.shape[1]
+        self._blocks_seen, self._scores_seen = np.zeros(sides), np.zeros(sides)
+        """Blocks of this attempt that are known, and the sum of their scores."""
+        self._begin_block()
+
+    @property
+    def steps(self) -> float:
+        """Evidence in steps."""
+        return self._calibration.block * float(self._evidence.mean())
+
+    def update(self, errors: Float64, step: int) -> bool:
+        """Returns whether a block is whole."""
         known = np.isfinite(errors)
         self._sum += np.where(known, errors, 0.0)
         self._count += known
         self._in_block += 1
-        self._step += 1
         if self._in_block < self._calibration.block:
-            return None
-        self._close_block()
-        return self._alarm() if self.statistic >= self.threshold else None
+            return False
+        self._close_block(step)
+        return True
 
     def _begin_block(self) -> None:
         channels = self._calibration.channels
         self._sum, self._count, self._in_block = np.zeros(channels), np.zeros(channels), 0
 
-    def _close_block(self) -> None:
+    def _close_block(self, step: int) -> None:
         signed = self._calibration.signed
         known = _both(_enough(self._count, self._calibration.block), signed)
         mean = np.where(known, _sides(self._sum / np.maximum(self._count, 1), signed), self._calm_mean)
-        e = _e_values(self._calibration.calm, mean[None])[0] / self._calibration.inflation
+        (score,) = _scores(self._calibration.calm, mean[None])
+        news = _news(score, self._blocks_seen, self._scores_seen, self._calibration.between)
+        self._blocks_seen += known
+        self._scores_seen += np.where(known, score, 0.0)
+        e = _e_values(news) / self._calibration.inflation
         evidence = np.minimum(e * (self._evidence + 1.0), _MOST)
         self._evidence = np.where(known[:, None], evidence, self._evidence)
-        grown = self._growth + np.log(np.maximum(e.mean(axis=1), _LEAST))
+        grown = self._growth + np.log(e.mean(axis=1))
         begins = known & (grown <= 0.0)
         self._growth = np.where(known, np.maximum(grown, 0.0), self._growth)
-        self._since[begins] = self._step
+        self._since[begins] = step
         above = (mean - self._calm_mean) / self._calm_std
         self._size_sum = np.where(begins, 0.0, self._size_sum + known * above)
         self._size_count = np.where(begins, 0.0, self._size_count + known)
         self._begin_block()
 
-    def _alarm(self) -> Alarm:
+    def alarm(self, step: int) -> Alarm:
         by_side, sizes = self._evidence.mean(axis=1), self._size_sum / np.maximum(self._size_count, 1.0)
         side, channels = int(by_side.argmax()), self._calibration.channels
         evidence, size = by_side[:channels].copy(), sizes[:channels].copy()
@@ -186,7 +241,7 @@ class ChangeDetector:
         evidence[first:] += by_side[channels:]
         size[first:] = np.maximum(size[first:], sizes[channels:])
         return Alarm(
-            step=self._step - 1,
+            step=step - 1,
             since=int(self._since[side]),
             channel=side if side < channels else side - self._calibration.signed,
             evidence=evidence / evidence.sum(),
@@ -222,29 +277,70 @@ def _enough(known: NDArray[Any], block: int) -> NDArray[np.bool_]:
     return np.asarray(2 * known >= block)
 
 
-def _blocks(attempts: Sequence[Float64], block: int) -> Float64:
-    """Means of blocks, of each channel as many as of the one with fewest: rows of these are not of one time. Shape:
-    (n, J).
-    """
-    parts = [a[: len(a) // block * block].reshape(-1, block, a.shape[1]) for a in attempts]
-    errors: Float64 = np.concatenate(parts) if parts else np.zeros((0, block, 0))
+def _blocks(attempt: Float64, block: int) -> Float64:
+    """Means of an attempt's whole blocks; NaN where too few of a block's errors are known. Shape: (T, J) to (n, J)."""
+    errors = attempt[: len(attempt) // block * block].reshape(-1, block, attempt.shape[1])
     known = np.isfinite(errors)
     count = known.sum(axis=1)
     sums = np.where(known, errors, 0.0).sum(axis=1)
-    means = np.where(_enough(count, block), sums / np.maximum(count, 1), np.nan)
-    columns = [column[np.isfinite(column)] for column in means.T]
-    fewest = min(map(len, columns), default=0)
-    if not fewest:
-        return np.zeros((0, means.shape[1]))
-    return np.stack([column[np.linspace(0, len(column) - 1, fewest).astype(np.intp)] for column in columns], axis=1)
+    return np.where(_enough(count, block), sums / np.maximum(count, 1), np.nan)
 
 
-def _e_values(calm: Float64, errors: Float64) -> Float64:
-    """Likelihood ratios of shifts for normal scores of ranks, the share of calm errors and this one that are as large
-    being its p-value. (n, J) to (n, J, K).
+def _fewest_known(attempts: Sequence[Float64]) -> int:
+    """Known blocks of the channel that has fewest."""
+    return int(sum(np.isfinite(blocks).sum(axis=0) for blocks in attempts).min()) if attempts else 0
+
+
+def _as_many_of_each(attempts: Sequence[Float64], count: int) -> Float64:
+    """So many known blocks of each channel, evenly drawn: rows are not of one time. Shape: (count, J)."""
+    blocks = np.concatenate(attempts)
+    columns = [column[np.isfinite(column)] for column in blocks.T]
+    return np.stack([column[np.linspace(0, len(column) - 1, count).astype(np.intp)] for column in columns], axis=1)
+
+
+def _scores(calm: Float64, errors: Float64) -> Float64:
+    """Normal scores of ranks among calm errors, the share of these and this one that are as large being its p-value;
+    NaN of NaN. Shape: (n, J).
     """
     n, sides = calm.shape
-    below = np.stack([np.searchsorted(calm[:, j], errors[:, j], side="left") for j in range(sides)], axis=1)
-    score = -ndtri((n - below + 1.0) / (n + 1.0))
-    e: Float64 = np.exp(SHIFTS * score[..., None] - 0.5 * SHIFTS**2)
-    return e
+    if len(errors) == 1:  # three times as fast as searching, and asked for at each step
+        below = (calm < errors).sum(axis=0)[None]
+    else:
+        below = np.stack([np.searchsorted(calm[:, j], errors[:, j], side="left") for j in range(sides)], axis=1)
+    p = np.minimum(n - below + 1.0, n) / (n + 1.0)  # the smallest of all would have a score of minus infinity
+    return np.where(np.isfinite(errors), -ndtri(p), np.nan)
+
+
+def _between(attempts: Sequence[Float64]) -> Float64:
+    """Share of the variance of scores, which is 1, that attempts differ by: (n m^2 - 1) / (n - 1) is expected to be it
+    for an attempt of n blocks with the mean m. One standard error more, to be on the safe side. Shape: (J,).
+    """
+    count = np.stack([np.isfinite(scores).sum(axis=0) for scores in attempts]).astype(np.float64)
+    total = np.stack([np.nansum(scores, axis=0) for scores in attempts])
+    several = count > 1.0
+    excess = np.where(several, total**2 / np.maximum(count, 1.0) - 1.0, 0.0)
+    weight = np.where(several, count - 1.0, 0.0)
+    weights = np.maximum(weight.sum(axis=0), 1.0)
+    share = excess.sum(axis=0) / weights
+    error = np.sqrt(((excess - share * weight) ** 2).sum(axis=0)) / weights
+    bounded: Float64 = np.clip(share + error, 0.0, MOST_BETWEEN)
+    return bounded
+
+
+def _seen_before(scores: Float64) -> tuple[Float64, Float64]:
+    """How many blocks of an attempt are known before each, and the sum of their scores. Shapes: (n, J)."""
+    known = np.isfinite(scores)
+    each = np.where(known, scores, 0.0)
+    return np.cumsum(known, axis=0) - known, np.cumsum(each, axis=0) - each
+
+
+def _news(scores: Float64, seen: Float64, total: Float64, between: Float64) -> Float64:
+    """Scores less what is to be expected after so many of an attempt with this sum, in standard deviations of that."""
+    within = 1.0 - between
+    left = between * within / (within + seen * between)
+    return (scores - left / within * total) / np.sqrt(left + within)
+
+
+def _e_values(scores: Float64) -> Float64:
+    """Likelihood ratios of shifts of standard normal scores. Shape: (..., J) to (..., J, K)."""
+    return np.exp(SHIFTS * scores[..., None] - 0.5 * SHIFTS**2)

@@ -46,7 +46,7 @@ class Found:
     practised_s: float
     """Practice watched since errors changed."""
     joint: int = -1
-    """Joint whose errors have changed most; -1: none's, but the body's, or none have."""
+    """Joint whose errors have changed most clearly; -1: none's, but the body's, or none have."""
     size: float = 0.0
     """By how much, in standard deviations of calm errors."""
 
@@ -91,7 +91,7 @@ class DriftMonitor:
         """Take a newer expectation; while the robot is changed, and that is no habit, it waits."""
         if expectation is None or (self._newer is not None and expectation.version == self._newer.version):
             return
-        if expectation.calibration.channels != len(self._joints):
+        if any(each.channels != len(self._joints) for each in expectation.calibrations):
             return  # of an older version, which watched other channels; the next one comes soon
         self._newer = expectation
         if self.condition is not Condition.CHANGED or self._expectation is None:
@@ -152,17 +152,14 @@ class DriftMonitor:
     def _while_calm(self, alarm: Alarm | None) -> Found | None:
         if alarm is None:
             return None
-        sizes = np.full(self._spec.n_joints + 1, -np.inf)
-        np.maximum.at(sizes, self._joints + 1, alarm.size)
-        largest = int(sizes.argmax())
         self.condition = Condition.CHANGED
         self._changed_steps, self._calm_steps = alarm.step - alarm.since, 0
         self._watch()
         return Found(
             kind=Finding.CHANGED,
             practised_s=self._changed_steps / self._rate_hz,
-            joint=largest - 1,
-            size=float(sizes[largest]),
+            joint=int(self._joints[alarm.channel]),
+            size=float(alarm.size[alarm.channel]),
         )
 
     def _while_changed(self, alarm: Alarm | None, familiar: bool) -> Found | None:
@@ -182,6 +179,6 @@ class DriftMonitor:
     def _watch(self) -> None:
         """Begin the test anew."""
         assert self._expectation is not None
-        calibration = self._expectation.calibration
         least_steps = UNCALM_EVERY_S * self._rate_hz if self.changed else self._least_steps
-        self._detector = ChangeDetector(calibration, max(least_steps, calibration.block))
+        longest = max(each.block for each in self._expectation.calibrations)
+        self._detector = ChangeDetector(self._expectation.calibrations, max(least_steps, longest))

@@ -75,7 +75,8 @@ class Expectation:
     version: int
     """Rises with each version of a learner."""
     model: ForwardModel
-    calibration: Calibration
+    calibrations: tuple[Calibration, ...]
+    """One for each length of blocks."""
     familiar: float
     """Where the members disagree more, the robot is where it has seldom been, and their errors say nothing."""
 
@@ -97,19 +98,24 @@ class Expectation:
         """
         try:
             tensors = load(data)
-            count = sum(name.startswith("weight.") for name in tensors)
+            layers = sum(name.startswith("weight.") for name in tensors)
+            lengths = sum(name.startswith("calibration.block.") for name in tensors)
             return cls(
                 version=int(tensors["version"][0]),
                 model=ForwardModel(
-                    layers=tuple((tensors[f"weight.{i}"], tensors[f"bias.{i}"]) for i in range(count)),
+                    layers=tuple((tensors[f"weight.{i}"], tensors[f"bias.{i}"]) for i in range(layers)),
                     log_variance=(tensors["log_variance.low"], tensors["log_variance.high"]),
                     scales=Scales(**{field.name: tensors[f"scales.{field.name}"] for field in fields(Scales)}),
                 ),
-                calibration=Calibration(
-                    block=int(tensors["calibration.block"][0]),
-                    calm=tensors["calibration.calm"],
-                    inflation=tensors["calibration.inflation"],
-                    signed=int(tensors["calibration.signed"][0]),
+                calibrations=tuple(
+                    Calibration(
+                        block=int(tensors[f"calibration.block.{i}"][0]),
+                        calm=tensors[f"calibration.calm.{i}"],
+                        between=tensors[f"calibration.between.{i}"],
+                        inflation=tensors[f"calibration.inflation.{i}"],
+                        signed=int(tensors[f"calibration.signed.{i}"][0]),
+                    )
+                    for i in range(lengths)
                 ),
                 familiar=float(tensors["familiar"][0]),
             )
@@ -123,18 +129,25 @@ class Expectation:
             for kind, array in zip(("weight", "bias"), layer, strict=True)
         }
         scales = {f"scales.{field.name}": getattr(self.model.scales, field.name) for field in fields(Scales)}
-        c = self.calibration
+        calibrations = {
+            f"calibration.{name}.{i}": array
+            for i, each in enumerate(self.calibrations)
+            for name, array in (
+                ("block", np.array([each.block])),
+                ("calm", each.calm),
+                ("between", each.between),
+                ("inflation", each.inflation),
+                ("signed", np.array([each.signed])),
+            )
+        }
         return {
             **layers,
+            **calibrations,
             **scales,
             "version": np.array([self.version]),
             "familiar": np.array([self.familiar]),
             "log_variance.low": self.model.log_variance[0],
             "log_variance.high": self.model.log_variance[1],
-            "calibration.block": np.array([c.block]),
-            "calibration.calm": c.calm,
-            "calibration.inflation": c.inflation,
-            "calibration.signed": np.array([c.signed]),
         }
 
 

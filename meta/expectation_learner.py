@@ -26,8 +26,9 @@ class ExpectationConfig:
     """Settings of `ExpectationLearner`."""
 
     model: DynamicsConfig = field(default_factory=lambda: DynamicsConfig(members=3, hidden=(96, 96)))
-    block: int = 10
-    """Steps that are averaged to one error: about as long as a stride, or errors of blocks depend on each other."""
+    blocks: tuple[int, ...] = (2, 10)
+    """Steps that are averaged to one error, of each length that is watched. Those of one step take a burst, as of a
+    start from an unsteady stance, for a change (`docs/decisions/0042-attempts-differ.md`)."""
     held_back: int = 3
     """One attempt in so many is not learned from, but calibrates."""
     first_steps: int = 8000
@@ -41,7 +42,7 @@ class ExpectationConfig:
     every: int = 10
     """Attempts between two versions."""
     familiar_share: float = 0.7
-    """Share of calm steps, those that the models agree about most, whose errors count; a block is whole if all of it
+    """Share of calm steps, those that the models agree about most, whose errors count; a block does if half of it
     is of them. A policy that changes leads where the models have not been, surer there than they should be."""
 
     def __post_init__(self) -> None:
@@ -132,8 +133,8 @@ class ExpectationLearner:
         judged = rows[0].shape[1] - (0 if checks is None else checks.shape[1])
         for row, off in zip(rows, disagreements, strict=True):
             row[off > familiar, :judged] = np.nan
-        calibration = Calibration.of(rows, self.config.block, self._signed)
-        return Expectation(version=self._attempts, model=model, calibration=calibration, familiar=familiar)
+        calibrations = tuple(Calibration.of(rows, block, self._signed) for block in self.config.blocks)
+        return Expectation(version=self._attempts, model=model, calibrations=calibrations, familiar=familiar)
 
 
 class _Newest:

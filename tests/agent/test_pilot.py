@@ -29,7 +29,7 @@ class TestOrdinaryRun:
         assert made.pilot.stop_reason == "attempts reached"
         assert made.checked == 3
 
-    def test_an_evaluation_is_no_attempt_to_tell_a_changed_robot_by(self, world):
+    def test_a_changed_robot_is_told_by_attempts_of_tasks_that_are_practised(self, world):
         made = world(attempts=3)
         runner, seen = made.pilot.practice._runner, []
         run = runner.run
@@ -40,10 +40,12 @@ class TestOrdinaryRun:
 
         runner.run = spy
         made.pilot.practice.evaluations.extend(made.pilot.tasks[:1])
-        made.run()
-        evaluated = made.rows("SELECT evaluation FROM attempts ORDER BY id")
-        assert (1,) in evaluated
-        assert [(not how,) for how in seen] == evaluated
+        made.run(Once(lambda robot: made.state is State.ATTEMPT, lambda robot: setattr(robot, "x_m", 2.4)))
+        attempts = made.rows("SELECT skill, evaluation FROM attempts ORDER BY id")
+        assert ("return_home", 0) in attempts
+        assert any(evaluation for _, evaluation in attempts)
+        tasks = {skill.name for skill in made.pilot.tasks}
+        assert seen == [skill in tasks and not evaluation for skill, evaluation in attempts]
 
     @pytest.mark.parametrize("cut_by", ["", "sigterm", "fall"])
     def test_in_real_time_it_stands_until_the_row_is_durable_whatever_comes_between(self, world, cut_by):

@@ -6,7 +6,17 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from meta.change_point import SHIFTS, Calibration, ChangeDetector, steps_between_alarms
+from meta.change_point import (
+    MOST_CALM,
+    SHIFTS,
+    Calibration,
+    ChangeDetector,
+    _e_values,
+    _news,
+    _scores,
+    _seen_before,
+    steps_between_alarms,
+)
 
 
 def ratio(p):
@@ -28,6 +38,11 @@ def strides(rng, length, channels=1, shift=0.0, memory=0.8):
     for t, drawn in enumerate(white):
         x = rows[t] = memory * x + drawn
     return np.exp(rows + shift)
+
+
+def uneven(rng, length, share=0.3, shift=0.0):
+    """Errors of one attempt, which differs from others by a share of their variance. Shape: (length, 1)."""
+    return rng.normal(shift + rng.normal(0.0, share**0.5), (1.0 - share) ** 0.5, (length, 1))
 
 
 def calibrated(rng, draw=skewed, channels=1, block=1, blocks=2000):
@@ -53,7 +68,7 @@ class TestFalseAlarms:
         rng = np.random.default_rng(7)
         found = 0
         for _ in range(5):
-            detector = ChangeDetector(calibrated(rng, draw, channels, block), steps)
+            detector = ChangeDetector([calibrated(rng, draw, channels, block)], steps)
             found += alarms(detector, draw(rng, 20 * steps, channels))
         assert 1 <= found <= 100
 
@@ -63,22 +78,105 @@ class TestFalseAlarms:
         attempts = [skewed(rng, 100, shift=-0.3 * (index % 2 == 0)) for index in range(20)]
         calibration = Calibration.of(attempts, 1)
         assert (calibration.inflation > 1.05).any()
-        assert alarms(ChangeDetector(calibration, 60), skewed(rng, 6000)) <= 100
+        assert alarms(ChangeDetector([calibration], 60), skewed(rng, 6000)) <= 100
+
+    def test_stay_as_rare_where_attempts_differ(self):
+        """Each attempt errs by another amount from beginning to end: products of its e-values would rise with it."""
+        rng = np.random.default_rng(11)
+        found = without = 0
+        for _ in range(5):
+            calm = [uneven(rng, 50) for _ in range(60)]
+            calibration = Calibration.of(calm, 1)
+            detector = ChangeDetector([calibration], 600)
+            naive = ChangeDetector([replace(calibration, between=np.zeros(1))], 600)
+            for _ in range(240):
+                detector.cut()
+                naive.cut()
+                attempt = uneven(rng, 50)
+                found += alarms(detector, attempt)
+                without += alarms(naive, attempt)
+        assert found <= 100
+        assert without > 200
 
     def test_bound_is_that_of_the_recursion(self):
         """M <- e (M + 1) with e = 1 grows by 1 a block: it reaches the threshold after exactly so many blocks."""
         calibration = calibrated(np.random.default_rng(0))
         middle = len(calibration.calm) // 2
         p = (len(calibration.calm) - middle + 1.0) / (len(calibration.calm) + 1.0)
-        calibration = replace(calibration, inflation=ratio(p)[None])
-        detector = ChangeDetector(calibration, 25 - 1e-9)
+        calibration = replace(calibration, between=np.zeros(1), inflation=ratio(p)[None])
+        detector = ChangeDetector([calibration], 25 - 1e-9)
         assert [detector.update(calibration.calm[middle]) is not None for _ in range(25)].index(True) == 24
 
     def test_ties_with_calm_errors_are_no_evidence(self):
         """A channel that never changes has p = 1 at its own value."""
         constant = [np.zeros((100, 1)) for _ in range(20)]
-        detector = ChangeDetector(Calibration.of(constant, 1), 50)
+        detector = ChangeDetector([Calibration.of(constant, 1)], 50)
         assert alarms(detector, np.zeros((1000, 1))) == 0
+
+
+class TestSeveralLengths:
+    """Blocks of one step and of sixteen, watched together."""
+
+    LENGTHS = (1, 16)
+
+    def detector(self, rng, least_steps, lengths=LENGTHS):
+        calm = [rng.normal(0.0, 1.0, (400, 2)) for _ in range(40)]
+        return ChangeDetector([Calibration.of(calm, block, 2) for block in lengths], least_steps)
+
+    def delay(self, rng, draw, lengths):
+        detector = self.detector(rng, 9000, lengths)
+        for row in rng.normal(0.0, 1.0, (48, 2)):
+            assert detector.update(row) is None
+        return next(taken for taken in range(1, 4000) if detector.update(draw(taken)) is not None)
+
+    def test_alarms_come_no_more_often_than_stated(self):
+        rng = np.random.default_rng(15)
+        found = sum(alarms(self.detector(rng, 320), rng.normal(0.0, 1.0, (6400, 2))) for _ in range(5))
+        assert 1 <= found <= 100
+
+    def test_what_errs_much_is_seen_as_soon_as_by_short_ones_and_what_errs_little_as_by_long_ones(self):
+        rng = np.random.default_rng(16)
+
+        def much(_):
+            return rng.normal((3.0, 0.0), 1.0)
+
+        def little(_):
+            return rng.normal((0.4, 0.0), 1.0)
+
+        by = {
+            lengths: [np.mean([self.delay(rng, draw, lengths) for _ in range(8)]) for draw in (much, little)]
+            for lengths in ((1,), (16,), self.LENGTHS)
+        }
+        assert by[(1,)][0] < 0.5 * by[(16,)][0]
+        assert by[self.LENGTHS][0] < 1.5 * by[(1,)][0]
+        assert by[self.LENGTHS][1] < 1.5 * by[(16,)][1]
+
+    def test_evidence_is_counted_in_steps(self):
+        """Where e is 1, M grows by one a block: times its length, by one a step."""
+        rng = np.random.default_rng(17)
+        detector = self.detector(rng, 1e6)
+        for blocks in detector._lengths:
+            calm = blocks._calibration.calm
+            still = _e_values(_scores(calm, np.zeros((1, 4))))[0]
+            blocks._calibration = replace(blocks._calibration, between=np.zeros(4), inflation=still)
+        for _ in range(160):
+            detector.update(np.zeros(2))
+        assert detector.statistic == pytest.approx(160.0)
+
+    def test_of_other_channels_are_refused(self):
+        rng = np.random.default_rng(18)
+        one, two = (Calibration.of([rng.normal(size=(400, n)) for _ in range(4)], 1) for n in (1, 2))
+        with pytest.raises(ValueError, match=r"\[1, 2\] channels"):
+            ChangeDetector([one, two], 100)
+        with pytest.raises(ValueError, match=r"calibrations of \[\] channels"):
+            ChangeDetector([], 100)
+
+    def test_ranks_are_taken_among_so_many_calm_blocks_at_most(self):
+        rng = np.random.default_rng(19)
+        calm = [rng.normal(size=(600, 1)) for _ in range(10)]
+        found = Calibration.of(calm, 1).calm[:, 0]
+        assert len(found) == MOST_CALM
+        assert np.quantile(found, [0.05, 0.5, 0.95]) == pytest.approx([-1.64, 0.0, 1.64], abs=0.2)
 
 
 class TestDelay:
@@ -88,7 +186,7 @@ class TestDelay:
         rng = np.random.default_rng(1)
         delays, since = [], []
         for _ in range(15):
-            detector = ChangeDetector(calibrated(rng), 9000)
+            detector = ChangeDetector([calibrated(rng)], 9000)
             for row in skewed(rng, 40):
                 assert detector.update(row) is None
             for row in skewed(rng, 2000, shift=shift):
@@ -100,9 +198,31 @@ class TestDelay:
         assert np.mean(delays) < most
         assert abs(np.median(since) - 40) <= (8 if shift == 1.0 else 2)
 
+    def test_is_as_short_where_attempts_differ_and_the_change_comes_within_one(self):
+        """Two deviations, that attempts seldom differ by so much: no later than where they differ by nothing."""
+        rng = np.random.default_rng(12)
+        delays = []
+        for _ in range(15):
+            detector = ChangeDetector([Calibration.of([uneven(rng, 50) for _ in range(60)], 1)], 9000)
+            rows = uneven(rng, 425)
+            rows[25:] += 2.0
+            delays.append(next(t for t, row in enumerate(rows) if detector.update(row)) + 1 - 25)
+        assert min(delays) > 0
+        assert np.mean(delays) < 15
+
+    def test_a_change_before_an_attempt_is_found_over_several(self):
+        """Within one it could be what attempts differ by."""
+        rng = np.random.default_rng(13)
+        detector = ChangeDetector([Calibration.of([uneven(rng, 50) for _ in range(60)], 1)], 9000)
+        taken = 0
+        while not alarms(detector, uneven(rng, 50, shift=1.0)):
+            detector.cut()
+            taken += 1
+        assert 1 <= taken <= 20
+
     def test_the_channel_is_named_and_the_size_told(self):
         rng = np.random.default_rng(2)
-        detector = ChangeDetector(calibrated(rng, channels=5), 9000)
+        detector = ChangeDetector([calibrated(rng, channels=5)], 9000)
         for row in skewed(rng, 40, 5):
             detector.update(row)
         for row in skewed(rng, 500, 5):
@@ -118,7 +238,7 @@ class TestDelay:
     def test_one_step_of_any_size_raises_none(self):
         """A single outlier has bounded evidence, so noise of one reading is not a change."""
         rng = np.random.default_rng(4)
-        detector = ChangeDetector(calibrated(rng), 90_000)
+        detector = ChangeDetector([calibrated(rng)], 90_000)
         assert detector.update(np.array([1e12])) is None
 
 
@@ -127,7 +247,7 @@ class TestSigned:
 
     def detector(self, rng, signed):
         attempts = [rng.normal(0.0, 1.0, (1000, 2)) for _ in range(20)]
-        return ChangeDetector(Calibration.of(attempts, 10, signed), 10_000)
+        return ChangeDetector([Calibration.of(attempts, 10, signed)], 10_000)
 
     @pytest.mark.parametrize("shift", [-0.8, 0.8])
     def test_a_shift_either_way_is_seen_in_the_channels_that_are_signed(self, shift):
@@ -160,7 +280,7 @@ class TestUpdates:
     def test_blocks_are_means_of_whole_blocks(self):
         rng = np.random.default_rng(5)
         calibration = calibrated(rng, block=4)
-        by_step, by_block = ChangeDetector(calibration, 4e6), ChangeDetector(calibration, 4e6)
+        by_step, by_block = ChangeDetector([calibration], 4e6), ChangeDetector([calibration], 4e6)
         for rows in skewed(rng, 80).reshape(20, 4, 1):
             for row in rows:
                 by_step.update(row)
@@ -171,20 +291,20 @@ class TestUpdates:
 
     def test_missing_errors_are_left_out_of_their_channel_alone(self):
         rng = np.random.default_rng(6)
-        detector = ChangeDetector(calibrated(rng, channels=2), 1e6)
+        detector = ChangeDetector([calibrated(rng, channels=2)], 1e6)
         for row in skewed(rng, 10, 2):
             detector.update(row)
-        before = detector._evidence.copy()
+        before = detector._lengths[0]._evidence.copy()
         detector.update(np.array([np.nan, 1.0]))
-        np.testing.assert_array_equal(detector._evidence[0], before[0])
-        assert not np.array_equal(detector._evidence[1], before[1])
+        np.testing.assert_array_equal(detector._lengths[0]._evidence[0], before[0])
+        assert not np.array_equal(detector._lengths[0]._evidence[1], before[1])
         assert detector.update(np.array([np.nan, np.inf])) is None
         assert np.isfinite(detector.statistic)
 
     def test_the_mean_of_a_block_counts_where_at_least_half_of_its_errors_are_known(self):
         rng = np.random.default_rng(6)
         calibration = calibrated(rng, block=4)
-        part, whole = ChangeDetector(calibration, 4e6), ChangeDetector(calibration, 4e6)
+        part, whole = ChangeDetector([calibration], 4e6), ChangeDetector([calibration], 4e6)
         for known in (3.0, np.nan, np.nan, 5.0):
             part.update(np.array([known]))
         for known in (4.0,) * 4:
@@ -198,7 +318,7 @@ class TestUpdates:
     def test_reset_is_a_new_detector(self):
         rng = np.random.default_rng(8)
         calibration = calibrated(rng, block=3)
-        used, new = ChangeDetector(calibration, 1e5), ChangeDetector(calibration, 1e5)
+        used, new = ChangeDetector([calibration], 1e5), ChangeDetector([calibration], 1e5)
         for row in skewed(rng, 50, shift=1.0):
             used.update(row)
         used.reset()
@@ -208,7 +328,7 @@ class TestUpdates:
             assert used.statistic == new.statistic
 
     def test_the_number_of_channels_is_fixed(self):
-        detector = ChangeDetector(calibrated(np.random.default_rng(0)), 100)
+        detector = ChangeDetector([calibrated(np.random.default_rng(0))], 100)
         with pytest.raises(ValueError, match="1 channels"):
             detector.update(np.zeros(2))
 
@@ -227,6 +347,19 @@ class TestCalibration:
             means.append((ratio(p) / calibration.inflation[0]).mean(axis=0))
         assert (np.mean(means, axis=0) <= 1.0).all()
         assert (np.mean(means, axis=0) > 0.6).all()
+
+    @pytest.mark.parametrize("share", [0.0, 0.1, 0.4])
+    def test_what_attempts_differ_by_is_learned(self, share):
+        rng = np.random.default_rng(10)
+        found = [Calibration.of([uneven(rng, 40, share) for _ in range(80)], 1).between[0] for _ in range(10)]
+        assert share <= np.mean(found) <= share + 0.15
+
+    def test_what_is_left_of_scores_is_standard_normal_and_does_not_depend_on_what_came_before(self):
+        """Of the detector's own sums, as of those that calibration takes."""
+        rng = np.random.default_rng(14)
+        between, scores = np.array([0.4]), np.stack([uneven(rng, 30, 0.4) for _ in range(3000)])
+        news = np.stack([_news(each, *_seen_before(each), between) for each in scores])[..., 0]
+        np.testing.assert_allclose(np.cov(news.T), np.eye(30), atol=0.12)
 
     def test_blocks_do_not_reach_over_the_end_of_an_attempt(self):
         attempts = [np.full((25, 1), float(index)) for index in range(200)]
@@ -257,4 +390,4 @@ def test_rates_by_hand():
         with pytest.raises(ValueError, match="positive"):
             steps_between_alarms(*bad)
     with pytest.raises(ValueError, match="block"):
-        ChangeDetector(calibrated(np.random.default_rng(0), block=5), 4.0)
+        ChangeDetector([calibrated(np.random.default_rng(0), block=5)], 4.0)

@@ -15,7 +15,7 @@ from meta.expectation_learner import ExpectationConfig, ExpectationLearner, forw
 torch.set_num_threads(1)
 CONFIG = ExpectationConfig(
     model=DynamicsConfig(members=2, hidden=(24, 24)),
-    block=5,
+    blocks=(5,),
     first_steps=600,
     least_updates=1,
     held_back=3,
@@ -68,7 +68,7 @@ def test_errors_are_those_of_the_ensemble(fitted, calm):
 
 def test_a_weaker_motor_is_noticed_soon_and_a_calm_one_is_not(expectation):
     def alarm_step(gain):
-        detector = ChangeDetector(expectation.calibration, least_steps=5000)
+        detector = ChangeDetector(expectation.calibrations, least_steps=5000)
         for number in range(1000, 1010):
             seen = attempt(number, gain=gain)
             z, expected, _ = expectation.model.errors(seen.states[:-1], seen.actions, seen.states[1:])
@@ -90,8 +90,8 @@ def test_steps_that_cannot_be_trusted_are_not_calm_ones(calm, expectation):
         )
         for each in calm
     ]
-    found = fed(broken).snapshot().calibration
-    assert found.calm.max() < 1.5 * expectation.calibration.calm.max()
+    found = fed(broken).snapshot().calibrations[0]
+    assert found.calm.max() < 1.5 * expectation.calibrations[0].calm.max()
 
 
 def test_a_reading_that_is_no_number_among_those_that_cannot_be_trusted_says_nothing(calm):
@@ -115,9 +115,11 @@ def test_bytes_keep_everything(expectation):
         strict=True,
     ):
         np.testing.assert_array_equal(one, other)
-    np.testing.assert_array_equal(again.calibration.calm, expectation.calibration.calm)
-    np.testing.assert_array_equal(again.calibration.inflation, expectation.calibration.inflation)
-    assert (again.calibration.block, again.calibration.signed) == (5, 2)
+    for one, other in zip(again.calibrations, expectation.calibrations, strict=True):
+        np.testing.assert_array_equal(one.calm, other.calm)
+        np.testing.assert_array_equal(one.between, other.between)
+        np.testing.assert_array_equal(one.inflation, other.inflation)
+        assert (one.block, one.signed) == (other.block, other.signed)
     for damaged in (expectation.to_bytes()[:100], b""):
         with pytest.raises(ValueError, match="expectation bytes"):
             Expectation.from_bytes(damaged)
