@@ -162,8 +162,9 @@ class ChangeDetector:
         if errors.shape != (self._channels,):
             raise ValueError(f"errors of shape {errors.shape}; {self._channels} channels were calibrated")
         self._step += 1
-        closed = [blocks.update(errors, self._step) for blocks in self._lengths]
-        if not any(closed) or self.statistic < self._least_steps:
+        for blocks in self._lengths:
+            blocks.update(errors, self._step)
+        if self.statistic < self._least_steps:
             return None
         return max(self._lengths, key=lambda blocks: blocks.steps).alarm(self._step)
 
@@ -198,16 +199,13 @@ class _Blocks:
         """Evidence in steps."""
         return self._calibration.block * float(self._evidence.mean())
 
-    def update(self, errors: Float64, step: int) -> bool:
-        """Returns whether a block is whole."""
+    def update(self, errors: Float64, step: int) -> None:
         known = np.isfinite(errors)
         self._sum += np.where(known, errors, 0.0)
         self._count += known
         self._in_block += 1
-        if self._in_block < self._calibration.block:
-            return False
-        self._close_block(step)
-        return True
+        if self._in_block == self._calibration.block:
+            self._close_block(step)
 
     def _begin_block(self) -> None:
         channels = self._calibration.channels

@@ -151,6 +151,15 @@ class TestSeveralLengths:
         assert by[self.LENGTHS][0] < 1.5 * by[(1,)][0]
         assert by[self.LENGTHS][1] < 1.5 * by[(16,)][1]
 
+    def test_the_alarm_is_that_of_the_blocks_with_most_evidence(self):
+        """Those of sixteen steps have none yet, as the first is not over."""
+        rng = np.random.default_rng(20)
+        detector = self.detector(rng, 9000)
+        alarm = next(alarm for _ in range(15) if (alarm := detector.update(rng.normal((0.0, -4.0), 1.0))))
+        assert alarm.channel == 1
+        assert alarm.evidence[1] > 0.9
+        assert alarm.size[1] == pytest.approx(4.0, abs=1.0)
+
     def test_evidence_is_counted_in_steps(self):
         """Where e is 1, M grows by one a block: times its length, by one a step."""
         rng = np.random.default_rng(17)
