@@ -5,7 +5,7 @@ That becomes a normal score z, and for a shift of s standard deviations the like
 e-value, a number whose mean is at most 1 as long as nothing has changed (Vovk and Wang 2021, arXiv 1912.06116). They
 are collected by the recursion of Shiryaev and Roberts, M <- e (M + 1), which is an e-detector (Shin, Ramdas and Rinaldo
 2023, arXiv 2203.03532): M less the number of blocks is a supermartingale, so that the alarm at M >= c comes on average
-no earlier than after c blocks. Nothing is assumed of how errors are distributed. A mean of e-detectors is one, too:
+no earlier than after c blocks. Nothing is assumed of how calm errors are spread. A mean of e-detectors is one, too:
 several channels are watched together, either side of those that may err to both, several shifts, and blocks of several
 lengths, each M times its length: short ones show soon what errs much, long ones what errs by little in all phases.
 

@@ -110,9 +110,8 @@ class TestFalseAlarms:
     def test_ties_with_calm_errors_are_no_evidence(self):
         """A channel that never changes has p = 1 at its own value."""
         constant = [np.zeros((100, 1)) for _ in range(20)]
-        calibration = replace(
-            Calibration.of(constant, 1), between=np.zeros(1)
-        )  # or it would be what attempts differ by
+        # Else a channel that is always the same would be taken for what attempts differ by.
+        calibration = replace(Calibration.of(constant, 1), between=np.zeros(1))
         assert alarms(ChangeDetector([calibration], 50), np.zeros((1000, 1))) == 0
 
 
