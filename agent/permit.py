@@ -97,8 +97,9 @@ class PermitMemory:
     @property
     def permission(self) -> Permission:
         """What the robot may do now."""
+        silent = self.silence_s > GUARD_SILENCE_S  # first: an old level must not pass for one of a newer sign of life
         level = Permission(min(self._words[_LEVEL], Permission.CUT))
-        return max(level, Permission.DAMPING) if self.silence_s > GUARD_SILENCE_S else level
+        return max(level, Permission.DAMPING) if silent else level
 
     @property
     def silence_s(self) -> float:

@@ -70,6 +70,21 @@ class TestPermission:
         guard._words[1] = 77
         assert robot.permission is Permission.CUT
 
+    @pytest.mark.parametrize("before", [None, Permission.TORQUE])
+    def test_a_guard_that_begins_while_it_is_read_lends_no_old_permission_new_life(self, sides, monkeypatch, before):
+        guard, _, robot = sides
+        if before is not None:
+            guard.allow(before, latched=False)
+            time.sleep(GUARD_SILENCE_S + 0.05)
+        silence = PermitMemory.silence_s.fget
+
+        def begins(permit):
+            guard.allow(Permission.STOP, latched=False)
+            return silence(permit)
+
+        monkeypatch.setattr(PermitMemory, "silence_s", property(begins))
+        assert robot.permission is Permission.STOP
+
 
 class TestRuntimeDir:
     def test_each_home_has_its_own_and_nobody_else_may_look(self, tmp_path):
