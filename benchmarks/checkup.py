@@ -3,16 +3,17 @@
     python -m benchmarks.checkup --learn a1                # simulates check-ups under drifts and stores what they do
     perdure bench checkup --seed 0 --n 3                   # n: times that each drift is tried on each robot
 
-A robot marches on the spot for about a second, stands, and is checked up (`meta.checkup`). What drifts do is learned
-from drifts of the training ranges, and judged by drifts of the ranges to judge in, of sizes drawn at random, one at a
-time; the usual check-ups that each is compared with are three of the same robot before it drifted.
+A robot walks some way in some direction, by the generator of its gait alone, ends that as walks end, and is checked up
+(`meta.checkup`). What drifts do is learned from drifts of the training ranges, and judged by drifts of the ranges to
+judge in, of sizes drawn at random, one at a time; the usual check-ups that each is compared with are three of the same
+robot before it drifted.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,13 +29,15 @@ from sim.drift_ranges import SIZES, unit_of
 from sim.robot import Array, Robot
 from sim.simulated_robot import SimulatedRobot
 from sim.state import Pose
-from skills.gait import GAIT
+from skills.gait import GAIT, MARCH_S
 
 ROBOTS = ("minitaur", "a1")
 DEFAULT_N = 2
-USUAL, EACH = 24, 2
+USUAL, EACH = 48, 4
 """Check-ups to learn from: without drift, and of each cause."""
-MARCH_S = (0.6, 1.2)
+WALK_S = (1.0, 3.0)
+STRIDE = 0.7
+"""Of either side, at most, as an action."""
 PAYLOADS_M = ((0.0, 0.05), (0.0, -0.05), (0.05, 0.0), (-0.05, 0.0))
 KNOWN = (DriftKind.BATTERY_VOLTAGE,)
 """Measured by the robot."""
@@ -96,30 +99,32 @@ def cause_of(drift: Drift) -> Cause:
 
 
 def check(name: str, seed: int, *drifts: Drift) -> Array:
-    """One check-up of a simulated robot that has marched on the spot, its battery compensated for."""
+    """One check-up of a simulated robot that has walked, its battery compensated for."""
     rng = np.random.default_rng(seed)
     with _robot(name, seed) as robot:
         spec = robot.spec
         dt_s = 1.0 / spec.control_rate_hz
         robot.place(Pose.standing(yaw_rad=float(rng.uniform(-np.pi, np.pi))))
         robot.follow_drift(DriftSchedule(drifts, spec.joint_names), robot.time_s)
-        march = round(float(rng.uniform(*MARCH_S)) / dt_s)
-        return _march_and_check(robot, CompensatedRobot(robot), dt_s, march)
+        walk, march = np.zeros((2, GAIT.action_size(spec)))
+        walk[1:3] = rng.uniform(-STRIDE, STRIDE, 2)
+        actions = [walk] * round(float(rng.uniform(*WALK_S)) / dt_s) + [march] * round(MARCH_S / dt_s)
+        return _walk_and_check(robot, CompensatedRobot(robot), dt_s, actions)
 
 
-def _march_and_check(world: SimulatedRobot, robot: Robot, dt_s: float, march: int) -> Array:
+def _walk_and_check(world: SimulatedRobot, robot: Robot, dt_s: float, actions: Sequence[Array]) -> Array:
+    """The features of a check-up after a walk of one action in each control period."""
     spec = robot.spec
     motion, actuator = CheckUp(spec, dt_s), GAIT.actuator(spec, dt_s)
-    still, readings = np.zeros(GAIT.action_size(spec)), []
     actuator.start(robot.read())
-    for period in range(march + motion.periods):
-        marching = period < march
-        command = actuator.command(still, robot.read()) if marching else motion.command(period - march)
+    readings = []
+    for period in range(len(actions) + motion.periods):
+        since = period - len(actions)
+        command = motion.command(since) if since >= 0 else actuator.command(actions[period], robot.read())
         robot.write(replace(command, sequence=period + 1))
         world.step(dt_s)
-        if not marching:
-            readings.append(robot.read())
-    return motion.features(readings)
+        readings.append(robot.read())
+    return motion.features(readings[len(actions) :])
 
 
 def _robot(name: str, seed: int) -> SimulatedRobot:

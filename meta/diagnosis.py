@@ -25,9 +25,8 @@ SHRINKAGE = 0.1
 """Weight of the diagonal in the covariance of noise: there are fewer check-ups than features."""
 LEAST_STD_SHARE = 0.02
 """Of the median standard deviation: a feature that hardly ever varies is not trusted to be that exact."""
-CLEAR = 4.0
-"""A cause is named if it explains more than this many times the most that one explained of a usual check-up: after a
-walk, with feet that stick where they were put, more seems explained than where a robot has hardly moved."""
+CLEAR = 3.0
+"""A cause is named if it explains more than this many times the most that one explained of a usual check-up."""
 FARTHEST = 4.0
 """A cause that has to be more than this many times what was simulated explains nothing: it is something else."""
 COMPARED = 3

@@ -16,7 +16,7 @@ from agent.checkups import (
     ROUTINE_S,
     TRIES,
     UNSETTLED_S,
-    WRONG_STANCE,
+    WRONG_STANCE_RAD,
     CheckUps,
     stored_checkups,
 )
@@ -42,6 +42,8 @@ WEAK = Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.5, joints=(SPEC.joint_names[3
 
 USUAL = tuple(np.zeros(feature_size(SPEC)) for _ in range(COMPARED))
 
+SAG_RAD = 0.2
+
 
 class World:
     """A robot that is checked up; time passes with each tick."""
@@ -49,6 +51,9 @@ class World:
     def __init__(self, usual=()):
         self.robot_s, self.since_s, self.rows, self.sent, self.heard = 0.0, None, [], [], []
         self.compensated, self.compared, self.finds, self.trouble = [], [], [], None
+        self.off_rad = iter(())
+        """How far a joint is off the stance, in the order of check-ups; then not at all."""
+        self.off_now_rad = 0.0
         self.misfits = iter(())
         """How far from usual the robot is, in the order of being asked; then far."""
         self.robot = SimpleNamespace(spec=SPEC, drifts=(), compensate=self.compensate)
@@ -80,7 +85,9 @@ class World:
             raise self.trouble
         self.robot_s += 0.02
         self.sent.append(act(reading()))
-        return SimpleNamespace(observation=reading(), robot_s=self.robot_s)
+        seen = reading()
+        seen.joint_position[5] -= self.off_now_rad
+        return SimpleNamespace(observation=seen, robot_s=self.robot_s)
 
     def names(self, *drifts):
         """What check-ups name from now on, one after the other, the last one for ever; None: nothing."""
@@ -90,8 +97,12 @@ class World:
         """Whether a check-up was due; if so, it is made."""
         due = self.checkups.due(self.robot_s)
         if due:
-            self.checkups.run(self.tick)
+            self.check_up()
         return due
+
+    def check_up(self):
+        self.off_now_rad = next(self.off_rad, 0.0)
+        return self.checkups.run(self.tick)
 
 
 def test_the_usual_robot_is_checked_up_a_few_times_apart():
@@ -109,11 +120,11 @@ def test_the_usual_robot_is_checked_up_a_few_times_apart():
 
 
 def test_a_changed_robot_is_compared_with_what_it_was_and_compensated_for():
-    usual = (np.zeros(feature_size(SPEC)), np.full(feature_size(SPEC), 2.0))
+    usual = (np.zeros(feature_size(SPEC)), np.full(feature_size(SPEC), 0.2))
     world = World(usual)
     world.changes(10.0)
     world.names(WEAK, None)
-    world.misfits = iter((7.0, 2.0))
+    world.misfits = iter((7.0, 1.5))
     assert world.run()
     np.testing.assert_array_equal(world.compared[0][0], usual)
     assert world.robot.drifts == (WEAK,)
@@ -163,7 +174,7 @@ def test_what_is_still_wrong_with_it_is_named_and_compensated_for_too():
     encoder = Drift(kind=DriftKind.JOINT_OFFSET, size=0.1, joints=(SPEC.joint_names[0],))
     world.changes(10.0)
     world.names(WEAK, encoder, replace(WEAK, size=0.8), None)
-    world.misfits = iter((9.0, 5.0, 3.0, 1.9))
+    world.misfits = iter((9.0, 5.0, 3.0, 1.5))
     runs = 0
     while world.run():
         runs += 1
@@ -195,20 +206,24 @@ def test_what_leaves_it_as_usual_at_rest_ends_the_change_but_only_once_for_the_s
 
 
 def test_a_robot_that_does_not_stand_as_it_should_is_not_checked_up_but_told_of_once():
-    world = World(USUAL)
+    usual = [np.zeros(feature_size(SPEC)) for _ in range(COMPARED)]
+    for features in usual:
+        features[5] = -SAG_RAD  # that joint always rests lower
+    world = World(usual)
     world.changes(10.0)
     world.names(WEAK)
-    world.misfits = iter((WRONG_STANCE + 1.0, WRONG_STANCE + 2.0, 9.0, 1.0))
+    world.off_rad = iter(SAG_RAD + WRONG_STANCE_RAD + np.array((0.01, 0.02, -0.01)))
+    world.misfits = iter((9.0, 1.0))
     assert world.checkups.due(world.robot_s)
-    assert not world.checkups.run(world.tick)
+    assert not world.check_up()
     assert (world.rows, world.robot.drifts) == ([], ())
     assert len(world.sent) == MOTION.resting_periods
     assert not world.checkups.due(world.robot_s)
-    world.robot_s += UNSETTLED_S
+    world.robot_s += UNSETTLED_S + 0.01
     assert world.checkups.due(world.robot_s)
-    assert world.checkups.run(world.tick)  # to stand up anew has not helped
+    assert world.check_up()  # to stand up anew has not helped
     assert world.rows == []
-    world.robot_s += UNSETTLED_S
+    world.robot_s += UNSETTLED_S + 0.01
     assert world.run()
     assert world.robot.drifts == (WEAK,)
 
@@ -217,14 +232,14 @@ def test_what_leaves_the_robot_standing_as_it_should_not_is_undone():
     world = World(USUAL)
     world.changes(10.0)
     world.names(WEAK)
-    world.misfits = iter((9.0, WRONG_STANCE + 1.0))
+    world.off_rad = iter((0.0, WRONG_STANCE_RAD + 0.01))
     assert world.run()
     assert world.robot.drifts == (WEAK,)
     assert world.run()
     assert (world.robot.drifts, world.settled) == ((), [])
     assert world.rows[-1].detail == {"undone": [WEAK.to_dict()], "stance": "wrong"}
     assert world.heard[-1] == ()
-    world.robot_s += UNSETTLED_S
+    world.robot_s += UNSETTLED_S + 0.01
     assert not world.run()
 
 
@@ -255,7 +270,7 @@ def test_a_repair_that_is_found_ends_the_change_if_the_robot_rests_as_usual(misf
     assert (world.robot.drifts, world.settled) == ((WEAK,), [])
     world.names(None)
     world.misfits = iter((misfit,))
-    world.robot_s += UNSETTLED_S
+    world.robot_s += UNSETTLED_S + 0.01
     assert world.run()
     assert world.robot.drifts == ()
     assert len(world.settled) == over
@@ -328,7 +343,7 @@ class TestRoutine:
     def test_what_is_named_twice_in_a_row_is_compensated_for(self):
         world = World(USUAL)
         world.names(WEAK, replace(WEAK, size=0.45), None)
-        world.misfits = iter((9.0, 9.0, 2.0))
+        world.misfits = iter((9.0, 9.0, 1.5))
         while world.run():
             pass
         assert world.robot.drifts == (replace(WEAK, size=0.45),)
@@ -368,7 +383,7 @@ class TestRoutine:
         world = World(USUAL)
         world.changes(10.0)
         world.names(WEAK, None, WEAK, None)
-        world.misfits = iter((9.0, 2.0))
+        world.misfits = iter((9.0, 1.5))
         while world.run():
             pass
         world.changes(None)  # what it is compensated for is right

@@ -5,22 +5,36 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from meta.checkup import AMPLITUDE_RAD, BETWEEN_S, CYCLE_S, CYCLES, CheckUp, feature_size
+from meta.checkup import (
+    AMPLITUDE_RAD,
+    BETWEEN_S,
+    CYCLE_S,
+    CYCLES,
+    LIFT_RAD,
+    REST_S,
+    SETTLE_S,
+    STEP_S,
+    STEPS,
+    CheckUp,
+    feature_size,
+)
 from sim.a1 import a1_spec
+from sim.minitaur import minitaur_spec
 from tests.skills.readings import reading
 
 SPEC = a1_spec()
 DT_S = 0.02
 MOTION = CheckUp(SPEC, DT_S)
 FIRST = MOTION.resting_periods
+STEPPING = 2 * STEPS * round(STEP_S / DT_S)
 EACH = round((CYCLE_S + BETWEEN_S) / DT_S)
 N = SPEC.n_joints
 PAIRS = [(dof, 9 + dof) for dof in range(3)] + [(3 + dof, 6 + dof) for dof in range(3)]
 """The same joint of two diagonal legs."""
 
 
-def sent():
-    return np.array([MOTION.command(period).target for period in range(MOTION.periods)]) - SPEC.stand_position_rad
+def sent(motion=MOTION, spec=SPEC):
+    return np.array([motion.command(period).target for period in range(motion.periods)]) - spec.stand_position_rad
 
 
 def readings(angle, torque, **more):
@@ -38,9 +52,23 @@ def readings(angle, torque, **more):
     ]
 
 
+@pytest.mark.parametrize("spec", [SPEC, minitaur_spec()], ids=lambda spec: spec.name)
+def test_each_foot_is_set_down_anew_with_that_of_the_diagonal_leg_before_the_robot_rests(spec):
+    motion = CheckUp(spec, DT_S)
+    steps, each = sent(motion, spec)[:STEPPING] @ np.linalg.inv(spec.leg_to_joint).T, round(STEP_S / DT_S)
+    extension = steps[:, 4:8].reshape(2 * STEPS, each, 4)
+    np.testing.assert_allclose(np.delete(steps, range(4, 8), axis=1), 0.0, atol=1e-12)
+    for number, step in enumerate(extension):
+        lifted, standing = ([0, 3], [1, 2]) if number % 2 == 0 else ([1, 2], [0, 3])
+        np.testing.assert_allclose(step[:, standing], 0.0, atol=1e-12)
+        np.testing.assert_allclose(step[:, lifted].min(axis=0), -LIFT_RAD[spec.leg_dofs], rtol=0.1)
+        np.testing.assert_allclose(step[-1], 0.0, atol=1e-12)  # on all four before the others lift
+    assert motion.resting_periods == STEPPING + round(SETTLE_S / DT_S) + round(REST_S / DT_S)
+    assert not sent(motion, spec)[STEPPING : motion.resting_periods].any()
+
+
 def test_two_joints_of_diagonal_legs_move_at_a_time_and_come_back():
     off = sent()
-    assert not off[:FIRST].any()
     assert len(off) == FIRST + len(PAIRS) * EACH
     for number, pair in enumerate(PAIRS):
         moving = off[FIRST + number * EACH : FIRST + (number + 1) * EACH]
@@ -77,12 +105,21 @@ def test_torque_along_the_motion_is_friction_and_the_rest_is_measured_at_rest():
     off = sent()
     rubbing = 2.0 * np.sign(np.gradient(off, DT_S, axis=0)) + 5.0
     lean = np.array((np.sin(0.05), 0.0, 0.0, np.cos(0.05)))
+    stepping = np.arange(MOTION.periods)[:, None] < STEPPING
+    off = np.where(stepping, 9.0, off)  # what is read while it steps does not count
     found = MOTION.features(readings(off, rubbing, angular_velocity=np.array((0.1, 0.2, 0.3)), orientation_xyzw=lean))
     assert found.shape == (feature_size(SPEC),)
     np.testing.assert_allclose(found[:N], 0.0, atol=1e-9)
     np.testing.assert_allclose(found[N : 2 * N], 5.0, atol=0.1)  # the first joint moves off in its last period
     np.testing.assert_allclose(found[2 * N : 2 * N + 5], (0.1, 0.2, 0.3, 0.0, np.sin(0.1)), atol=1e-9)
     np.testing.assert_allclose(found[2 * N + 5 :].reshape(N, 9)[:, 0], 2.0, atol=0.5)
+
+
+def test_joint_angles_at_rest_are_told_from_all_features_and_from_the_first_few():
+    angle = np.tile(np.arange(N) / 100.0, (MOTION.periods, 1))
+    seen = readings(angle, np.ones_like(angle))
+    for features in (MOTION.features(seen), MOTION.resting(seen[: MOTION.resting_periods])):
+        np.testing.assert_allclose(MOTION.joint_angles(features), angle[0])
 
 
 def test_readings_of_another_length_are_refused():
