@@ -50,7 +50,7 @@ leg is not where it belongs. Of 288 check-ups under drifts one was: a leg had gi
 joints were at most 0.18 rad from there."""
 SIZES_APART = 1.5
 """What is named of a place that is made up for is news if its size is so many times the known one, or so many times
-smaller: sizes are 13 to 15 % off (median), each time."""
+smaller: sizes are 4 to 13 % off (median), each time."""
 MOST = 3
 """Drifts that are compensated for at a time."""
 
@@ -105,6 +105,8 @@ class CheckUps:
         """Whether the last one found the robot in no stance to be checked up."""
         self._misfit: float | None = None
         """How far the robot was from what it usually is before it was compensated for, until that has proved good."""
+        self._commanded = -1
+        """Control period of the motion that was commanded last."""
 
     def due(self, robot_s: float) -> bool:
         """Whether the robot, which stands, had better be checked up."""
@@ -138,7 +140,7 @@ class CheckUps:
 
         Returns:
             Whether it stood as it should, or did not for the second time running: then it says nothing of drift, and
-            standing up anew has not helped.
+            standing up anew has not helped. Where a fall had to be caught meanwhile nothing has been learned.
 
         Raises:
             Interrupt: as ``tick`` does; then nothing has been learned, and what was made up for still is.
@@ -168,6 +170,10 @@ class CheckUps:
         except Interrupt:
             self._robot.compensate(before)
             raise
+        except _CaughtError:
+            self._robot.compensate(before)
+            self._last_s = -np.inf
+            return True
         features = motion.features(readings)
         if proving is not None:
             self._name_further(features, misfit)
@@ -200,10 +206,17 @@ class CheckUps:
         self._watch.diagnosed(())
 
     def _readings(self, tick: Callable[[Act], Tick], periods: range) -> list[Observation]:
-        """What is measured after each of these control periods of the motion."""
+        """What is measured after each of these control periods of the motion.
+
+        Raises:
+            _CaughtError: the robot did something else in one.
+        """
         readings = []
         for period in periods:
+            self._commanded = -1
             now = tick(partial(self._command, period))
+            if self._commanded != period:
+                raise _CaughtError
             readings.append(now.observation)
             self._last_s = now.robot_s
         return readings
@@ -217,6 +230,7 @@ class CheckUps:
 
     def _command(self, period: int, observation: Observation) -> Command:
         del observation
+        self._commanded = period
         return self._motion.command(period)
 
     def _named(self, features: Array) -> _Named | None:
@@ -301,6 +315,10 @@ class CheckUps:
 
     def _row(self, kind: str, detail: Mapping[str, object]) -> DriftEvent:
         return DriftEvent(kind=kind, robot_s=self._last_s, detail=dict(detail))
+
+
+class _CaughtError(Exception):
+    """A fall was caught meanwhile: that is no check-up, and the next one comes at once."""
 
 
 @dataclass(frozen=True)

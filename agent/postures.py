@@ -19,6 +19,8 @@ REST_S = 1.5
 """How long it takes from the stance to where the robot rests."""
 STANDS_RAD = 0.5
 """A robot that leans less, and whose legs are under it, stands."""
+PATIENCE_S = 10.0
+"""For how long a robot that is kept from its stance, such as by a fall that is caught, is waited for."""
 SHUTDOWN_DAMPING_S = 1.0
 """Within the 10 s that SHUTDOWN may use torque."""
 
@@ -34,6 +36,8 @@ class Postures:
         self._stands_since_s = 0.0
         self._stood_until_s: float | None = None
         """When it last held the stance; None: not yet."""
+        self._stands = False
+        """Whether it took up the stance in this control period."""
 
     def damp(self, observation: Observation) -> Command:
         """The safe command: no target, only damping."""
@@ -65,18 +69,28 @@ class Postures:
     def stand(self, seconds: float) -> Tick:
         """Hold the stance until it has been held for so long, but for one more control period at least.
 
+        What the tick does instead, as where a fall is caught, is not standing: it begins anew afterwards. An attempt
+        that begins in a crouch tumbles, and seems to be that of another robot.
+
         Returns:
-            The last reading.
+            The last reading; of a robot that could not stand, after `PATIENCE_S`.
         """
-        self._target, now_s = None, self._loop.reading.robot_s
-        if self._stood_until_s != now_s:  # it did something else meanwhile
-            self._stands_since_s = now_s
-        end_s = self._stands_since_s + seconds - 0.5 * self._loop.clock.dt_s
+        self._target, began_s = None, self._loop.reading.robot_s
+        if self._stood_until_s != began_s:  # it did something else meanwhile
+            self._stands_since_s = began_s
         while True:
-            now = self._tick(self.stance)
-            if now.robot_s >= end_s:
+            self._stands = False
+            now = self._tick(self._standing)
+            if not self._stands:
+                self._target, self._stands_since_s = None, now.robot_s
+            soon_s = now.robot_s + 0.5 * self._loop.clock.dt_s
+            if soon_s >= self._stands_since_s + seconds or soon_s >= began_s + seconds + PATIENCE_S:
                 self._stood_until_s = now.robot_s
                 return now
+
+    def _standing(self, observation: Observation) -> Command:
+        self._stands = True
+        return self.stance(observation)
 
     def come_to_rest(self, controller: Controller) -> None:
         """End the motion that ``controller`` was driving as its family does."""

@@ -54,6 +54,8 @@ class World:
         self.off_rad = iter(())
         """How far a joint is off the stance, in the order of check-ups; then not at all."""
         self.off_now_rad = 0.0
+        self.caught_at = None
+        """Control period of the next check-up in which something else moves the robot; None: nothing does."""
         self.misfits = iter(())
         """How far from usual the robot is, in the order of being asked; then far."""
         self.robot = SimpleNamespace(spec=SPEC, drifts=(), compensate=self.compensate)
@@ -84,7 +86,8 @@ class World:
         if self.trouble is not None:
             raise self.trouble
         self.robot_s += 0.02
-        self.sent.append(act(reading()))
+        if self.caught_at is None or len(self.sent) - self.begun != self.caught_at:
+            self.sent.append(act(reading()))
         seen = reading()
         seen.joint_position[5] -= self.off_now_rad
         return SimpleNamespace(observation=seen, robot_s=self.robot_s)
@@ -101,7 +104,7 @@ class World:
         return due
 
     def check_up(self):
-        self.off_now_rad = next(self.off_rad, 0.0)
+        self.off_now_rad, self.begun = next(self.off_rad, 0.0), len(self.sent)
         return self.checkups.run(self.tick)
 
 
@@ -226,6 +229,29 @@ def test_a_robot_that_does_not_stand_as_it_should_is_not_checked_up_but_told_of_
     world.robot_s += UNSETTLED_S + 0.01
     assert world.run()
     assert world.robot.drifts == (WEAK,)
+
+
+@pytest.mark.parametrize("period", [3, MOTION.resting_periods + 3])
+def test_one_in_which_a_fall_was_caught_says_nothing_and_is_made_anew_at_once(period):
+    world = World(USUAL)
+    world.changes(10.0)
+    world.names(WEAK)
+    world.caught_at = period
+    world.misfits = iter((9.0, 9.0, 9.0, 1.0))
+    assert world.check_up()
+    assert (world.rows, world.compared, world.robot.drifts) == ([], [], ())
+    assert len(world.sent) == period
+    world.caught_at = None
+    assert world.run()
+    assert world.robot.drifts == (WEAK,)
+    # Neither does one that is to say whether that is right: what is made up for still is.
+    world.caught_at = 3
+    assert world.run()
+    assert (world.robot.drifts, len(world.rows)) == ((WEAK,), 1)
+    world.caught_at = None
+    world.misfits = iter((1.0,))
+    assert world.run()
+    assert (world.robot.drifts, world.settled) == ((WEAK,), [world.robot_s])
 
 
 def test_what_leaves_the_robot_standing_as_it_should_not_is_undone():

@@ -13,11 +13,11 @@ from agent.attempts import Interrupt
 from agent.clock import SimulatedClock
 from agent.config import SafetyConfig
 from agent.loop import ControlLoop
-from agent.postures import REST_S, SHUTDOWN_DAMPING_S, STANCE_RATE_RADPS, Postures
+from agent.postures import PATIENCE_S, REST_S, SHUTDOWN_DAMPING_S, STANCE_RATE_RADPS, Postures
 from agent.safety import ActionGate, Monitors
 from agent.states import Event
 from sim.minitaur import make_minitaur
-from sim.robot import CommandMode
+from sim.robot import Command, CommandMode
 from sim.workspace import Workspace
 from skills.decisions import DecisionController
 from skills.gait import GAIT, MARCH_S
@@ -79,6 +79,13 @@ class TestComingToRest:
 
 
 class TestStanding:
+    @staticmethod
+    def crouch(loop):
+        """What a fall is caught by."""
+        spec = loop.robot.spec
+        command = Command(mode=CommandMode.POSITION, target=spec.stand_position_rad + 0.5, kp=spec.kp, kd=spec.kd)
+        return lambda observation: command
+
     def test_a_robot_that_has_just_stood_for_so_long_does_not_do_so_again(self, loop):
         postures = Postures(loop, loop.tick)
         assert postures.stand(0.4).robot_s == pytest.approx(0.4)
@@ -103,6 +110,17 @@ class TestStanding:
             (postures := Postures(loop, tick)).stand(0.4)
         ticks = iter(range(100))
         assert postures.stand(0.4).robot_s == pytest.approx(10 * DT_S + 0.4)
+
+    def test_time_in_which_a_fall_is_caught_does_not_count(self, loop):
+        caught = iter([False] * 5 + [True] * 30)
+        postures = Postures(loop, lambda act: loop.tick(self.crouch(loop)) if next(caught, False) else loop.tick(act))
+        assert postures.stand(0.4).robot_s == pytest.approx(35 * DT_S + 0.4)
+        crouched, again = (loop.robot.commands[number].target for number in (34, 35))
+        np.testing.assert_allclose(again, crouched - STANCE_RATE_RADPS * DT_S)  # from where the legs are, slowly
+
+    def test_one_that_cannot_stand_is_not_waited_for_for_ever(self, loop):
+        postures = Postures(loop, lambda act: loop.tick(self.crouch(loop)))
+        assert postures.stand(0.4).robot_s == pytest.approx(0.4 + PATIENCE_S)
 
 
 def modes(loop):
