@@ -89,7 +89,7 @@ class CheckUps:
         self._usual = list(usual)
         self._last_s = -np.inf
         self._looked_at: float | None = None
-        """When the change was found that check-ups are for; None: there is none."""
+        """When errors alarmed for which check-ups are; None: they did not."""
         self._tries = 0
         self._doubt: _Doubt | None = None
         """What a routine check-up has named that was not known, until another one confirms it."""
@@ -110,10 +110,10 @@ class CheckUps:
 
     def due(self, robot_s: float) -> bool:
         """Whether the robot, which stands, had better be checked up."""
-        status = self._watch.status
-        if status.since_s != self._looked_at:
-            self._looked_at = status.since_s
-            if status.since_s is not None:
+        alarmed_s = self._watch.alarmed_s
+        if alarmed_s != self._looked_at:
+            self._looked_at = alarmed_s
+            if alarmed_s is not None:
                 self._tries, self._last_s, self._doubt, self._misfit = 0, -np.inf, None, None
                 self._seen_as_it_is = False
         since_s = robot_s - self._last_s
@@ -125,15 +125,15 @@ class CheckUps:
             return len(self._usual) > 0 and since_s >= APART_S
         if len(self._usual) < COMPARED:
             # A robot that is compensated for counts as usual, and is not what it usually is.
-            return not self._watch.changed and not self._robot.drifts and since_s >= APART_S
-        if not self._robot.drifts:
-            return since_s >= ROUTINE_S
-        return since_s >= (UNSETTLED_S if self._watch.changed else RECHECK_S)
+            return self._watch.alarmed_s is None and not self._robot.drifts and since_s >= APART_S
+        if self._robot.drifts:
+            return since_s >= (UNSETTLED_S if self._watch.changed else RECHECK_S)
+        return since_s >= (RECHECK_S if self._watch.changed else ROUTINE_S)
 
     @property
     def _changed_anew(self) -> bool:
-        """Whether there is a change that check-ups may still name."""
-        return self._watch.changed and self._tries < TRIES
+        """Whether there is a change that check-ups may still name, or one is suspected and none has looked."""
+        return self._watch.alarmed_s is not None and self._tries < (TRIES if self._watch.changed else 1)
 
     def run(self, tick: Callable[[Act], Tick]) -> bool:
         """Check the robot up, from its stance; no longer than it takes to see that it is made up for.
@@ -203,7 +203,7 @@ class CheckUps:
         self._robot.compensate(())
         self._proven, self._settled, self._misfit, self._doubt, self._tries = (), (), None, None, 0
         self._told(DriftEvent(kind=DIAGNOSED, robot_s=robot_s, detail={"undone": undone, "stand_up": "failed"}))
-        self._watch.diagnosed(())
+        self._watch.diagnosed((), robot_s)
 
     def _readings(self, tick: Callable[[Act], Tick], periods: range) -> list[Observation]:
         """What is measured after each of these control periods of the motion.
@@ -311,7 +311,7 @@ class CheckUps:
 
     def _tell(self, detail: Mapping[str, object]) -> None:
         self._told(self._row(DIAGNOSED, detail))
-        self._watch.diagnosed(self._robot.drifts)
+        self._watch.diagnosed(self._robot.drifts, self._last_s)
 
     def _row(self, kind: str, detail: Mapping[str, object]) -> DriftEvent:
         return DriftEvent(kind=kind, robot_s=self._last_s, detail=dict(detail))

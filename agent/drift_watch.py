@@ -17,10 +17,10 @@ from skills.decisions import Decision, DecisionController
 
 WATCHED = "dynamics_watched"
 """Kind of the row that says from when on a run has been able to notice changes."""
-FINDINGS = tuple(Finding)
-"""Kinds of its rows among the drift events."""
 AFTER = {Finding.CHANGED: Condition.CHANGED, Finding.HABIT: Condition.HABIT, Finding.CALM: Condition.USUAL}
 """Condition of a robot of which this was found last."""
+FINDINGS = tuple(AFTER)
+"""Kinds of rows among the drift events that say in what condition a robot is."""
 LAST_FINDING = f"""
 SELECT d.kind FROM drift_events d WHERE d.kind IN ({", ".join(f"'{kind}'" for kind in FINDINGS)})
 AND d.robot_s <= a.ended_s ORDER BY d.id DESC LIMIT 1
@@ -77,7 +77,7 @@ class DriftWatch:
         self._monitor, self._spec, self._family, self._told = monitor, spec, family, told
         self._layout = FrameLayout.of(spec)
         self._following = False
-        self._since_s = before.since_s if before is not None else None
+        self._since_s = self._alarmed_s = before.since_s if before is not None else None
         self._joint = before.joint if before is not None else ""
         self._cause = ""
         self.known = ""
@@ -87,6 +87,16 @@ class DriftWatch:
     def changed(self) -> bool:
         """Whether the robot is not what it is expected to be."""
         return self._monitor.changed
+
+    @property
+    def suspected(self) -> bool:
+        """Whether it may not be: a check-up had better look."""
+        return self._monitor.suspected
+
+    @property
+    def alarmed_s(self) -> float | None:
+        """Robot time of the alarm by which it was suspected, or found, to have changed; None: it was not."""
+        return self._alarmed_s if self.changed or self.suspected else None
 
     @property
     def condition(self) -> Condition:
@@ -106,8 +116,10 @@ class DriftWatch:
         if self._monitor.watching and not before:
             self._told(DriftEvent(kind=WATCHED, robot_s=robot_s))
 
-    def diagnosed(self, drifts: Sequence[Drift]) -> None:
-        """Check-ups say what has drifted, the clearest first."""
+    def diagnosed(self, drifts: Sequence[Drift], robot_s: float) -> None:
+        """Check-ups say what has drifted, the clearest first: what was suspected is so, then."""
+        if drifts and (found := self._monitor.confirm()) is not None:
+            self._note(found, robot_s)
         if drifts:
             self._joint = drifts[0].joints[0] if drifts[0].joints else ""
         self.known = ", ".join(sorted(drift.place for drift in drifts))
@@ -130,20 +142,25 @@ class DriftWatch:
         self._monitor.cut()
 
     def decided(self, observation: Observation, decision: Decision, robot_s: float) -> bool:
-        """A decision is made on a reading. Returns whether it shows that the robot has changed."""
+        """A decision is made on a reading. Returns whether it shows that the robot has changed, or may have."""
         if not self._following:
             return False
         found = self._monitor.decided(self._layout.pack(observation), decision.sent, decision.phase_rad)
-        if found is not None:
-            self._note(found, robot_s)
-        return found is not None and found.kind is Finding.CHANGED
+        if found is None:
+            return False
+        self._note(found, robot_s)
+        alarmed = found.kind in (Finding.SUSPECTED, Finding.CHANGED)
+        if alarmed:
+            self._alarmed_s = robot_s
+        return alarmed
 
     def _note(self, found: Found, robot_s: float) -> None:
         detail: dict[str, Any] = {"practised_s": round(found.practised_s, 3)}
+        joint = self._spec.joint_names[found.joint] if found.joint >= 0 else ""
+        if found.kind in (Finding.SUSPECTED, Finding.CHANGED):
+            detail |= {"joints": [joint] if joint else [], "size": round(found.size, 3)}
         if found.kind is Finding.CHANGED:
-            self._since_s = robot_s
-            self._joint = self._spec.joint_names[found.joint] if found.joint >= 0 else ""
-            detail |= {"joints": [self._joint] if self._joint else [], "size": round(found.size, 3)}
+            self._since_s, self._joint = robot_s, joint
         elif found.kind is Finding.CALM:
             self._since_s, self._joint = None, ""
         self._told(DriftEvent(kind=found.kind.value, robot_s=robot_s, detail=detail))

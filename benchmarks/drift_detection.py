@@ -6,9 +6,10 @@
 The zoo's policies walk in all directions. ``fixed``: they stay as they are, and only what the robot is expected to do
 is learned; ``learning``: they learn on. After twenty calm minutes come drifts of each kind but the battery's voltage,
 which a robot measures, of sizes that no training has, each for a minute, with pauses of a minute and a half. A drift is
-noticed if the daemon says so while it lasts. Delays are in time that the robot practised. Its joint is named by the
-check-up that follows (`agent.checkups`), or else by the errors that gave it away. With ``PERDURE_BENCH_HOMES`` homes
-are kept there, and a run that was cut off goes on.
+noticed if the daemon says so while it lasts: errors have alarmed twice within half a minute of practice, or once, and a
+check-up has named something then. Delays are in time that the robot practised; a check-up takes some seconds besides.
+Its joint is named by the check-up that follows (`agent.checkups`), or else by the errors that gave it away. With
+``PERDURE_BENCH_HOMES`` homes are kept there, and a run that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     Returns:
         ``drifts`` (of each: ``kind``, ``size``, ``joint``, ``delay_s`` or None where it was not noticed, ``named``, and
         ``earned``, what a step earned meanwhile over what one of the same skill did while all was calm),
-        ``false_alarms`` and ``calm_h`` (practice without drift in which changes were watched for).
+        ``false_alarms``, ``suspicions`` (of the same time) and ``calm_h`` (practice without drift in which changes were
+        watched for).
     """
     robot = load_robot(settings["robot"], 0)
     assert isinstance(robot, SimulatedRobot)
@@ -134,9 +136,18 @@ def judge(home: Path, drifts: Sequence[Drift]) -> dict[str, Any]:
         )
     watched_s = _daemon.query(home, f"SELECT min(robot_s) FROM drift_events WHERE kind = '{WATCHED}'")[0][0]
     ours = [(0.0, watched_s or 0.0), *((drift.begins_s, drift.ends_s + AFTER_S) for drift in drifts)]
-    false = [change for change in changes if not any(begin <= change.at_s < end for begin, end in ours)]
+    rows = _daemon.query(home, f"SELECT robot_s FROM drift_events WHERE kind = '{Finding.SUSPECTED.value}'")
+    false, suspected = (
+        [at_s for at_s in times if not any(begin <= at_s < end for begin, end in ours)]
+        for times in ([change.at_s for change in changes], [at_s for (at_s,) in rows])
+    )
     calm_s = _within_s(spans, 0.0, np.inf) - sum(_within_s(spans, begin, end) for begin, end in ours)
-    return {"drifts": found, "false_alarms": len(false), "calm_h": calm_s / 3600.0}
+    return {
+        "drifts": found,
+        "false_alarms": len(false),
+        "suspicions": len(suspected),
+        "calm_h": calm_s / 3600.0,
+    }
 
 
 def _earned(attempts: Sequence[tuple[str, float, float, float]], drift: Drift) -> float | None:
@@ -160,18 +171,20 @@ def together(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         ``detected_share``, ``delay_s_median`` (of those detected), ``named_share`` (of the detected drifts of a joint,
-        those whose joint was named), ``false_alarms_per_h``, ``missed_earned`` (what robots earned under drifts that
-        were not noticed, ascending), and ``by_kind`` with detected and all of each kind.
+        those whose joint was named), ``false_alarms_per_h`` and ``suspicions_per_h`` of calm practice,
+        ``missed_earned`` (what robots earned under drifts that were not noticed, ascending), and ``by_kind`` with
+        detected and all of each kind.
     """
     drifts = [drift for each in cells for drift in each["drifts"]]
+    calm_h = max(1e-9, sum(each["calm_h"] for each in cells))
     seen = [drift for drift in drifts if drift["delay_s"] is not None]
     of_joints = [drift for drift in seen if drift["joint"] is not None]
     return {
         "detected_share": len(seen) / max(1, len(drifts)),
         "delay_s_median": float(np.median([drift["delay_s"] for drift in seen])) if seen else None,
         "named_share": sum(drift["named"] for drift in of_joints) / len(of_joints) if of_joints else None,
-        "false_alarms_per_h": sum(each["false_alarms"] for each in cells)
-        / max(1e-9, sum(each["calm_h"] for each in cells)),
+        "false_alarms_per_h": sum(each["false_alarms"] for each in cells) / calm_h,
+        "suspicions_per_h": sum(each["suspicions"] for each in cells) / calm_h,
         "missed_earned": sorted(
             drift["earned"] for drift in drifts if drift["delay_s"] is None and drift.get("earned") is not None
         ),

@@ -51,10 +51,10 @@ def cell(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """One run.
 
     Returns:
-        ``motors``: of each ``joint``, ``noticed_s``, ``named_s`` and ``back_s`` (robot time since it weakened; None:
-        not before its repair), ``right`` (whether the joint was named), ``share`` (mean of what walks ahead earned,
-        from ``back_s`` on or of all, over the usual; None: there was none to judge by) and ``falls``; and ``calls``,
-        how often a person was needed.
+        ``motors``: of each ``joint``, ``noticed_s`` (when it was suspected first, of those found), ``named_s`` and
+        ``back_s`` (robot time since it weakened; None: not before its repair), ``right`` (whether the joint was named),
+        ``share`` (mean of what walks ahead earned, from ``back_s`` on or of all, over the usual; None: there was none
+        to judge by) and ``falls``; and ``calls``, how often a person was needed.
     """
     with load_robot(settings["robot"], 0) as robot:
         drifts = tuple(schedule(robot.spec.joint_names, settings["motors"], seed))
@@ -90,7 +90,9 @@ def judge(home: Path, drifts: Sequence[Drift]) -> list[dict[str, Any]]:
     shares = [(walk.started_s, walk.earned / usual) for walk in walked]
     tasks = "SELECT a.started_s FROM attempts a JOIN skills k ON k.name = a.skill WHERE k.kind = 'task'"
     begun = [at_s for (at_s,) in _daemon.query(home, f"{tasks} AND a.state = 'finished' AND a.steps > 0 ORDER BY a.id")]
-    noticed = [at_s for (at_s,) in _rows(home, Finding.CHANGED.value, "robot_s")]
+    changes, suspicions = (
+        [at_s for (at_s,) in _rows(home, kind.value, "robot_s")] for kind in (Finding.CHANGED, Finding.SUSPECTED)
+    )
     named = [
         (at_s, json.loads(detail)["joints"])
         for at_s, detail in _rows(home, DIAGNOSED, "robot_s, detail")
@@ -100,7 +102,10 @@ def judge(home: Path, drifts: Sequence[Drift]) -> list[dict[str, Any]]:
     found = []
     for drift in drifts:
         begins_s, ends_s = drift.begins_s, drift.ends_s
-        changed_s = next((at_s for at_s in noticed if begins_s <= at_s < ends_s), None)
+        changed_s = next((at_s for at_s in changes if begins_s <= at_s < ends_s), None)
+        noticed_s = changed_s
+        if changed_s is not None:
+            noticed_s = next((at_s for at_s in suspicions if begins_s <= at_s <= changed_s), changed_s)
         told = [each for each in named if changed_s is not None and changed_s <= each[0] < ends_s]
         since_s = told[0][0] if told else begins_s
         after = [share for started_s, share in shares if since_s <= started_s < ends_s]
@@ -112,7 +117,7 @@ def judge(home: Path, drifts: Sequence[Drift]) -> list[dict[str, Any]]:
         found.append(
             {
                 "joint": drift.joints[0],
-                "noticed_s": _since(changed_s, begins_s),
+                "noticed_s": _since(noticed_s, begins_s),
                 "named_s": _since(told[0][0] if told else None, begins_s),
                 "back_s": back_s,
                 "right": bool(told) and told[0][1] == list(drift.joints),

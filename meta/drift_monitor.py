@@ -1,8 +1,13 @@
-"""Follows one robot's prediction errors step by step: says when they have changed, and when that is over."""
+"""Follows one robot's prediction errors step by step: says when they have changed, and when that is over.
+
+A first alarm is a suspicion: a stumble looks like a change, too. It is one if something else confirms it, as a check-up
+that names a cause, or if errors alarm again within `CALM_S`. So a suspicion may be cheap.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -13,7 +18,10 @@ from meta.robot_steps import actions_of, channel_errors, channel_joints, posture
 from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec
 
 CALM_S = 30.0
-"""A change is over once errors have been calm for this long."""
+"""A change, or a suspicion of one, is over once errors have been calm for this long."""
+ALIKE = 4.0
+"""A false alarm may be followed by another one so many times as often as by chance: what made a robot stumble may do so
+again."""
 UNCALM_EVERY_S = 300.0
 """For that, errors count as calm if the test does not alarm although it may once in this time."""
 HABIT_S = 600.0
@@ -33,6 +41,8 @@ class Condition(StrEnum):
 class Finding(StrEnum):
     """What a monitor finds."""
 
+    SUSPECTED = "dynamics_suspected"
+    """Nothing is the matter yet, but had better be looked into."""
     CHANGED = "dynamics_changed"
     CALM = "dynamics_calm_again"
     HABIT = "dynamics_taken_as_usual"
@@ -61,13 +71,14 @@ class DriftMonitor:
 
         Args:
             spec: the robot, with its policy rate.
-            false_alarms_per_h: so many per hour of practice at most, on average.
+            false_alarms_per_h: so many changes per hour of practice are found by chance at most, on average; see
+                `suspicions_per_h` for how many are suspected.
             condition: what the robot was when it was last watched.
         """
         self.condition = condition
         self._spec, self._layout = spec, FrameLayout.of(spec)
         self._rate_hz = float(spec.policy_rate_hz)
-        self._least_steps = steps_between_alarms(false_alarms_per_h, self._rate_hz)
+        self._least_steps = steps_between_alarms(suspicions_per_h(false_alarms_per_h), self._rate_hz)
         self._joints = channel_joints(spec.n_joints)
         self._expectation: Expectation | None = None
         self._newer: Expectation | None = None
@@ -76,6 +87,12 @@ class DriftMonitor:
         """Frame, posture and action from which a step is under way."""
         self._sent = np.zeros(0, np.float32)
         self._changed_steps = self._calm_steps = 0
+        self._suspicion: _Suspicion | None = None
+
+    @property
+    def suspected(self) -> bool:
+        """Whether a change of a robot that still counts as usual is suspected."""
+        return self._suspicion is not None
 
     @property
     def changed(self) -> bool:
@@ -135,12 +152,23 @@ class DriftMonitor:
         return self._while_changed(alarm, familiar) if self.changed else self._while_calm(alarm)
 
     def settle(self) -> Found | None:
-        """What had changed is made up for: the robot is compared with its usual self at once.
+        """What had changed, or was suspected, is made up for: the robot is compared with its usual self at once.
 
         Returns:
             That the change is over; None where there was none.
         """
+        if self._suspicion is not None:
+            self._suspicion = None
+            self._watch()
         return self._over() if self.changed else None
+
+    def confirm(self) -> Found | None:
+        """Something else than errors says that the robot has changed.
+
+        Returns:
+            That what was suspected is a change; None where nothing was.
+        """
+        return None if self._suspicion is None else self._change(self._suspicion)
 
     def _over(self) -> Found:
         self.condition = Condition.USUAL
@@ -150,17 +178,26 @@ class DriftMonitor:
         return Found(kind=Finding.CALM, practised_s=self._changed_steps / self._rate_hz)
 
     def _while_calm(self, alarm: Alarm | None) -> Found | None:
+        before = self._suspicion
+        if before is not None:
+            before = self._suspicion = replace(before, steps=before.steps + 1)
         if alarm is None:
+            if before is not None and before.steps - before.steps_then >= CALM_S * self._rate_hz:
+                self._suspicion = None
             return None
-        self.condition = Condition.CHANGED
-        self._changed_steps, self._calm_steps = alarm.step - alarm.since, 0
+        joint, size = int(self._joints[alarm.channel]), float(alarm.size[alarm.channel])
+        if before is not None:
+            return self._change(replace(before, joint=joint, size=size))
+        steps = alarm.step - alarm.since
+        self._suspicion = _Suspicion(steps=steps, steps_then=steps, joint=joint, size=size)
         self._watch()
-        return Found(
-            kind=Finding.CHANGED,
-            practised_s=self._changed_steps / self._rate_hz,
-            joint=int(self._joints[alarm.channel]),
-            size=float(alarm.size[alarm.channel]),
-        )
+        return self._suspicion.found(Finding.SUSPECTED, self._rate_hz)
+
+    def _change(self, suspicion: _Suspicion) -> Found:
+        self.condition, self._suspicion = Condition.CHANGED, None
+        self._changed_steps, self._calm_steps = suspicion.steps, 0
+        self._watch()
+        return suspicion.found(Finding.CHANGED, self._rate_hz)
 
     def _while_changed(self, alarm: Alarm | None, familiar: bool) -> Found | None:
         self._changed_steps += 1
@@ -182,3 +219,32 @@ class DriftMonitor:
         least_steps = UNCALM_EVERY_S * self._rate_hz if self.changed else self._least_steps
         longest = max(each.block for each in self._expectation.calibrations)
         self._detector = ChangeDetector(self._expectation.calibrations, max(least_steps, longest))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Suspicion:
+    """Of a change."""
+
+    steps: int
+    """Since errors changed."""
+    steps_then: int
+    """The same when they alarmed."""
+    joint: int
+    size: float
+
+    def found(self, kind: Finding, rate_hz: float) -> Found:
+        return Found(kind=kind, practised_s=self.steps / rate_hz, joint=self.joint, size=self.size)
+
+
+def suspicions_per_h(false_alarms_per_h: float) -> float:
+    """How often a change may be suspected by chance, so that two suspicions within `CALM_S` come as often as this.
+
+    Of s suspicions per hour a share of s CALM_S / 3600 would be followed by another one so soon, and `ALIKE` times as
+    many are.
+
+    Raises:
+        ValueError: the number is not positive.
+    """
+    if not false_alarms_per_h > 0.0:
+        raise ValueError(f"{false_alarms_per_h} false alarms per hour; it must be positive")
+    return max(false_alarms_per_h, math.sqrt(false_alarms_per_h / ALIKE * 3600.0 / CALM_S))

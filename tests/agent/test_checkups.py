@@ -61,9 +61,7 @@ class World:
         self.robot = SimpleNamespace(spec=SPEC, drifts=(), compensate=self.compensate)
         diagnosis = SimpleNamespace(diagnose=self.diagnose, misfit=lambda usual, seen: next(self.misfits, 9.0))
         self.settled = []
-        self.watch = SimpleNamespace(
-            status=None, changed=False, diagnosed=self.heard.append, settle=self.settled.append
-        )
+        self.watch = SimpleNamespace(diagnosed=self.diagnosed, settle=self.settled.append)
         self.changes(None)
         self.checkups = CheckUps(self.robot, diagnosis, MOTION, self.watch, self.rows.append, usual)
 
@@ -80,7 +78,15 @@ class World:
         return Diagnosed(cause=cause, clarity=9.0)
 
     def changes(self, since_s):
-        self.watch.status, self.watch.changed = SimpleNamespace(since_s=since_s), since_s is not None
+        self.watch.alarmed_s, self.watch.changed = since_s, since_s is not None
+
+    def suspects(self, alarmed_s):
+        self.watch.alarmed_s, self.watch.changed = alarmed_s, False
+
+    def diagnosed(self, drifts, robot_s):
+        self.heard.append(drifts)
+        if drifts and self.watch.alarmed_s is not None:
+            self.watch.changed = True
 
     def tick(self, act):
         if self.trouble is not None:
@@ -433,6 +439,80 @@ def test_what_is_not_named_is_looked_at_again_but_not_for_ever():
     assert came == TRIES
     world.changes(world.robot_s)  # another change
     assert world.run()
+
+
+def times_of_check_ups(world, seconds):
+    came, end_s = [], world.robot_s + seconds
+    while world.robot_s < end_s:
+        if world.run():
+            came.append(world.robot_s)
+        world.robot_s += 5.0
+    return came
+
+
+class TestSuspicion:
+    def test_what_is_suspected_is_looked_at_at_once_and_once(self):
+        world = World(USUAL)
+        world.names(None)
+        world.run()
+        world.suspects(world.robot_s)
+        assert len(times_of_check_ups(world, 600.0)) == 1
+        assert world.robot.drifts == ()
+        assert [row.detail for row in world.rows] == [{}]
+        world.suspects(None)
+        world.suspects(world.robot_s)
+        assert len(times_of_check_ups(world, 600.0)) == 1
+
+    def test_once_errors_alarm_again_it_is_looked_at_again_at_once(self):
+        world = World(USUAL)
+        world.names(None)
+        world.suspects(10.0)
+        assert world.run()
+        assert not world.run()
+        world.changes(20.0)
+        assert world.run()
+        assert not world.run()
+        world.robot_s += APART_S
+        assert world.run()
+
+    def test_what_is_named_is_made_up_for_and_confirms_it(self):
+        world = World(USUAL)
+        world.names(WEAK)
+        world.suspects(10.0)
+        assert world.run()
+        assert world.robot.drifts == (WEAK,)
+        assert world.watch.changed
+
+    def test_what_a_suspected_robot_is_like_does_not_count_as_usual(self):
+        world = World((USUAL[0],))
+        world.names(None)
+        world.suspects(10.0)
+        assert len(times_of_check_ups(world, 300.0)) == 1
+        assert [row.kind for row in world.rows] == [DIAGNOSED]
+        world.suspects(None)
+        assert len(times_of_check_ups(world, 300.0)) == COMPARED - 1
+
+    def test_a_robot_that_is_made_up_for_is_seen_as_it_is_and_left_alone_if_that_names_nothing(self):
+        world = World(USUAL)
+        world.robot.drifts = (WEAK,)
+        world.names(None)
+        world.suspects(10.0)
+        assert world.run()
+        assert world.robot.drifts == (WEAK,)
+        assert not world.run()
+
+
+def test_a_changed_robot_of_which_nothing_was_named_is_looked_at_from_time_to_time():
+    world = World(USUAL)
+    world.names(None)
+    world.changes(10.0)
+    came = times_of_check_ups(world, 1000.0)
+    assert np.diff(came)[0] == pytest.approx(APART_S, abs=10.0)
+    assert np.diff(came)[1:] == pytest.approx(RECHECK_S, abs=10.0)
+    world.names(WEAK)  # meanwhile a motor has weakened
+    world.misfits = iter((7.0, 1.0))
+    times_of_check_ups(world, RECHECK_S + 10.0)
+    assert world.robot.drifts == (WEAK,)
 
 
 def test_without_anything_to_compare_with_a_changed_robot_is_left_alone():

@@ -27,6 +27,17 @@ class Monitor:
         self.condition, self.watching = Condition.USUAL, True
         self.told: list[object] = []
         self.finds: Found | None = None
+        self.suspected = False
+
+    @property
+    def changed(self) -> bool:
+        return self.condition is not Condition.USUAL
+
+    def confirm(self) -> Found | None:
+        if not self.suspected:
+            return None
+        self.condition, self.suspected = Condition.CHANGED, False
+        return Found(kind=Finding.CHANGED, practised_s=2.0, joint=2, size=4.5)
 
     def begins(self, resting) -> None:
         self.told.append(("begins", resting.tolist()))
@@ -98,6 +109,36 @@ def test_a_change_and_its_end_are_rows(monitor, rows, watch):
     assert rows[0].detail == {"practised_s": 1.235, "joints": ["joint_2"], "size": 4.5}
 
 
+def test_what_is_suspected_is_looked_into_and_a_row_but_says_nothing_of_the_condition(monitor, rows, watch):
+    monitor.finds, monitor.suspected = Found(kind=Finding.SUSPECTED, practised_s=1.0, joint=2, size=4.5), True
+    assert watch.decided(observation(), DECISION, 10.0)
+    assert (watch.suspected, watch.changed, watch.alarmed_s) == (True, False, 10.0)
+    assert (watch.status.since_s, watch.status.joint) == (None, "")
+    watch.diagnosed((), 16.0)  # a check-up that names nothing confirms nothing
+    assert not watch.changed
+    assert [row.kind for row in rows] == ["dynamics_suspected"]
+    monitor.suspected = False  # errors have been calm since
+    assert watch.alarmed_s is None
+    monitor.finds, monitor.condition = (
+        Found(kind=Finding.CHANGED, practised_s=2.0, joint=2, size=4.5),
+        Condition.CHANGED,
+    )
+    assert watch.decided(observation(), DECISION, 30.0)
+    assert watch.alarmed_s == 30.0  # errors say so: it is to be looked at again
+
+
+def test_a_check_up_that_names_something_confirms_what_is_suspected(monitor, rows, watch):
+    weak = Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.5, joints=(SPEC.joint_names[1],))
+    watch.diagnosed((weak,), 5.0)  # a routine one
+    assert not rows
+    monitor.finds, monitor.suspected = Found(kind=Finding.SUSPECTED, practised_s=1.0, joint=2, size=4.5), True
+    watch.decided(observation(), DECISION, 10.0)
+    watch.diagnosed((weak,), 16.0)
+    assert [(row.kind, row.robot_s) for row in rows] == [("dynamics_suspected", 10.0), ("dynamics_changed", 16.0)]
+    assert (watch.changed, watch.alarmed_s) == (True, 10.0)
+    assert (watch.status.since_s, watch.status.joint) == (16.0, SPEC.joint_names[1])  # as the check-up says
+
+
 def test_a_change_of_the_body_names_no_joint(monitor, rows, watch):
     monitor.finds = Found(kind=Finding.CHANGED, practised_s=1.0, joint=-1, size=2.0)
     watch.decided(observation(), DECISION, 10.0)
@@ -111,11 +152,12 @@ def test_what_check_ups_have_named_is_known_by_its_places(monitor, watch):
         (
             Drift(kind=DriftKind.MOTOR_STRENGTH, size=0.5, joints=(SPEC.joint_names[1],)),
             Drift(kind=DriftKind.GYRO_BIAS, size=0.2, axis="y"),
-        )
+        ),
+        1.0,
     )
     assert watch.known == f"gyro_bias y, motor_strength {SPEC.joint_names[1]}"
     assert watch.status.cause == f"motor_strength {SPEC.joint_names[1]} 0.5, gyro_bias y 0.2"
-    watch.diagnosed(())
+    watch.diagnosed((), 2.0)
     assert (watch.known, watch.status.cause) == ("", "")
 
 
@@ -132,6 +174,8 @@ def test_what_was_last_found_is_known_to_the_next_run(monitor, tmp_path):
         store.add_drift(row(Finding.HABIT, 7.0))
         assert stored_status(store) == DriftStatus(condition=Condition.HABIT, since_s=5.0, joint="joint_1")
         store.add_drift(row(Finding.CALM, 8.0))
+        assert stored_status(store).condition is Condition.USUAL
+        store.add_drift(row(Finding.SUSPECTED, 9.0))
         assert stored_status(store).condition is Condition.USUAL
     monitor.condition = Condition.CHANGED
     assert DriftWatch(monitor, SPEC, "walk", print, changed).status == changed

@@ -84,6 +84,16 @@ def test_calm_is_what_was_watched(home):
     assert found["false_alarms"] == 1  # what was found at 50 s is of an earlier run
 
 
+def test_what_is_only_suspected_is_not_noticed_and_no_false_alarm_but_counted(home):
+    root = home([])
+    with Store.open(Home(root).db) as store:
+        for at_s in (50.0, 105.0, 165.0, 245.0):
+            store.add_drift(DriftEvent(kind=Finding.SUSPECTED.value, robot_s=at_s, detail={"joints": ["knee"]}))
+    found = study.judge(root, DRIFTS)
+    assert [each["delay_s"] for each in found["drifts"]] == [None] * 3
+    assert (found["false_alarms"], found["suspicions"]) == (0, 2)
+
+
 def test_a_check_up_knows_the_joint_better(home):
     root = home(CHANGES)
     with Store.open(Home(root).db) as store:
@@ -122,10 +132,16 @@ def test_runs_are_counted_together():
         return {"kind": kind, "size": 1.0, "joint": joint, "delay_s": delay_s, "named": named, "earned": earned}
 
     cells = [
-        {"drifts": [drift("a", "knee", 2.0, named=True), drift("b", None, 4.0)], "false_alarms": 1, "calm_h": 0.5},
+        {
+            "drifts": [drift("a", "knee", 2.0, named=True), drift("b", None, 4.0)],
+            "false_alarms": 1,
+            "suspicions": 4,
+            "calm_h": 0.5,
+        },
         {
             "drifts": [drift("a", "hip", 3.0), drift("a", "hip", None, earned=0.9)],
             "false_alarms": 0,
+            "suspicions": 2,
             "calm_h": 1.5,
         },
     ]
@@ -133,10 +149,11 @@ def test_runs_are_counted_together():
     assert figures["detected_share"] == 0.75
     assert figures["delay_s_median"] == 3.0
     assert figures["named_share"] == 0.5
-    assert figures["false_alarms_per_h"] == 0.5
+    assert (figures["false_alarms_per_h"], figures["suspicions_per_h"]) == (0.5, 3.0)
     assert figures["by_kind"] == {"a": [2, 3], "b": [1, 1]}
     assert figures["missed_earned"] == [0.9]
-    nothing = study.together([{"drifts": [drift("a", "hip", None, earned=None)], "false_alarms": 0, "calm_h": 1.0}])
+    unseen = {"drifts": [drift("a", "hip", None, earned=None)], "false_alarms": 0, "suspicions": 0, "calm_h": 1.0}
+    nothing = study.together([unseen])
     assert nothing["missed_earned"] == []
     assert (nothing["detected_share"], nothing["delay_s_median"], nothing["named_share"]) == (0.0, None, None)
 

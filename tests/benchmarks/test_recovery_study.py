@@ -25,7 +25,7 @@ def home(tmp_path):
     """Attempts of 8 s in every 10 s that earn 2 per step, but for those of which something else is said."""
     made = Home(tmp_path).prepare()
 
-    def fill(otherwise, changes=(), named=()):
+    def fill(otherwise, changes=(), named=(), suspicions=()):
         with Store.open(made.db) as store:
             run_id = store.start_run(RunStart(robot="fake", started_s=0.0))
             store.register_skill(SkillRow(name=study.JUDGED, kind=SkillKind.TASK), 0.0)
@@ -38,6 +38,8 @@ def home(tmp_path):
                 store.finish_attempt(end)
             for at_s in changes:
                 store.add_drift(DriftEvent(kind=Finding.CHANGED.value, robot_s=at_s, detail={"joints": []}))
+            for at_s in suspicions:
+                store.add_drift(DriftEvent(kind=Finding.SUSPECTED.value, robot_s=at_s, detail={"joints": []}))
             for at_s, joint in named:
                 store.add_drift(DriftEvent(kind=DIAGNOSED, robot_s=at_s, detail={"joints": [joint]}))
         return tmp_path
@@ -58,6 +60,12 @@ def test_a_change_that_is_noticed_named_and_made_up_for(home):
         "share": pytest.approx(1.0 - 0.25 / 12, abs=1e-3),
         "falls": 0,
     }
+
+
+def test_one_is_noticed_when_it_is_suspected_if_that_is_confirmed(home):
+    drifts = [weak(1203.0, "knee"), weak(1403.0, "knee")]
+    found = study.judge(home({}, [1208.0], [(1208.0, "knee")], [1100.0, 1206.5, 1207.0, 1410.0]), drifts)
+    assert [(each["noticed_s"], each["named_s"]) for each in found] == [(3.5, 5.0), (None, None)]
 
 
 def test_one_that_does_no_harm_and_one_that_does_until_it_is_repaired(home):
