@@ -19,11 +19,11 @@ from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec
 
 CALM_S = 30.0
 """A change, or a suspicion of one, is over once errors have been calm for this long."""
+UNCALM_EVERY_S = 300.0
+"""For that, errors count as calm if the test does not alarm although it may once in this time."""
 ALIKE = 4.0
 """A false alarm may be followed by another one so many times as often as by chance: what made a robot stumble may do so
 again."""
-UNCALM_EVERY_S = 300.0
-"""For that, errors count as calm if the test does not alarm although it may once in this time."""
 HABIT_S = 600.0
 """After this long of practice a change is what the robot is like now: expectations are learned from it, too."""
 
@@ -185,10 +185,10 @@ class DriftMonitor:
             if before is not None and before.steps - before.steps_then >= CALM_S * self._rate_hz:
                 self._suspicion = None
             return None
-        joint, size = int(self._joints[alarm.channel]), float(alarm.size[alarm.channel])
         if before is not None:
-            return self._change(replace(before, joint=joint, size=size))
+            return self._change(before)
         steps = alarm.step - alarm.since
+        joint, size = int(self._joints[alarm.channel]), float(alarm.size[alarm.channel])
         self._suspicion = _Suspicion(steps=steps, steps_then=steps, joint=joint, size=size)
         self._watch()
         return self._suspicion.found(Finding.SUSPECTED, self._rate_hz)
