@@ -5,7 +5,7 @@
 
 The zoo's policies learn on while motors weaken, joints rub, encoders slip, feet lose their grip and the battery ages,
 each to a size that no training has by the end (`sim.drift_ranges`), and the robot is pushed ten times an hour, by up to
-0.5 m/s. Changes are watched for. A day takes three hours on two cores; ``a1-8h`` and ``minitaur-8h`` wear as much in a
+0.5 m/s. Changes are watched for. A day takes two hours on two cores; ``a1-8h`` and ``minitaur-8h`` wear as much in a
 third of it. With ``PERDURE_BENCH_HOMES`` a home is kept there, and a run that was cut off goes on.
 """
 
