@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fakes import N_JOINTS, fake_spec, observation
 
+from meta import drift_monitor
 from meta.change_point import Calibration
 from meta.drift_monitor import CALM_S, HABIT_S, Condition, DriftMonitor, Finding, suspicions_per_h
 from meta.expectation import Expectation, ForwardModel
@@ -171,12 +172,22 @@ def test_two_suspicions_by_chance_come_as_often_as_was_asked_for():
         suspicions_per_h(0.0)
 
 
+def test_errors_alarm_as_often_as_a_change_may_be_suspected(monkeypatch):
+    least = []
+    monkeypatch.setattr(drift_monitor, "ChangeDetector", lambda calibrations, least_steps: least.append(least_steps))
+    monitor(false_alarms_per_h=0.5)
+    assert least == [pytest.approx(3600.0 * SPEC.policy_rate_hz / suspicions_per_h(0.5))]
+
+
 def test_a_change_is_over_after_half_a_minute_of_calm_and_no_earlier():
     made = Practice(monitor()).go_on(20).go_on(40, shift=1.5).go_on(CALM_S - 1.0)
     assert kinds(made) == [Finding.SUSPECTED, Finding.CHANGED]
     made.go_on(5)
     assert kinds(made)[2:] == [Finding.CALM]
-    assert made.found[2][1].practised_s == pytest.approx(40 + CALM_S, abs=2.0)
+    (changed_at, changed), (calm_at, calm) = made.found[1:]
+    since_s = (calm_at - changed_at) / SPEC.policy_rate_hz
+    assert calm.practised_s == pytest.approx(changed.practised_s + since_s)
+    assert calm.practised_s == pytest.approx(40 + CALM_S, abs=2.0)
     assert made.monitor.condition is Condition.USUAL
     assert kinds(made.go_on(10, shift=1.5))[3:] == [Finding.SUSPECTED, Finding.CHANGED]
 
