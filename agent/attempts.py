@@ -26,8 +26,8 @@ GOAL = "goal"
 GOAL_DECISIONS = 3
 """So many policy decisions in a row find it reached before the attempt ends."""
 ROBOT_CHANGED = "robot_changed"
-"""End of an attempt in which the robot turned out to be not what it was: it says nothing of the skill, and the sooner
-it is over, the sooner the robot is checked up."""
+"""End of an attempt in which the robot turned out to be not what it was, or is suspected not to be: it says nothing of
+the skill, and the sooner it is over, the sooner the robot is checked up."""
 SIMULATION = "simulation"
 """Cause of an interrupt by physics that exploded."""
 

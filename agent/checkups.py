@@ -1,9 +1,9 @@
 """Check-ups between attempts: why a robot is not what it was, and what can be made up for.
 
-The first few show what the robot is like as it usually is. Once it has changed (`agent.drift_watch`), another one is
-compared with them; what it names is entered into the books, and compensated for as far as that can be done
-(`agent.compensated_robot`). The next one says whether that has brought the robot nearer to what it was; if not, it is
-undone, and if so, what is still wrong with it may be named, too. A robot that is compensated for and changes anew is
+The first few show what the robot is like as it usually is. Once it is suspected to have changed (`agent.drift_watch`),
+another one is compared with them; what it names is entered into the books, and compensated for as far as that can be
+done (`agent.compensated_robot`). The next one says whether that has brought the robot nearer to what it was; if not, it
+is undone, and if so, what is still wrong with it may be named, too. A robot that is compensated for and changes anew is
 checked up as it is, first: if that names nothing, what is compensated for is right, and only the walk is another.
 
 Some drifts hardly show in a walk, and a robot that is compensated for may be repaired unseen: so there is a check-up
@@ -36,10 +36,10 @@ CHECKED_UP, DIAGNOSED = "checked_up", "drift_diagnosed"
 APART_S = 60.0
 """Robot time between two of them, and between two tries to name a change."""
 TRIES = 2
-"""Check-ups after a change until one names something."""
+"""Check-ups after errors have alarmed until one names something; of what is only suspected, one."""
 ROUTINE_S, RECHECK_S, UNSETTLED_S = 1800.0, 120.0, 60.0
-"""Robot time between check-ups of a robot that seems to be what it was, of one that is compensated for, and of one that
-has changed all the same."""
+"""Robot time between check-ups of a robot that seems to be what it was, of one that is compensated for or has changed
+by what none has named, and of one that is compensated for and has changed all the same."""
 CALM_MISFIT = 1.8
 """A robot that is no farther from what it usually is at rest (`Diagnosis.misfit`) is as usual: usual ones reach
 1.4, ones that are made up for exactly no more, and of those made up for by 15 % too much or too little four fifths are

@@ -89,14 +89,9 @@ class DriftWatch:
         return self._monitor.changed
 
     @property
-    def suspected(self) -> bool:
-        """Whether it may not be: a check-up had better look."""
-        return self._monitor.suspected
-
-    @property
     def alarmed_s(self) -> float | None:
         """Robot time of the alarm by which it was suspected, or found, to have changed; None: it was not."""
-        return self._alarmed_s if self.changed or self.suspected else None
+        return self._alarmed_s if self.changed or self._monitor.suspected else None
 
     @property
     def condition(self) -> Condition:

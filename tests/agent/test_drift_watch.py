@@ -112,7 +112,7 @@ def test_a_change_and_its_end_are_rows(monitor, rows, watch):
 def test_what_is_suspected_is_looked_into_and_a_row_but_says_nothing_of_the_condition(monitor, rows, watch):
     monitor.finds, monitor.suspected = Found(kind=Finding.SUSPECTED, practised_s=1.0, joint=2, size=4.5), True
     assert watch.decided(observation(), DECISION, 10.0)
-    assert (watch.suspected, watch.changed, watch.alarmed_s) == (True, False, 10.0)
+    assert (watch.changed, watch.alarmed_s) == (False, 10.0)
     assert (watch.status.since_s, watch.status.joint) == (None, "")
     watch.diagnosed((), 16.0)  # a check-up that names nothing confirms nothing
     assert not watch.changed
