@@ -26,8 +26,8 @@ CYCLES = (1, 2)
 """Of either joint meanwhile."""
 AMPLITUDE_RAD = {2: 0.2, 3: 0.12}
 """By degrees of freedom, too."""
-_BODY, _RESTING, _MOVING = 5, 2, 9
-"""Features of the body, of each joint at rest, and of each while it moves."""
+_BODY, _RESTING, _MOVING, _BATTERY = 5, 2, 9, 1
+"""Features of the body, of each joint at rest, of each while it moves, and of the battery."""
 
 
 class CheckUp:
@@ -36,7 +36,7 @@ class CheckUp:
     def __init__(self, spec: RobotSpec, dt_s: float) -> None:
         """Prepare for a control period of ``dt_s``."""
         self._spec = spec
-        self.name = f"{spec.name} on feet set down anew"
+        self.name = f"{spec.name} on feet set down anew, with its battery"
         """Check-ups of another motion, or of another robot, are not to be compared with."""
         dofs, legs = spec.leg_dofs, spec.n_joints // spec.leg_dofs
         self._steps = self._lifts(spec, round(STEP_S / dt_s))
@@ -84,8 +84,8 @@ class CheckUp:
         Returns:
             Of the robot at rest: joint angles off the stance, torques, gyroscope, lean ahead and to the side. Of each
             joint while it moves: its torque along its motion, which is friction; then the real and imaginary parts, at
-            its own frequency, of how far it follows, of its torque, and of the body's lean. Shape:
-            (`feature_size`,).
+            its own frequency, of how far it follows, of its torque, and of the body's lean. And how much the battery's
+            voltage varies meanwhile, which grows with its resistance. Shape: (`feature_size`,).
 
         Raises:
             ValueError: there are not as many readings as periods.
@@ -104,7 +104,8 @@ class CheckUp:
                 parts = np.array((follows, effort, *(fourier @ lean[moving])))
                 friction = np.mean(torque[moving, joint] * np.sign(velocity[moving, joint]))
                 moved[joint] = (friction, *parts.real, *parts.imag)
-        return np.concatenate((self.resting(readings[: self.resting_periods]), moved.ravel()))
+        varies = np.std([reading.battery_v for reading in readings])
+        return np.concatenate((self.resting(readings[: self.resting_periods]), moved.ravel(), (varies,)))
 
     def resting(self, readings: Sequence[Observation]) -> Array:
         """The first features, from readings of `resting_periods` alone."""
@@ -126,4 +127,4 @@ class CheckUp:
 
 def feature_size(spec: RobotSpec) -> int:
     """Width of what `CheckUp.features` returns."""
-    return _BODY + (_RESTING + _MOVING) * spec.n_joints
+    return _BODY + (_RESTING + _MOVING) * spec.n_joints + _BATTERY

@@ -14,7 +14,8 @@ import numpy as np
 
 from meta.change_point import Alarm, ChangeDetector, steps_between_alarms
 from meta.expectation import Expectation
-from meta.robot_steps import actions_of, channel_errors, channel_joints, posture, sensor_checks, unfamiliar
+from meta.robot_steps import actions_of, channel_errors, channel_joints, posture, unfamiliar
+from meta.sensor_checks import sensor_checks, unusual
 from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec
 
 CALM_S = 30.0
@@ -144,7 +145,8 @@ class DriftMonitor:
             return None
         z, expected, (disagreement,) = self._expectation.model.errors(before[1], before[2], state)
         checks = sensor_checks(self._spec, Frames(np.stack((before[0], frame)), self._layout))
-        (errors,) = channel_errors(self._spec.n_joints, z, expected, state, checks)
+        off = unusual(*checks, self._expectation.usual_checks)
+        (errors,) = channel_errors(self._spec.n_joints, z, expected, state, off)
         familiar = bool(disagreement <= self._expectation.familiar)
         if not familiar:
             errors = unfamiliar(errors)

@@ -77,6 +77,8 @@ class Expectation:
     model: ForwardModel
     calibrations: tuple[Calibration, ...]
     """One for each length of blocks."""
+    usual_checks: Float32
+    """What sensors usually differ by, by how the robot turns (`meta.sensor_checks`). Shape: (D + 1, C)."""
     familiar: float
     """Where the members disagree more, the robot is where it has seldom been, and their errors say nothing."""
 
@@ -117,6 +119,7 @@ class Expectation:
                     )
                     for i in range(lengths)
                 ),
+                usual_checks=tensors["usual_checks"],
                 familiar=float(tensors["familiar"][0]),
             )
         except (SafetensorError, KeyError, IndexError) as error:
@@ -146,6 +149,7 @@ class Expectation:
             **scales,
             "version": np.array([self.version]),
             "familiar": np.array([self.familiar]),
+            "usual_checks": self.usual_checks,
             "log_variance.low": self.model.log_variance[0],
             "log_variance.high": self.model.log_variance[1],
         }

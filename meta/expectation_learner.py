@@ -14,6 +14,7 @@ from meta.change_point import Calibration
 from meta.dynamics import DynamicsEnsemble
 from meta.dynamics_learner import DynamicsConfig, DynamicsLearner
 from meta.expectation import Expectation, ForwardModel
+from meta.sensor_checks import unusual, usual_checks
 from meta.transitions import AttemptSteps, Float32, Scales
 
 Errors = Callable[[Float32, Float32, Float32, Float32 | None], NDArray[np.floating[Any]]]
@@ -123,18 +124,31 @@ class ExpectationLearner:
     def _calibrated(self) -> Expectation:
         """The models as they are now, with errors on attempts that they never learned from."""
         model, rows, disagreements = forward_model(self._learner.ensemble), [], []
+        usual = self._usual_checks()
         for attempt in self._held.attempts:
             z, expected, disagreement = model.errors(attempt.states[:-1], attempt.actions, attempt.states[1:])
-            channels = self._channels(z, expected, attempt.states[1:], attempt.checks)
+            off = None
+            if attempt.checks is not None and attempt.turning is not None:
+                off = unusual(attempt.checks, attempt.turning, usual)
+            channels = self._channels(z, expected, attempt.states[1:], off)
             rows.append(np.where(attempt.valid[:, None], channels, np.nan))
             disagreements.append(np.where(attempt.valid, disagreement, np.nan))
         familiar = float(np.nanquantile(np.concatenate(disagreements), self.config.familiar_share))
-        checks = self._held.attempts[0].checks
-        judged = rows[0].shape[1] - (0 if checks is None else checks.shape[1])
+        judged = rows[0].shape[1] - usual.shape[1]
         for row, off in zip(rows, disagreements, strict=True):
             row[off > familiar, :judged] = np.nan
         calibrations = tuple(Calibration.of(rows, block, self._signed) for block in self.config.blocks)
-        return Expectation(version=self._attempts, model=model, calibrations=calibrations, familiar=familiar)
+        return Expectation(
+            version=self._attempts, model=model, calibrations=calibrations, usual_checks=usual, familiar=familiar
+        )
+
+    def _usual_checks(self) -> Float32:
+        parts = [
+            (each.checks, each.turning, each.valid)
+            for each in self._learned.attempts
+            if each.checks is not None and each.turning is not None
+        ]
+        return usual_checks(parts) if parts else np.zeros((1, 0), np.float32)
 
 
 class _Newest:

@@ -1,12 +1,13 @@
-"""What of a robot's frames its dynamics models see, and which errors, theirs or of sensors, tell of which joint."""
+"""What of a robot's frames its dynamics models see, and which of their errors tell of which joint."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from meta.sensor_checks import CHECKS, sensor_checks
 from meta.transitions import AttemptSteps, Float32
-from sim.robot import FloatArray, Frames, RobotSpec, rotation_between
+from sim.robot import FloatArray, Frames, RobotSpec
 
 BODY = 6
 """Numbers of the body in a state: which way is up, and how fast it turns. Position, velocity and torque of each joint
@@ -15,10 +16,6 @@ MOST = 7.0
 """Bound of a normalised error: one broken step is no change."""
 _SIGNED = 6
 """Channels of each joint that are of either sign."""
-CHECKS = 3
-"""Channels that compare sensors with one another: gyroscope and orientation, about each axis of the body."""
-MOST_RADPS = 2.0
-"""Bound of what they differ by: one broken reading is no change."""
 
 
 def posture(spec: RobotSpec, frames: Frames) -> Float32:
@@ -82,32 +79,15 @@ def steps_of(
     steps = len(actions)
     states = posture(spec, frames)
     finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(states), axis=-1)
+    checks, turning = sensor_checks(spec, frames)
     return AttemptSteps(
         attempt=attempt,
         states=states,
         actions=actions_of(actions, resting, np.asarray(phase_rad)[:steps]),
         valid=finite[:-1] & finite[1:],
-        checks=sensor_checks(spec, frames),
+        checks=checks,
+        turning=turning,
     )
-
-
-def sensor_checks(spec: RobotSpec, frames: Frames) -> Float32:
-    """By how much the robot turned less over each step, in rad/s, than its gyroscope says.
-
-    No model need know the robot for that. To one that sees what a gyroscope says before and after a step, one that is
-    off by the same in both looks all right.
-
-    Args:
-        spec: the robot, with its policy rate.
-        frames: T + 1 of them.
-
-    Returns:
-        Shape: (T, `CHECKS`).
-    """
-    turned = rotation_between(frames.orientation_xyzw[:-1], frames.orientation_xyzw[1:]) * spec.policy_rate_hz
-    said = 0.5 * (frames.angular_velocity[:-1] + frames.angular_velocity[1:])
-    checks: Float32 = np.clip(said - turned, -MOST_RADPS, MOST_RADPS).astype(np.float32)
-    return checks
 
 
 def channel_errors(
@@ -123,7 +103,7 @@ def channel_errors(
         z: error of each number of the state, in standard deviations that were foretold. Shape: (T, S).
         expected: the state that was foretold. Shape: (T, S).
         following: the state as it turned out. Shape: (T, S).
-        checks: what sensors differ by (`sensor_checks`). Shape: (T, `CHECKS`).
+        checks: by how much more than usually sensors differ (`meta.sensor_checks`). Shape: (T, `CHECKS`).
 
     Returns:
         Shape: (T, 1 + n_joints + `signed_channels`).

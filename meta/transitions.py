@@ -33,6 +33,8 @@ class AttemptSteps:
     """Steps between two readings that can be trusted. Data of a broken sensor never trains anything. Shape: (T,)."""
     checks: Float32 | None = None
     """Further errors of each step, which no model is needed for; None: there are none. Shape: (T, C)."""
+    turning: Float32 | None = None
+    """What these depend on as long as nothing changes (`meta.sensor_checks`). Shape: (T, D)."""
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit together."""

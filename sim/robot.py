@@ -377,6 +377,11 @@ class Frames:
         return self.field("angular_velocity")
 
     @property
+    def battery_v(self) -> FloatArray:
+        """Shape: (...), V."""
+        return self.field("battery_v")[..., 0]
+
+    @property
     def base_position(self) -> FloatArray:
         """Shape: (..., 3), m, world frame."""
         return self.field("base_position")

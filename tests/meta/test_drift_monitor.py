@@ -10,7 +10,8 @@ from meta import drift_monitor
 from meta.change_point import Calibration
 from meta.drift_monitor import CALM_S, HABIT_S, Condition, DriftMonitor, Finding, suspicions_per_h
 from meta.expectation import Expectation, ForwardModel
-from meta.robot_steps import BODY, MOST_RADPS, action_size, channel_errors, posture_size, signed_channels
+from meta.robot_steps import BODY, action_size, channel_errors, posture_size, signed_channels
+from meta.sensor_checks import CHECKS, MOST
 from meta.transitions import Scales
 from sim.robot import FrameLayout
 
@@ -18,6 +19,10 @@ SPEC = fake_spec()
 LAYOUT = FrameLayout.of(SPEC)
 STATE, ACTION = posture_size(SPEC), action_size(N_JOINTS)
 SENT = np.zeros(N_JOINTS, np.float32)
+
+
+USUAL = np.array((0.0, 0.0, 0.0, 0.2), np.float32)
+"""What checks of sensors usually are."""
 
 
 def expects_rest(version=1, shift=0.0):
@@ -43,11 +48,14 @@ def expects_rest(version=1, shift=0.0):
         states[:, 3:] = rng.standard_normal((501, STATE - 3))
         states[:, BODY + N_JOINTS + 3] += shift
         z, expected, _ = model.errors(states[:-1], np.zeros((500, ACTION), np.float32), states[1:])
-        turning = rng.standard_normal((501, 3))
-        checks = np.clip(0.5 * (turning[:-1] + turning[1:]), -MOST_RADPS, MOST_RADPS)
+        turning, volts = rng.standard_normal((501, 3)), 16.0 + 0.2 * rng.standard_normal(501)
+        ripple = np.abs(np.diff(volts))[:, None]
+        checks = np.clip(np.concatenate((0.5 * (turning[:-1] + turning[1:]), ripple), axis=1), -MOST, MOST) - USUAL
         calm.append(channel_errors(N_JOINTS, z, expected, states[1:], checks))
-    calibrations = tuple(Calibration.of(calm, block, signed_channels(N_JOINTS)) for block in (1, 5))
-    return Expectation(version=version, model=model, calibrations=calibrations, familiar=0.0)
+    calibrations = tuple(Calibration.of(calm, block, signed_channels(N_JOINTS)) for block in (2, 10))
+    usual_checks = np.zeros((7, CHECKS), np.float32)
+    usual_checks[-1] = USUAL
+    return Expectation(version=version, model=model, calibrations=calibrations, usual_checks=usual_checks, familiar=0.0)
 
 
 EXPECTED = expects_rest()
@@ -63,12 +71,13 @@ class Practice:
         self._rng = np.random.default_rng(seed)
         monitor.begins(SENT)
 
-    def go_on(self, seconds, shift=0.0, joint=3, size=1.0, bias_radps=(0.0, 0.0, 0.0)):
+    def go_on(self, seconds, shift=0.0, joint=3, size=1.0, bias_radps=(0.0, 0.0, 0.0), ripple_v=0.2):
         for _ in range(round(seconds * SPEC.policy_rate_hz)):
             noise = size * self._rng.standard_normal((3, N_JOINTS))
             noise[1, joint] += shift
             seen = dataclasses.replace(
                 observation(),
+                battery_v=16.0 + ripple_v * self._rng.standard_normal(),
                 angular_velocity=size * self._rng.standard_normal(3) + bias_radps,
                 joint_position=SPEC.stand_position_rad + noise[0],
                 joint_velocity=noise[1],
@@ -279,6 +288,21 @@ def test_a_gyroscope_that_is_off_is_found_within_seconds():
     assert kinds(made) == [Finding.SUSPECTED, Finding.CHANGED]
     assert {found.joint for _, found in made.found} == {-1}
     assert made.found[0][0] / SPEC.policy_rate_hz - 60.0 < 4.0
+
+
+def test_a_battery_that_sags_more_is_found_within_seconds():
+    made = Practice(monitor()).go_on(60).go_on(10, ripple_v=0.6)
+    assert kinds(made) == [Finding.SUSPECTED, Finding.CHANGED]
+    assert {found.joint for _, found in made.found} == {-1}
+    assert made.found[0][0] / SPEC.policy_rate_hz - 60.0 < 4.0
+
+
+def test_sensors_are_compared_with_what_they_usually_differ_by():
+    usual = EXPECTED.usual_checks.copy()
+    usual[-1, 3] += 0.5  # of a battery that ripples more than this one
+    made = DriftMonitor(SPEC, false_alarms_per_h=RARELY)
+    made.expect(dataclasses.replace(EXPECTED, usual_checks=usual))
+    assert kinds(Practice(made).go_on(10)) == [Finding.SUSPECTED, Finding.CHANGED]
 
 
 def test_an_expectation_of_other_channels_is_not_taken():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from toy_dynamics import attempt, attempts
 
+from meta import expectation_learner
 from meta.change_point import ChangeDetector
 from meta.dynamics_learner import DynamicsConfig, DynamicsLearner
 from meta.expectation import Expectation
@@ -26,9 +27,10 @@ CONFIG = ExpectationConfig(
 
 
 def channels(z, expected, following, checks=None):
-    """The size of all errors, and each as it is."""
+    """The size of all errors, each as it is, and what sensors differ by."""
     del expected, following
-    return np.concatenate(((z**2).mean(axis=1)[:, None], z), axis=1)
+    parts = ((z**2).mean(axis=1)[:, None], z, *(() if checks is None else (checks,)))
+    return np.concatenate(parts, axis=1)
 
 
 def fed(calm, updates=20):
@@ -104,6 +106,52 @@ def test_a_reading_that_is_no_number_among_those_that_cannot_be_trusted_says_not
         for each in calm
     ]
     assert fed(broken).snapshot().finite
+
+
+SLOPE, LEVEL = 0.3, 0.1
+"""What sensors differ by, by how fast the robot turns to one side."""
+
+
+@pytest.fixture(scope="module")
+def turning(calm):
+    """Calm attempts of a robot whose sensors differ."""
+    rng = np.random.default_rng(4)
+    out = []
+    for number, each in enumerate(calm):
+        turned = float(number % 3 - 1) + 0.01 * rng.standard_normal((60, 1))
+        checks = SLOPE * turned + LEVEL + 0.05 * rng.standard_normal((60, 1))
+        out.append(dataclasses.replace(each, checks=checks.astype(np.float32), turning=turned.astype(np.float32)))
+    return out
+
+
+def taught(attempts, config=CONFIG):
+    learner = ExpectationLearner(2, 2, channels, 3, config, seed=3)
+    for each in attempts:
+        learner.add(each)
+    learner.update(20)
+    return learner.snapshot()
+
+
+def test_what_sensors_usually_differ_by_is_learned_and_calm_is_what_is_left(turning):
+    expectation = taught(turning)
+    np.testing.assert_allclose(expectation.usual_checks[:, 0], (SLOPE, LEVEL), atol=0.02)
+    assert np.abs(expectation.calibrations[0].calm[:, 3]).max() < 0.1  # without it they would reach 0.4
+    again = Expectation.from_bytes(expectation.to_bytes())
+    np.testing.assert_array_equal(again.usual_checks, expectation.usual_checks)
+
+
+def test_sensors_are_compared_where_models_know_too_little(turning, monkeypatch):
+    calibrated, told = expectation_learner.Calibration.of, []
+    monkeypatch.setattr(
+        expectation_learner.Calibration, "of", lambda rows, *rest: told.extend(rows) or calibrated(rows, *rest)
+    )
+    assert taught(turning, dataclasses.replace(CONFIG, familiar_share=0.8, blocks=(1,)))
+    known = np.isfinite(np.concatenate(told)).mean(axis=0)
+    np.testing.assert_allclose(known, (0.8, 0.8, 0.8, 1.0), atol=0.01)
+
+
+def test_where_no_sensors_are_compared_nothing_is_usual(expectation):
+    assert expectation.usual_checks.shape == (1, 0)
 
 
 def test_bytes_keep_everything(expectation):

@@ -1,21 +1,17 @@
-"""What dynamics models see of a robot, and which errors tell of which joint."""
+"""What dynamics models see of a robot, and which of their errors tell of which joint."""
 
 import numpy as np
-import pytest
-from scipy.spatial.transform import Rotation
 
 from meta.robot_steps import (
     BODY,
-    CHECKS,
     MOST,
-    MOST_RADPS,
     actions_of,
     channel_errors,
     channel_joints,
-    sensor_checks,
     signed_channels,
     steps_of,
 )
+from meta.sensor_checks import CHECKS, sensor_checks
 from sim.minitaur import minitaur_spec
 from sim.robot import FrameLayout, Frames
 
@@ -44,10 +40,12 @@ def test_a_reading_that_is_no_number_makes_the_steps_beside_it_useless():
     assert made.states.shape == (5, STATE)
     assert made.valid.tolist() == [True, False, False, True]
     assert made.attempt == 7
+    for one, other in zip((made.checks, made.turning), sensor_checks(SPEC, seen), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 class TestChannels:
-    def test_there_are_four_for_the_body_and_seven_for_each_joint(self):
+    def test_there_are_five_for_the_body_and_seven_for_each_joint(self):
         rows = channel_errors(N, *(np.zeros((4, STATE)) for _ in range(3)), NONE[:4])
         assert rows.shape == (4, len(channel_joints(N))) == (4, 1 + N + signed_channels(N))
         assert [int((channel_joints(N) == joint).sum()) for joint in (-1, 0, N - 1)] == [1 + CHECKS, 7, 7]
@@ -77,26 +75,3 @@ class TestChannels:
     def test_one_broken_step_counts_no_more_than_so_much(self):
         z = np.full((1, STATE), 1e6)
         assert np.abs(channel_errors(N, z, np.ones((1, STATE)), np.ones((1, STATE)), NONE[:1])).max() == MOST**2
-
-
-class TestSensorChecks:
-    def turning(self, rate_radps, bias_radps=0.0, seed=0):
-        """Frames of a body that turns at a constant rate about its own axes, and what its gyroscope says of it."""
-        seen, rate = frames(20, seed), np.asarray(rate_radps)
-        attitude = Rotation.random(rng=np.random.default_rng(seed))
-        for number in range(20):
-            quaternion = (attitude * Rotation.from_rotvec(number / SPEC.policy_rate_hz * rate)).as_quat()
-            seen.orientation_xyzw[number] = quaternion * (-1) ** number  # either sign is the same attitude
-        seen.angular_velocity[:] = rate + bias_radps
-        return sensor_checks(SPEC, seen)
-
-    @pytest.mark.parametrize("seed", range(5))
-    @pytest.mark.parametrize("rate_radps", [(0.0, 0.0, 0.0), (2.0, -1.0, 0.5), (0.0, 0.0, 4.0)])
-    def test_a_gyroscope_that_is_right_agrees_with_the_orientation(self, rate_radps, seed):
-        np.testing.assert_allclose(self.turning(rate_radps, seed=seed), 0.0, atol=0.02)
-
-    def test_one_that_is_off_differs_by_that_about_its_axis(self):
-        checks = self.turning((2.0, -1.0, 0.5), (0.0, 0.3, 0.0))
-        assert checks.shape == (19, CHECKS)
-        np.testing.assert_allclose(checks, np.tile((0.0, 0.3, 0.0), (19, 1)), atol=0.01)
-        assert np.abs(self.turning((0.0, 0.0, 0.0), (50.0, 0.0, 0.0))).max() == MOST_RADPS
