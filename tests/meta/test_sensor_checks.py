@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from meta.sensor_checks import CHECKS, MOST, sensor_checks, unusual, usual_checks
+from meta.sensor_checks import CHECKS, MOST, MOST_RADPS, sensor_checks, unusual, usual_checks
 from sim.minitaur import minitaur_spec
 from sim.robot import FrameLayout, Frames
 
@@ -45,6 +45,8 @@ class TestGyroscope:
     def test_one_broken_reading_counts_no_more_than_so_much(self):
         checks, _ = self.turning((0.0, 0.0, 0.0), (50.0, 0.0, 0.0))
         assert np.abs(checks).max() == MOST[0]
+        _, turned = self.turning((40.0, 0.0, 0.0))
+        assert np.abs(turned).max() == MOST_RADPS
 
 
 class TestBattery:
@@ -94,6 +96,15 @@ class TestUsual:
         checks, turned, _ = self.part(np.random.default_rng(9), 3.0, noise=0.0)
         off = unusual(checks + np.array((0.2, 0.0, 0.0, 0.3)), turned, usual).mean(axis=0)
         np.testing.assert_allclose(off, (0.2, 0.0, 0.0, 0.3), atol=0.015)
+
+    def test_noise_of_the_orientation_does_not_hide_how_a_robot_turns(self):
+        rng, parts = np.random.default_rng(2), []
+        for number in range(60):
+            checks, turned, counts = self.part(rng, 0.8 * (number % 3 - 1), noise=0.05)
+            noise = np.diff(rng.normal(0.0, 0.01, (len(turned) + 1, 3)), axis=0) * SPEC.policy_rate_hz
+            seen = turned[:, :3] + noise
+            parts.append((checks, np.concatenate((seen, np.abs(turned[:, 3:])), axis=1), counts))
+        assert usual_checks(parts)[2, 0] == pytest.approx(self.ASKEW, rel=0.15)
 
     def test_of_a_robot_that_never_turns_nothing_is_made_up_about_turning(self):
         usual = usual_checks(self.calm(rates=(0.0,)))
