@@ -4,7 +4,8 @@ The first few show what the robot is like as it usually is. Once it is suspected
 another one is compared with them; what it names is entered into the books, and compensated for as far as that can be
 done (`agent.compensated_robot`). The next one says whether that has brought the robot nearer to what it was; if not, it
 is undone, and if so, what is still wrong with it may be named, too. A robot that is compensated for and changes anew is
-checked up as it is, first: if that names nothing, what is compensated for is right, and only the walk is another.
+checked up as it is, first: if that names nothing, and it rests as usual, what is compensated for is right, and only the
+walk is another. Else the next one comes at once and is without that: it may have been repaired.
 
 Some drifts hardly show in a walk, and a robot that is compensated for may be repaired unseen: so there is a check-up
 from time to time, too. What such a one names that was not known, or no longer names, has to be named twice in a row.
@@ -179,9 +180,10 @@ class CheckUps:
             self._name_further(features, misfit)
         elif as_it_is:
             self._seen_as_it_is = True
-            if self._named(features) is None:
+            named = self._named(features)
+            if named is None:
                 self._tries = TRIES
-            else:
+            if named is not None or misfit >= CALM_MISFIT:
                 self._last_s = -np.inf  # the next one, without what is made up for, comes at once
         elif self._changed_anew:
             self._tries += 1

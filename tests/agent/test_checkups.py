@@ -284,11 +284,53 @@ def test_a_robot_that_is_made_up_for_and_changes_anew_is_seen_as_it_is_first():
         pass
     world.changes(500.0)
     world.names(None)  # with what is made up for nothing is wrong with it
+    world.misfits = iter((1.7,))
     world.compensated.clear()
     assert world.run()
     assert (world.compensated, world.robot.drifts) == ([], (WEAK,))
     assert not world.run()
     assert len(world.rows) == 1
+
+
+def test_one_that_does_not_rest_as_usual_with_what_is_made_up_for_is_looked_at_without_it_at_once():
+    """What a repaired motor does that is driven as a weak one has no name."""
+    world = World(USUAL)
+    world.changes(10.0)
+    world.names(WEAK)
+    world.misfits = iter((9.0, 1.0))
+    while world.run():
+        pass
+    world.changes(500.0)
+    world.names(None)
+    world.misfits = iter((1.9, 1.0))  # driven too hard, and by itself
+    assert world.run()
+    assert world.robot.drifts == (WEAK,)
+    assert world.run()
+    assert (world.robot.drifts, len(world.settled)) == ((), 2)
+
+
+def test_one_that_is_only_suspected_is_looked_at_twice_before_it_counts_as_repaired():
+    world = World(USUAL)
+    world.robot.drifts = (WEAK,)
+    world.names(None)
+    world.misfits = iter((1.9, 1.0, 1.0))
+    world.suspects(10.0)
+    for left in ((WEAK,), (WEAK,), ()):
+        assert world.run()
+        assert world.robot.drifts == left
+
+
+def test_one_that_is_still_weak_is_made_up_for_as_before():
+    world = World(USUAL)
+    world.robot.drifts = (WEAK,)
+    world.names(None, WEAK)
+    world.misfits = iter((1.9,))
+    world.suspects(10.0)
+    assert world.run()
+    assert world.run()
+    assert world.robot.drifts == (WEAK,)
+    assert not world.run()
+    assert not world.rows
 
 
 @pytest.mark.parametrize(("misfit", "over"), [(1.0, 1), (4.0, 0)])
@@ -496,6 +538,7 @@ class TestSuspicion:
         world = World(USUAL)
         world.robot.drifts = (WEAK,)
         world.names(None)
+        world.misfits = iter((1.0,))
         world.suspects(10.0)
         assert world.run()
         assert world.robot.drifts == (WEAK,)
