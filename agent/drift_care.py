@@ -46,7 +46,10 @@ def drift_care(
     """
     before = writer.submit(stored_status).result()
     monitor = DriftMonitor(
-        robot.spec, false_alarms_per_h=config.false_drifts_per_h, condition=before.condition or Condition.USUAL
+        robot.spec,
+        false_alarms_per_h=config.false_drifts_per_h,
+        condition=before.condition or Condition.USUAL,
+        checked_up=isinstance(robot, CompensatedRobot),
     )
     watch = DriftWatch(monitor, robot.spec, family, notes.drift_found, before)
     ladder = DriftLadder(watch, notes.degraded, writer.submit(stored_usual).result())

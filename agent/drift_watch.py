@@ -154,6 +154,7 @@ class DriftWatch:
         joint = self._spec.joint_names[found.joint] if found.joint >= 0 else ""
         if found.kind in (Finding.SUSPECTED, Finding.CHANGED):
             detail |= {"joints": [joint] if joint else [], "size": round(found.size, 3)}
+            detail |= {"sensor": found.sensor} if found.sensor else {}
         if found.kind is Finding.CHANGED:
             self._since_s, self._joint = robot_s, joint
         elif found.kind is Finding.CALM:

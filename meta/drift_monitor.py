@@ -1,7 +1,9 @@
 """Follows one robot's prediction errors step by step: says when they have changed, and when that is over.
 
 A first alarm is a suspicion: a stumble looks like a change, too. It is one if something else confirms it, as a check-up
-that names a cause, or if errors alarm again within `CALM_S`. So a suspicion may be cheap.
+that names a cause, or if errors alarm again within `CALM_S`. So a suspicion may be cheap. Sensors that differ again say
+no more than that they did, since a policy that has learned to walk otherwise makes them, too: check-ups decide, where
+there are any.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 from meta.change_point import Alarm, ChangeDetector, steps_between_alarms
 from meta.expectation import Expectation
 from meta.robot_steps import actions_of, channel_errors, channel_joints, posture, unfamiliar
-from meta.sensor_checks import sensor_checks, unusual
+from meta.sensor_checks import CHECKS, SENSORS, sensor_checks, unusual
 from sim.robot import FloatArray, FrameLayout, Frames, RobotSpec
 
 CALM_S = 30.0
@@ -60,13 +62,20 @@ class Found:
     """Joint whose errors have changed most clearly; -1: none's, but the body's, or none have."""
     size: float = 0.0
     """By how much, in standard deviations of calm errors."""
+    sensor: str = ""
+    """Sensor that differs from another one most clearly; empty: none, but the robot moves in another way."""
 
 
 class DriftMonitor:
     """Watches decisions; constant time for each."""
 
     def __init__(
-        self, spec: RobotSpec, *, false_alarms_per_h: float = 1.0, condition: Condition = Condition.USUAL
+        self,
+        spec: RobotSpec,
+        *,
+        false_alarms_per_h: float = 1.0,
+        condition: Condition = Condition.USUAL,
+        checked_up: bool = False,
     ) -> None:
         """Watch nothing until there is an expectation.
 
@@ -75,8 +84,10 @@ class DriftMonitor:
             false_alarms_per_h: so many changes per hour of practice are found by chance at most, on average; see
                 `suspicions_per_h` for how many are suspected.
             condition: what the robot was when it was last watched.
+            checked_up: whether check-ups look into what is suspected, and name sensors that are off.
         """
         self.condition = condition
+        self._checked_up = checked_up
         self._spec, self._layout = spec, FrameLayout.of(spec)
         self._rate_hz = float(spec.policy_rate_hz)
         self._least_steps = steps_between_alarms(suspicions_per_h(false_alarms_per_h), self._rate_hz)
@@ -187,12 +198,16 @@ class DriftMonitor:
             if before is not None and before.steps - before.steps_then >= CALM_S * self._rate_hz:
                 self._suspicion = None
             return None
-        if before is not None:
+        first_check = len(self._joints) - CHECKS
+        sensor = SENSORS[alarm.channel - first_check] if alarm.channel >= first_check else ""
+        if before is not None and not (sensor and self._checked_up):
             return self._change(before)
+        self._watch()
+        if before is not None and sensor == before.sensor:
+            return None
         steps = alarm.step - alarm.since
         joint, size = int(self._joints[alarm.channel]), float(alarm.size[alarm.channel])
-        self._suspicion = _Suspicion(steps=steps, steps_then=steps, joint=joint, size=size)
-        self._watch()
+        self._suspicion = _Suspicion(steps=steps, steps_then=steps, joint=joint, size=size, sensor=sensor)
         return self._suspicion.found(Finding.SUSPECTED, self._rate_hz)
 
     def _change(self, suspicion: _Suspicion) -> Found:
@@ -233,9 +248,10 @@ class _Suspicion:
     """The same when they alarmed."""
     joint: int
     size: float
+    sensor: str
 
     def found(self, kind: Finding, rate_hz: float) -> Found:
-        return Found(kind=kind, practised_s=self.steps / rate_hz, joint=self.joint, size=self.size)
+        return Found(kind=kind, practised_s=self.steps / rate_hz, joint=self.joint, size=self.size, sensor=self.sensor)
 
 
 def suspicions_per_h(false_alarms_per_h: float) -> float:

@@ -17,6 +17,8 @@ from sim.robot import FloatArray, Frames, RobotSpec, rotation_between
 Float32 = NDArray[np.float32]
 CHECKS = 4
 """Gyroscope and orientation about each axis of the body, in rad/s, and the battery's ripple in V."""
+SENSORS = ("gyroscope", "gyroscope", "gyroscope", "battery")
+"""What each tells of."""
 MOST = np.array((2.0, 2.0, 2.0, 5.0), np.float32)
 """Bounds of these: one broken reading is no change."""
 MOST_RADPS = 10.0

@@ -98,8 +98,8 @@ RARELY = 0.05
 """False alarms per hour: so few that these few calm minutes have none."""
 
 
-def monitor(false_alarms_per_h=RARELY):
-    made = DriftMonitor(SPEC, false_alarms_per_h=false_alarms_per_h)
+def monitor(false_alarms_per_h=RARELY, *, checked_up=False):
+    made = DriftMonitor(SPEC, false_alarms_per_h=false_alarms_per_h, checked_up=checked_up)
     made.expect(EXPECTED)
     return made
 
@@ -293,8 +293,35 @@ def test_a_gyroscope_that_is_off_is_found_within_seconds():
 def test_a_battery_that_sags_more_is_found_within_seconds():
     made = Practice(monitor()).go_on(60).go_on(10, ripple_v=0.6)
     assert kinds(made) == [Finding.SUSPECTED, Finding.CHANGED]
-    assert {found.joint for _, found in made.found} == {-1}
+    assert {(found.joint, found.sensor) for _, found in made.found} == {(-1, "battery")}
     assert made.found[0][0] / SPEC.policy_rate_hz - 60.0 < 4.0
+
+
+class TestSensorsOfARobotThatIsCheckedUp:
+    """A check-up decides whether it is one of them that is off."""
+
+    def test_that_they_differ_on_is_suspected_again_after_half_a_minute_and_no_change(self):
+        made = Practice(monitor(checked_up=True)).go_on(20).go_on(3.0 * CALM_S, ripple_v=0.6)
+        assert set(kinds(made)) == {Finding.SUSPECTED}
+        apart_s = np.diff([at for at, _ in made.found]) / SPEC.policy_rate_hz
+        assert len(apart_s) in (1, 2)
+        assert apart_s.min() > CALM_S - 1.0
+        found = made.monitor.confirm()
+        assert (found.kind, found.sensor) == (Finding.CHANGED, "battery")
+
+    def test_errors_of_motion_soon_after_are_a_change(self):
+        made = Practice(monitor(checked_up=True)).go_on(20).go_on(2.0, ripple_v=0.6).go_on(5.0, shift=1.5)
+        assert kinds(made) == [Finding.SUSPECTED, Finding.CHANGED]
+
+    def test_one_that_differs_after_a_stumble_is_another_suspicion(self):
+        made = Practice(monitor(checked_up=True)).go_on(20).go_on(0.3, shift=6.0).go_on(5.0, ripple_v=0.6)
+        assert kinds(made) == [Finding.SUSPECTED] * 2
+        assert [found.sensor for _, found in made.found] == ["", "battery"]
+
+    def test_errors_of_motion_are_a_change_as_ever(self):
+        made = Practice(monitor(checked_up=True)).go_on(20).go_on(10.0, shift=1.5)
+        assert kinds(made) == [Finding.SUSPECTED, Finding.CHANGED]
+        assert {found.sensor for _, found in made.found} == {""}
 
 
 def test_sensors_are_compared_with_what_they_usually_differ_by():
