@@ -109,6 +109,12 @@ def test_a_change_and_its_end_are_rows(monitor, rows, watch):
     assert rows[0].detail == {"practised_s": 1.235, "joints": ["joint_2"], "size": 4.5}
 
 
+def test_a_sensor_that_differs_is_told(monitor, rows, watch):
+    monitor.finds = Found(kind=Finding.SUSPECTED, practised_s=1.0, size=4.5, sensor="battery")
+    assert watch.decided(observation(), DECISION, 10.0)
+    assert rows[0].detail == {"practised_s": 1.0, "joints": [], "size": 4.5, "sensor": "battery"}
+
+
 def test_what_is_suspected_is_looked_into_and_a_row_but_says_nothing_of_the_condition(monitor, rows, watch):
     monitor.finds, monitor.suspected = Found(kind=Finding.SUSPECTED, practised_s=1.0, joint=2, size=4.5), True
     assert watch.decided(observation(), DECISION, 10.0)
