@@ -5,7 +5,7 @@ another one is compared with them; what it names is entered into the books, and 
 done (`agent.compensated_robot`). The next one says whether that has brought the robot nearer to what it was; if not, it
 is undone, and if so, what is still wrong with it may be named, too. A robot that is compensated for and changes anew is
 checked up as it is, first: if that names nothing, and it rests as usual, what is compensated for is right, and only the
-walk is another. Else the next one comes at once and is without that: it may have been repaired.
+walk is another. Else another one follows at once, without that: it may have been repaired.
 
 Some drifts hardly show in a walk, and a robot that is compensated for may be repaired unseen: so there is a check-up
 from time to time, too. What such a one names that was not known, or no longer names, has to be named twice in a row.
@@ -149,7 +149,8 @@ class CheckUps:
         before, motion = self._robot.drifts, self._motion
         proving = self._misfit
         # What was named rightly need not be named anew, less clearly, because the walk is not what it was all the same.
-        as_it_is = bool(before) and self._changed_anew and not self._seen_as_it_is
+        corrected = any(drift.kind in CORRECTED for drift in before)
+        as_it_is = corrected and self._changed_anew and not self._seen_as_it_is
         if proving is None and not as_it_is:
             self._robot.compensate(())
         try:
@@ -184,7 +185,7 @@ class CheckUps:
             if named is None:
                 self._tries = TRIES
             if named is not None or misfit >= CALM_MISFIT:
-                self._last_s = -np.inf  # the next one, without what is made up for, comes at once
+                return self.run(tick)
         elif self._changed_anew:
             self._tries += 1
             self._act(self._named(features), misfit, before)
