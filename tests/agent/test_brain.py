@@ -473,7 +473,8 @@ class TestExpectation:
         scales = Scales(input_mean=0 * ones, input_std=ones, delta_mean=0 * ones[:1], delta_std=ones[:1])
         calibration = Calibration(block=1, calm=np.zeros((4, 1)), between=np.zeros(1), inflation=np.ones((1, 3)))
         model = ForwardModel(layers=layers, log_variance=(bound, bound), scales=scales)
-        return Expectation(version=7, model=model, calibrations=(calibration,), familiar=1.0)
+        usual = np.zeros((1, 0), np.float32)
+        return Expectation(version=7, model=model, calibrations=(calibration,), usual_checks=usual, familiar=1.0)
 
     def test_what_the_learner_publishes_is_taken_with_the_next_policy(self, link, tmp_path):
         made = brain(link)
