@@ -185,7 +185,7 @@ class CheckUps:
             if named is None:
                 self._tries = TRIES
             if named is not None or misfit >= CALM_MISFIT:
-                return self.run(tick)
+                return self.run(tick)  # without what is made up for
         elif self._changed_anew:
             self._tries += 1
             self._act(self._named(features), misfit, before)

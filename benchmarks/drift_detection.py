@@ -5,11 +5,11 @@
 
 The zoo's policies walk in all directions. ``fixed``: they stay as they are, and only what the robot is expected to do
 is learned; ``learning``: they learn on. After twenty calm minutes come drifts of each kind but the battery's voltage,
-which a robot measures, of sizes that no training has, each for a minute, with pauses of a minute and a half. A drift is
-noticed if the daemon says so while it lasts: errors have alarmed twice within half a minute of practice, or once, and a
-check-up has named something then. Delays are in time that the robot practised; a check-up takes some seconds besides.
-Its joint is named by the check-up that follows (`agent.checkups`), or else by the errors that gave it away. With
-``PERDURE_BENCH_HOMES`` homes are kept there, and a run that was cut off goes on.
+which a robot measures, of sizes that no training has, each for a minute, with pauses of a minute and a half. A drift
+is noticed if the daemon says so while it lasts: errors of motion have alarmed twice within half a minute of practice,
+or errors or sensors once, and a check-up has named something then. Delays are in time that the robot practised; a
+check-up takes some seconds besides. Its joint is named by the check-up that follows (`agent.checkups`), or else by
+the errors that gave it away. With ``PERDURE_BENCH_HOMES`` homes are kept there, and a run that was cut off goes on.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ class DriftMonitor:
             return self._change(before)
         self._watch()
         if before is not None and sensor == before.sensor:
-            return None
+            return None  # which a check-up has looked into, or will
         steps = alarm.step - alarm.since
         joint, size = int(self._joints[alarm.channel]), float(alarm.size[alarm.channel])
         self._suspicion = _Suspicion(steps=steps, steps_then=steps, joint=joint, size=size, sensor=sensor)

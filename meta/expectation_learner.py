@@ -127,10 +127,10 @@ class ExpectationLearner:
         usual = self._usual_checks()
         for attempt in self._held.attempts:
             z, expected, disagreement = model.errors(attempt.states[:-1], attempt.actions, attempt.states[1:])
-            off = None
+            checks = None
             if attempt.checks is not None and attempt.turning is not None:
-                off = unusual(attempt.checks, attempt.turning, usual)
-            channels = self._channels(z, expected, attempt.states[1:], off)
+                checks = unusual(attempt.checks, attempt.turning, usual)
+            channels = self._channels(z, expected, attempt.states[1:], checks)
             rows.append(np.where(attempt.valid[:, None], channels, np.nan))
             disagreements.append(np.where(attempt.valid, disagreement, np.nan))
         familiar = float(np.nanquantile(np.concatenate(disagreements), self.config.familiar_share))

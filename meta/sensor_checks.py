@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from meta.transitions import Float32
 from sim.robot import FloatArray, Frames, RobotSpec, rotation_between
 
-Float32 = NDArray[np.float32]
-CHECKS = 4
-"""Gyroscope and orientation about each axis of the body, in rad/s, and the battery's ripple in V."""
 SENSORS = ("gyroscope", "gyroscope", "gyroscope", "battery")
-"""What each tells of."""
+"""What each check tells of: gyroscope less orientation about each axis of the body, in rad/s; and the battery's ripple,
+in V."""
+CHECKS = len(SENSORS)
 MOST = np.array((2.0, 2.0, 2.0, 5.0), np.float32)
 """Bounds of these: one broken reading is no change."""
 MOST_RADPS = 10.0
@@ -42,7 +42,7 @@ def sensor_checks(spec: RobotSpec, frames: Frames) -> tuple[Float32, Float32]:
         frames: T + 1 of them.
 
     Returns:
-        The checks, shape (T, `CHECKS`), and how the robot turned (`UsualChecks`), about its axes and to either side
+        The checks, shape (T, `CHECKS`), and how the robot turned (`usual_checks`), about its axes and to either side
         alike. Shape: (T, 6).
     """
     turned = rotation_between(frames.orientation_xyzw[:-1], frames.orientation_xyzw[1:]) * spec.policy_rate_hz

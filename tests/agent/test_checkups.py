@@ -114,6 +114,17 @@ class World:
         return self.checkups.run(self.tick)
 
 
+def made_up_for():
+    """A robot with a weak motor that is made up for, and rests as usual."""
+    world = World(USUAL)
+    world.changes(10.0)
+    world.names(WEAK)
+    world.misfits = iter((9.0, 1.0))
+    while world.run():
+        pass
+    return world
+
+
 def test_the_usual_robot_is_checked_up_a_few_times_apart():
     world = World()
     came = []
@@ -274,12 +285,7 @@ def test_what_leaves_the_robot_standing_as_it_should_not_is_undone():
 
 
 def test_a_robot_that_is_made_up_for_and_changes_anew_is_seen_as_it_is_first():
-    world = World(USUAL)
-    world.changes(10.0)
-    world.names(WEAK)
-    world.misfits = iter((9.0, 1.0))
-    while world.run():
-        pass
+    world = made_up_for()
     world.changes(500.0)
     world.names(None)  # with what is made up for nothing is wrong with it
     world.misfits = iter((1.7,))
@@ -292,12 +298,7 @@ def test_a_robot_that_is_made_up_for_and_changes_anew_is_seen_as_it_is_first():
 
 def test_one_that_does_not_rest_as_usual_with_what_is_made_up_for_is_looked_at_without_it_at_once():
     """What a repaired motor does that is driven as a weak one has no name."""
-    world = World(USUAL)
-    world.changes(10.0)
-    world.names(WEAK)
-    world.misfits = iter((9.0, 1.0))
-    while world.run():
-        pass
+    world = made_up_for()
     world.changes(500.0)
     world.names(None)
     world.misfits = iter((1.9, 1.0))  # driven too hard, and by itself

@@ -116,22 +116,10 @@ class TestUsual:
         wanted = usual_checks(parts)
         broken = []
         for checks, turned, counts in parts:
-            spoilt, odd, mask = (
-                np.insert(checks, 0, 1.9, axis=0),
-                np.insert(turned, 0, 9.0, axis=0),
-                np.insert(counts, 0, 0),
-            )
-            spoilt, odd, mask = (
-                np.insert(spoilt, 1, np.nan, axis=0),
-                np.insert(odd, 1, 1.0, axis=0),
-                np.insert(mask, 1, 1),
-            )
-            spoilt, odd, mask = (
-                np.insert(spoilt, 1, 1.0, axis=0),
-                np.insert(odd, 1, np.nan, axis=0),
-                np.insert(mask, 1, 1),
-            )
-            broken.append((spoilt, odd, mask.astype(bool)))
+            more_checks = np.outer((1.9, np.nan, 1.0), np.ones(CHECKS))
+            more_turned = np.outer((9.0, 1.0, np.nan), np.ones(6))
+            spoilt, odd = np.concatenate((more_checks, checks)), np.concatenate((more_turned, turned))
+            broken.append((spoilt, odd, np.concatenate(((False, True, True), counts))))
         np.testing.assert_allclose(usual_checks(broken), wanted, atol=1e-6)
 
     def test_of_nothing_that_counts_nothing_is_usual(self):
